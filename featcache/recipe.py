@@ -1,0 +1,180 @@
+"""Recipe: a backbone and everything else that changes a vector, and the one key made of it.
+
+A cached row is found by *(SHA-256 of the image's bytes, view number) x recipe key*. So the law
+of this file is: whatever changes a vector is a field here, and nothing else is. Batch size,
+threads, library versions and paths are not; the probe (see `probe.py`) guards those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from featcache.errors import FeatcacheError
+
+#: Raised by one whenever the meaning of any field below changes: old vectors then never answer.
+PIPELINE = 1
+
+Pooling = Literal["avg", "max", "none"]
+Resize = Literal["squash", "crop", "pad"]
+Interpolation = Literal["area", "keras"]
+BitDepth = Literal["16", "12", "minmax"]
+Precision = Literal["float32"]
+StoredType = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How RGB pixels in 0..255 become a network's input: ``(pixel / divisor - mean) / std``.
+
+    `order` is the channel order the network was trained with; `mean` and `std` are in that order.
+    """
+
+    order: Literal["rgb", "bgr"] = "rgb"
+    divisor: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How the bytes of one image become the pixels a network sees (see `decode.py`).
+
+    `size` is (height, width) in pixels. `interpolation="keras"` means exactly the pixels of
+    ``keras.utils.image_dataset_from_directory``: fast integer DCT, bilinear without antialiasing,
+    unrounded float32, no EXIF rotation, alpha dropped. `area` antialiases when it shrinks, keeps
+    uint8, applies EXIF and lays alpha over white.
+    """
+
+    size: tuple[int, int]
+    resize: Resize = "squash"
+    interpolation: Interpolation = "area"
+    bit_depth: BitDepth = "16"
+
+    @property
+    def pixel_type(self) -> str:
+        """The numpy type of a decoded pixel: "uint8", or "float32" where nothing is rounded."""
+        return "float32" if self.interpolation == "keras" else "uint8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that changes a vector.
+
+    Attributes
+    ----------
+    backbone: name of the network in the table of backbones.
+    weights: SHA-256 of the network's weight *values*, in hex.
+    layer: the tapped layer; "" is the network's own output without its classifier.
+    pooling: "avg" or "max" over height and width, or "none" for the whole map.
+    decoding: from bytes to pixels.
+    scaling: from pixels to the network's input, as constants.
+    precision: the type the network computes in.
+    dtype: the type a vector is stored in.
+    """
+
+    backbone: str
+    weights: str
+    layer: str = ""
+    pooling: Pooling = "avg"
+    decoding: Decoding
+    scaling: Scaling
+    precision: Precision = "float32"
+    dtype: StoredType = "float32"
+    pipeline: int = PIPELINE
+
+    def __post_init__(self) -> None:
+        _check_choice("--pooling", self.pooling, get_args(Pooling))
+        _check_choice("--resize", self.decoding.resize, get_args(Resize))
+        _check_choice("--interpolation", self.decoding.interpolation, get_args(Interpolation))
+        _check_choice("--bit-depth", self.decoding.bit_depth, get_args(BitDepth))
+        _check_choice("--precision", self.precision, get_args(Precision))
+        _check_choice("--dtype", self.dtype, get_args(StoredType))
+
+    def to_json(self) -> str:
+        """The canonical text: sorted keys, ASCII, no floats but as their `repr`."""
+        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The recipe that `to_json` wrote.
+
+        Raises `FeatcacheError` where the text is not a recipe, or one of a newer pipeline.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values["pipeline"] > PIPELINE:
+                raise FeatcacheError(
+                    f"the recipe was made by a newer featcache (pipeline {values['pipeline']}; "
+                    f"this one knows {PIPELINE}): upgrade featcache"
+                )
+            decoding = values.pop("decoding")
+            scaling = values.pop("scaling")
+            return cls(
+                decoding=Decoding(**{**decoding, "size": tuple(decoding["size"])}),
+                scaling=Scaling(
+                    order=scaling["order"],
+                    divisor=float(scaling["divisor"]),
+                    mean=_triple(scaling["mean"]),
+                    std=_triple(scaling["std"]),
+                ),
+                **values,
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise FeatcacheError(f"not a recipe: {error!r} in {text[:200]!r}") from error
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical text, in hex: the identity of every vector made by it."""
+        return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
+
+    @property
+    def slug(self) -> str:
+        """The name of the recipe's folder: ``<backbone>-<first eight hex digits of the key>``."""
+        safe = re.sub(r"[^a-z0-9._]+", "-", self.backbone.lower()).strip("-.")[:39]
+        return f"{safe or 'backbone'}-{self.key[:8]}"
+
+    def differences(self, other: Recipe) -> list[str]:
+        """The fields in which two recipes differ, each as "field: ours, theirs"."""
+        mine, theirs = _flat(_plain(self)), _flat(_plain(other))
+        return [
+            f"{name}: {mine[name]}, {theirs[name]}" for name in mine if mine[name] != theirs[name]
+        ]
+
+    def with_dtype(self, dtype: StoredType) -> Recipe:
+        """The same recipe, stored in another type."""
+        return replace(self, dtype=dtype)
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise FeatcacheError(f"{option} {value!r} is not one of {', '.join(choices)}")
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, tuples as lists, floats as their `repr` (no rounding, no -0 or 1e0)."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _triple(values: list[str]) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third
