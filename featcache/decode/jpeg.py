@@ -1,0 +1,97 @@
+"""JPEG to RGB pixels through libjpeg-turbo: strict about damage, lenient about untidiness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from featcache.decode.bad_image import BadImage
+from featcache.decode.image_header import (
+    check_pixels,
+    has_adobe_marker,
+    jpeg_orientation,
+    jpeg_scans,
+)
+from featcache.decode.to_rgb import to_rgb
+from featcache.recipe import Decoding
+
+Pixels = np.ndarray[Any, Any]
+
+#: Each scan is a pass over the whole image; encoders write about ten.
+MAX_SCANS = 500
+# A large image may not use them all: this many passes over the largest image allowed.
+_FULL_PASSES = 50
+
+# Untidy but whole, and accepted by every viewer; all other warnings mean that pixels are missing.
+_HARMLESS = (
+    "extraneous bytes before marker",
+    "unknown JFIF revision",
+    "Unknown Adobe color transform",
+    "Invalid SOS parameters",
+)
+
+
+def decode_jpeg(raw: bytes, decoding: Decoding, *, max_pixels: int) -> tuple[Pixels, int, str]:
+    """(H, W, 3) uint8 pixels, the EXIF orientation still to be applied, and a warning or "".
+
+    Raises `BadImage`, and whatever the decoders raise on damaged bytes.
+    """
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(raw, strict=False)
+    except ValueError as error:
+        if "subsampling" not in str(error):
+            raise
+        _check_scans(raw, 0, max_pixels)
+        return _by_pillow(raw, decoding, max_pixels)
+    check_pixels(height, width, max_pixels)
+    _check_scans(raw, height * width, max_pixels)
+    pixels, warning = _decode(raw, space, decoding, max_pixels=max_pixels)
+    return pixels, jpeg_orientation(raw), warning
+
+
+def _decode(raw: bytes, space: str, decoding: Decoding, *, max_pixels: int) -> tuple[Pixels, str]:
+    fast = decoding.interpolation == "keras"  # TensorFlow's DCT: its pixels, bit for bit
+    try:
+        return _colours(raw, space, fast=fast, strict=True), ""
+    except ValueError as error:
+        if not any(words in str(error) for words in _HARMLESS):
+            raise
+        # Not strict, libjpeg-turbo would also take a file that is cut; Pillow refuses that.
+        pixels, _, _ = to_rgb(raw, "JPEG", decoding, max_pixels=max_pixels)
+        warning = f"its JPEG data is untidy: {error}"
+    try:
+        return _colours(raw, space, fast=fast, strict=False), warning
+    except ValueError:
+        # Untidy before the first scan: its interface refuses that, strict or not.
+        return pixels, warning
+
+
+def _check_scans(raw: bytes, pixels: int, max_pixels: int) -> None:
+    # The quick count also finds marker-like bytes in thumbnails and appended video.
+    if raw.count(b"\xff\xda") <= _FULL_PASSES:
+        return
+    scans = jpeg_scans(raw)
+    if scans > MAX_SCANS or scans * pixels > _FULL_PASSES * max_pixels:
+        raise BadImage(
+            "too-many-scans",
+            f"it has {scans:,} scans, each a pass over the whole image; at most {MAX_SCANS} are "
+            "decoded, fewer of a very large image",
+        )
+
+
+def _colours(raw: bytes, space: str, *, fast: bool, strict: bool) -> Pixels:
+    if space not in ("CMYK", "YCCK"):
+        return np.asarray(simplejpeg.decode_jpeg(raw, "RGB", fastdct=fast, strict=strict))
+    inks = simplejpeg.decode_jpeg(raw, "CMYK", fastdct=fast, strict=strict).astype(np.uint16)
+    light = inks if has_adobe_marker(raw) else 255 - inks
+    return np.asarray(light[..., :3] * light[..., 3:] // 255, dtype=np.uint8)
+
+
+def _by_pillow(raw: bytes, decoding: Decoding, max_pixels: int) -> tuple[Pixels, int, str]:
+    """libjpeg-turbo's interface knows the usual subsamplings only; its library knows all."""
+    pixels, orientation, warning = to_rgb(raw, "JPEG", decoding, max_pixels=max_pixels)
+    if decoding.interpolation == "keras":
+        warning = "its unusual JPEG subsampling is decoded with another DCT than TensorFlow's"
+    return pixels, orientation, warning
