@@ -1,0 +1,210 @@
+"""Walking a folder for images, and reading splits and labels off its sub-folders."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featcache.errors import FeatcacheError, StorageFailure
+
+READABLE = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff"})
+#: Images all the same: listed, so that each becomes a failure with advice instead of vanishing.
+UNSUPPORTED = frozenset(
+    {"heic", "heif", "avif", "svg", "psd", "jp2", "jxl", "ico", "tga", "raw", "dng", "nef", "cr2"}
+)
+_IMAGES = READABLE | UNSUPPORTED
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+#: The longest path of Linux. A name that cannot be opened cannot be an image of the set.
+LONGEST_PATH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What a folder holds: images as paths relative to it, and what was left out."""
+
+    root: str
+    follow_symlinks: bool
+    images: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    folder_links: list[str] = field(default_factory=list)
+    cycles: list[str] = field(default_factory=list)
+
+    def remarks(self) -> list[str]:
+        """A sentence for each kind of thing that was left out."""
+        sentences = []
+        if self.others:
+            sentences.append(f"ignored {_counted(self.others)}")
+        if self.folder_links:
+            sentences.append(
+                f"{_number(self.folder_links, 'link')} to a folder not followed "
+                f"({_some(self.folder_links)}): --follow-symlinks follows them"
+            )
+        if self.cycles:
+            sentences.append(
+                f"{_number(self.cycles, 'link')} not followed, leading back to a folder above "
+                f"({_some(self.cycles)})"
+            )
+        return sentences
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: str  # relative to the root, "" for the root itself
+    above: tuple[tuple[int, int], ...]  # device and inode of every folder above it
+
+
+def walk(root: str, *, follow_symlinks: bool) -> Walk:
+    """All images below `root`, in no order.
+
+    Raises `FeatcacheError` where a folder cannot be listed or a path is too long.
+    """
+    found = Walk(root, follow_symlinks)
+    waiting = [_Folder("", ())]
+    while waiting:
+        waiting.extend(_list(found, waiting.pop()))
+    return found
+
+
+def _list(found: Walk, folder: _Folder) -> list[_Folder]:
+    """Note the images of one folder; give back the folders in it."""
+    path = f"{found.root}/{folder.path}"
+    deeper = []
+    try:
+        above = _lineage(found, folder, path)
+        if above is None:
+            return []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = f"{folder.path}/{entry.name}" if folder.path else entry.name
+                if _is_folder(found, entry, name):
+                    deeper.append(_Folder(name, above))
+    except OSError as error:
+        raise _unlistable(path, error) from error
+    return deeper
+
+
+def _lineage(found: Walk, folder: _Folder, path: str) -> tuple[tuple[int, int], ...] | None:
+    """The folders above and this one; None where this one is among those above it."""
+    if not found.follow_symlinks:
+        return ()
+    status = Path(path).stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in folder.above:
+        found.cycles.append(folder.path)
+        return None
+    return (*folder.above, identity)
+
+
+def _is_folder(found: Walk, entry: os.DirEntry[str], name: str) -> bool:
+    """Whether to go into the entry; otherwise it is noted in its place."""
+    if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+        return False
+    if entry.is_dir(follow_symlinks=False):
+        return True
+    if entry.is_symlink() and _leads_to_folder(entry):
+        if not found.follow_symlinks:
+            found.folder_links.append(name)
+        return found.follow_symlinks
+    extension = extension_of(entry.name)
+    if extension in _IMAGES:
+        found.images.append(name)
+    else:
+        found.others[extension] += 1
+    return False
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:
+        # A loop of links leads nowhere; if it is named like an image, reading it will say so.
+        return False
+
+
+def extension_of(name: str) -> str:
+    """The lower-case extension without its dot; "" where there is none."""
+    stem, dot, extension = name.rpartition(".")
+    return extension.lower() if dot and stem else ""
+
+
+def _unlistable(path: str, error: OSError) -> FeatcacheError:
+    if error.errno == errno.ENAMETOOLONG:
+        return FeatcacheError(
+            f"the path {path[:80]!r}... has more than {LONGEST_PATH} bytes: move the images up"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return FeatcacheError(f"the folder {path!r} may not be listed: check its permissions")
+    return StorageFailure(f"the folder {path!r} could not be listed: {error.strerror}")
+
+
+def layout(names: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Labels, splits and remarks, read off the names (relative paths) of a folder's images."""
+    parts = [name.split("/")[:-1] for name in names]
+    tops = {folders[0] for folders in parts if folders}
+    if not tops:
+        return [""] * len(names), [""] * len(names), []
+    level, remarks = _label_level(parts, tops)
+    labels = [folders[level] if len(folders) > level else "" for folders in parts]
+    splits = [SPLITS[folders[0].lower()] if level and folders else "" for folders in parts]
+    if unlabelled := labels.count(""):
+        remarks.append(
+            f"{unlabelled} of {len(names)} images lie beside the class folders and have no label"
+        )
+    return labels, splits, remarks
+
+
+def _label_level(parts: list[list[str]], tops: set[str]) -> tuple[int, list[str]]:
+    """Which level of folders names the class: 1 below split folders, else 0."""
+    if not all(top.lower() in SPLITS for top in tops):
+        return 0, []
+    without = sorted(tops - {folders[0] for folders in parts if len(folders) > 1})
+    if not without:
+        return 1, []
+    return 0, [
+        f"the folders {_some(sorted(tops))} are taken for classes, not for splits, because "
+        f"{_some(without)} holds no class folders: a CSV manifest (path,label,split) can say more"
+    ]
+
+
+def found_instead(found: Walk) -> str:
+    """What a folder without images does hold, for an error message."""
+    if not found.others and not found.folder_links:
+        return "it is empty"
+    return "found " + "; ".join(found.remarks())
+
+
+def _counted(others: Counter[str]) -> str:
+    kinds = sorted(others.items(), key=lambda kind: (-kind[1], not kind[0], kind[0]))
+    shown = ", ".join(
+        f"{count} {'.' + extension if extension else 'without extension'}"
+        for extension, count in kinds[:8]
+    )
+    more = f", {len(kinds) - 8} other kinds" if len(kinds) > 8 else ""
+    total = sum(others.values())
+    return f"{total} {'file that is no image' if total == 1 else 'files that are no images'}" + (
+        f" ({shown}{more})"
+    )
+
+
+def _number(things: list[str], word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    shown = ", ".join(repr(name) for name in ordered[:3])
+    return shown + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")

@@ -1,0 +1,164 @@
+"""Reading a CSV manifest: the columns path, label, split, group in any order; path is a must."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.errors import FeatcacheError, StorageFailure
+from featcache.images.file_bytes import leads_inside
+from featcache.images.folder import LONGEST_PATH, SPLITS
+
+_COLUMNS = ("path", "label", "split", "group")
+_LINES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a manifest; `path` as written, `name` relative to the manifest's folder."""
+
+    line: int
+    path: str
+    name: str
+    label: str
+    split: str
+    group: str
+
+
+def read_manifest(path: Path, *, follow_symlinks: bool) -> tuple[list[Row], list[str]]:
+    """The rows of a manifest, and remarks.
+
+    Raises `FeatcacheError` that names the lines where something is wrong.
+    """
+    lines = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        columns, remarks = _header(path, next(lines, []))
+        cells = [(lines.line_num, row) for row in lines if row]
+    except csv.Error as error:
+        raise FeatcacheError(f"{path}: line {lines.line_num} is not CSV: {error}") from error
+    if not cells:
+        raise FeatcacheError(f"{path}: there is no image in it, only a header")
+    _complain(
+        path,
+        f"expected {len(columns)} cells, as in the header (quote cells that hold a comma)",
+        [(line, f"has {len(row)}") for line, row in cells if len(row) != len(columns)],
+    )
+    rows = [_row(path.parent, line, dict(zip(columns, row, strict=True))) for line, row in cells]
+    _check(path, rows)
+    if not follow_symlinks:
+        _check_links(path, rows)
+    return rows, remarks
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FeatcacheError(
+            f"{path}: line {line} is not UTF-8: save the manifest as UTF-8 "
+            '("CSV UTF-8" in spreadsheets)'
+        ) from error
+    except OSError as error:
+        raise StorageFailure(f"{path}: could not be read: {error.strerror}") from error
+
+
+def _header(path: Path, cells: list[str]) -> tuple[list[str], list[str]]:
+    columns = [cell.strip().lower() for cell in cells]
+    if "path" not in columns:
+        raise FeatcacheError(
+            f"{path}: the first line must name the columns, with `path` among them (path,label,"
+            f"split,group); it is {','.join(cells)[:200]!r}"
+        )
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise FeatcacheError(f"{path}: column named twice: {', '.join(map(repr, twice))}")
+    unknown = [column for column in columns if column not in _COLUMNS]
+    return columns, [f"{path.name}: ignored the column {column!r}" for column in unknown]
+
+
+def _row(folder: Path, line: int, cells: dict[str, str]) -> Row:
+    path = cells["path"]
+    split = cells.get("split", "").strip()
+    return Row(
+        line=line,
+        path=path,
+        name=_name(str(folder), path),
+        label=cells.get("label", "").strip(),
+        split=SPLITS.get(split.lower(), split),
+        group=cells.get("group", "").strip(),
+    )
+
+
+def _name(folder: str, path: str) -> str:
+    """Relative to the manifest's folder where it lies below it, so that the folder may move."""
+    name = os.path.normpath(path) if path else ""
+    inside = str(Path(folder).absolute())
+    if name.startswith("/") and leads_inside(name, inside):
+        return os.path.relpath(name, inside)
+    return name
+
+
+def _check(path: Path, rows: list[Row]) -> None:
+    _complain(path, "the path is empty", [(row.line, "") for row in rows if not row.path.strip()])
+    _complain(
+        path,
+        f"the path has more than {LONGEST_PATH} bytes, or a NUL in it",
+        [
+            (row.line, repr(row.path[:60]))
+            for row in rows
+            if len(os.fsencode(row.path)) > LONGEST_PATH or "\0" in row.path
+        ],
+    )
+    allowed = set(SPLITS.values()) | {""}
+    _complain(
+        path,
+        f"split is not one of {', '.join(sorted(allowed - {''}))}",
+        [(row.line, repr(row.split)) for row in rows if row.split not in allowed],
+    )
+    first: dict[str, int] = {}
+    _complain(
+        path,
+        "the path is listed twice: one line an image, one label an image",
+        [
+            (row.line, f"{row.name!r}, first on line {first[row.name]}")
+            for row in rows
+            if first.setdefault(row.name, row.line) != row.line
+        ],
+    )
+    _complain(
+        path,
+        f"no such file (paths are relative to {str(path.parent)!r})",
+        [(row.line, repr(row.path)) for row in rows if not os.path.lexists(path.parent / row.path)],
+    )
+
+
+def _check_links(path: Path, rows: list[Row]) -> None:
+    """Links to files are looked at when read; a folder on the way there must be checked here."""
+    root = os.path.realpath(path.parent)
+    relative = [row for row in rows if "/" in row.name and not _leads_up(row.name)]
+    leaving = {
+        folder
+        for folder in {row.name.rpartition("/")[0] for row in relative}
+        if not leads_inside(os.path.realpath(path.parent / folder), root)
+    }
+    _complain(
+        path,
+        "the path goes through a link out of the manifest's folder: --follow-symlinks allows it",
+        [(row.line, repr(row.path)) for row in relative if row.name.rpartition("/")[0] in leaving],
+    )
+
+
+def _leads_up(name: str) -> bool:
+    return name.startswith(("/", "../"))
+
+
+def _complain(path: Path, problem: str, lines: list[tuple[int, str]]) -> None:
+    """Raise one error for all lines with the same problem, naming the first ten."""
+    if not lines:
+        return
+    shown = "; ".join(f"line {line} {detail}".rstrip() for line, detail in lines[:_LINES_SHOWN])
+    more = f"; and {len(lines) - _LINES_SHOWN} more" if len(lines) > _LINES_SHOWN else ""
+    raise FeatcacheError(f"{path}: {problem}: {shown}{more}")
