@@ -1,0 +1,73 @@
+"""The one door to Keras: quiet, on TensorFlow, in float32, with channels last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+from featcache.backbones.startup_noise import without_startup_noise
+from featcache.errors import FeatcacheError
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "GLOG_minloglevel": "2"}
+
+
+def import_keras() -> Any:
+    """The `keras` module, once its settings are known to be ones that we can answer for.
+
+    Raises `FeatcacheError` for another backend, channel order, float type or dtype policy.
+    """
+    _check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
+    import_tensorflow()
+    try:
+        import keras
+    except ImportError as error:
+        raise FeatcacheError(f"Keras could not be imported: {error}") from error
+    _check_backend(keras.backend.backend())
+    _check_setting("image_data_format", keras.config.image_data_format(), "channels_last")
+    _check_setting("floatx", keras.config.floatx(), "float32")
+    _check_setting("dtype_policy", keras.config.dtype_policy().name, "float32")
+    return keras
+
+
+def import_tensorflow() -> Any:
+    """The `tensorflow` module, without its start-up messages unless the user asked for them."""
+    # Who sets a log level, or has imported TensorFlow before us, sees what it has to say.
+    silent = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    for variable, value in _QUIET.items():
+        os.environ.setdefault(variable, value)
+    try:
+        with without_startup_noise() if silent else contextlib.nullcontext():
+            import tensorflow
+    except ImportError as error:
+        raise FeatcacheError(f"TensorFlow could not be imported: {error}") from error
+    _prepare_gpus(tensorflow)
+    return tensorflow
+
+
+def _prepare_gpus(tensorflow: Any) -> None:
+    """Take GPU memory as needed, and full float32: TF32 would be off by 1e-3."""
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+    for gpu in tensorflow.config.list_physical_devices("GPU"):
+        try:
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            # The caller used this GPU before us: how it takes memory is already settled.
+            return
+
+
+def _check_backend(backend: str) -> None:
+    if backend != "tensorflow":
+        raise FeatcacheError(
+            f"Keras is set to its {backend!r} backend; featcache needs 'tensorflow': "
+            "set KERAS_BACKEND=tensorflow (or edit ~/.keras/keras.json) and start again"
+        )
+
+
+def _check_setting(name: str, value: str, needed: str) -> None:
+    if value != needed:
+        raise FeatcacheError(
+            f"the Keras setting {name} is {value!r}; featcache needs {needed!r}, or the vectors "
+            f"would be others than the recipe says: keras.config.set_{name}({needed!r})"
+        )
