@@ -1,0 +1,87 @@
+"""featcache: run a frozen image network once, keep its features, train heads in seconds.
+
+    ImageSet    where images are, what they are called, their labels
+       |  x
+    Recipe      a backbone and everything else that changes a vector
+       v
+    Features    vectors with the names, labels and splits of their rows,
+       |        kept by a FeatureCache
+       v
+    Head        what is learned on vectors
+       v
+    Report      how good it is
+
+Everything is imported when first used: ``import featcache`` loads neither numpy nor TensorFlow,
+and reading a cache never loads TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featcache.api import extract, load
+    from featcache.backbones import BACKBONES
+    from featcache.cache import FeatureCache
+    from featcache.datasets import write_dataset
+    from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
+    from featcache.evaluation import Report, evaluate
+    from featcache.features import Features
+    from featcache.fitting import fit_head
+    from featcache.heads import HEADS, Head
+    from featcache.images import ImageSet, find_images
+    from featcache.recipe import Recipe
+
+__all__ = [
+    "extract",
+    "load",
+    "fit_head",
+    "evaluate",
+    "find_images",
+    "write_dataset",
+    "ImageSet",
+    "Recipe",
+    "Features",
+    "FeatureCache",
+    "Head",
+    "Report",
+    "BACKBONES",
+    "HEADS",
+    "FeatcacheError",
+    "ImageFailure",
+    "DamagedFile",
+    "StorageFailure",
+]
+
+_HOME = {
+    "extract": "api",
+    "load": "api",
+    "fit_head": "fitting",
+    "evaluate": "evaluation",
+    "find_images": "images",
+    "write_dataset": "datasets",
+    "ImageSet": "images",
+    "Recipe": "recipe",
+    "Features": "features",
+    "FeatureCache": "cache",
+    "Head": "heads",
+    "Report": "evaluation",
+    "BACKBONES": "backbones",
+    "HEADS": "heads",
+    "FeatcacheError": "errors",
+    "ImageFailure": "errors",
+    "DamagedFile": "errors",
+    "StorageFailure": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # No module of ours has the name of a public function, so nothing here can be shadowed.
+    if name not in _HOME:
+        raise AttributeError(f"module 'featcache' has no attribute {name!r}")
+    value = getattr(import_module(f"featcache.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

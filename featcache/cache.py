@@ -1,0 +1,258 @@
+"""FeatureCache: the folder of folders. Which data sets and recipes exist, and what they are called.
+
+    cache/<data set>/<backbone>-<key8>/features.h5
+
+A data set is known by its name; where its images lie is noted beside its files, never inside, so
+that a cache can be moved, copied and mailed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+from featcache.features import Features, open_features
+from featcache.images import ImageSet
+from featcache.recipe import Recipe
+from featcache.store import RecipeStore, open_packed
+
+MARKER = "featcache.json"
+PACKED = "features.h5"
+WEIGHTS_NOTE = "weights.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One data set under one recipe: a folder of the cache."""
+
+    directory: Path
+
+    @property
+    def data_set(self) -> str:
+        return self.directory.parent.name
+
+    @property
+    def name(self) -> str:
+        """As the user may write it: ``photos/vgg16-1a2b3c4d``."""
+        return f"{self.data_set}/{self.directory.name}"
+
+    @property
+    def packed(self) -> Path:
+        return self.directory / PACKED
+
+    def recipe(self) -> str:
+        """The recipe's canonical text, from any sound file of the folder.
+
+        Raises `FeatcacheError` where there is none.
+        """
+        for path in (self.packed, *sorted((self.directory / "parts").glob("p-*.h5"))):
+            try:
+                return open_packed(path).recipe
+            except FeatcacheError:
+                continue  # a damaged file: `verify` names it, here another one will do
+        raise FeatcacheError(f"{self.directory}: no readable feature file in it")
+
+    def store(self) -> RecipeStore:
+        return RecipeStore(self.directory, self.recipe())
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """The cache folder: `directory`, else ``$FEATCACHE_DIR``, else ``./cache``."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path | None = None) -> FeatureCache:
+        return cls(Path(directory or os.environ.get("FEATCACHE_DIR") or "cache"))
+
+    def entries(self) -> list[Entry]:
+        """Every data set under every recipe, sorted by name."""
+        if not self.directory.is_dir():
+            return []
+        found = {
+            path.parent if path.name == PACKED else path
+            for pattern in (f"*/*/{PACKED}", "*/*/parts")
+            for path in self.directory.glob(pattern)
+        }
+        folders = {path.parent if path.name == "parts" else path for path in found}
+        return [Entry(folder) for folder in sorted(folders)]
+
+    def find(self, features: str | Path) -> Entry:
+        """The one entry that `features` means: a path, ``photos``, ``photos/vgg16``, a beginning.
+
+        Raises `FeatcacheError` that lists the candidates where there are several, or the nearest
+        names where there is none.
+        """
+        path = Path(features)
+        if path.is_file():
+            return Entry(path.absolute().parent)
+        if path.is_dir() and ((path / PACKED).exists() or (path / "parts").is_dir()):
+            return Entry(path.absolute())
+        entries = self.entries()
+        matches = _matches(str(features).strip("/"), entries)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = "".join(f"\n  {entry.name}" for entry in matches)
+            raise FeatcacheError(
+                f"{str(features)!r} could be any of these; write more of it:{names}"
+            )
+        raise FeatcacheError(self._nothing_like(str(features), entries))
+
+    def load(self, features: str | Path) -> Features:
+        """The features that `features` means.
+
+        Raises `FeatcacheError` where they are not there, `DamagedFile` where they were damaged.
+        """
+        path = Path(features)
+        if path.is_file():
+            return open_features(path)
+        entry = self.find(features)
+        if not entry.packed.exists():
+            raise FeatcacheError(
+                f"{entry.name} has saved parts but no {PACKED} yet: its extraction was "
+                f"interrupted. Run the same `featcache extract` again to finish it"
+            )
+        return open_features(entry.packed)
+
+    def siblings(self, directory: Path) -> list[Entry]:
+        """The entries of other data sets with the same recipe folder name, sorted."""
+        return [
+            entry
+            for entry in self.entries()
+            if entry.directory.name == directory.name and entry.directory != directory
+        ]
+
+    def claim(self, images: ImageSet, name: str | None) -> tuple[Path, list[str]]:
+        """The folder for a data set of these images, and what to tell the user about its name.
+
+        A name belongs to one root. Where another root has it, the parent's name goes in front,
+        unless that root is gone (then the images have moved) or `name` was given.
+        """
+        root = str(images.root.resolve()) if images.root else ""
+        names = _names(images, name)
+        owners = {candidate: _root_of(self.directory / candidate) for candidate in names}
+        for candidate in sorted(names, key=lambda candidate: owners[candidate] != root):
+            folder, owner = self.directory / candidate, owners[candidate]
+            if owner in (None, root):
+                remarks = (
+                    []
+                    if candidate == _slug(name or images.name)
+                    else [
+                        f"the name {_slug(images.name)!r} belongs to another folder: "
+                        f"these features are called {candidate!r}"
+                    ]
+                )
+                return self._mark(folder, root), remarks
+            if name or (owner and not Path(owner).exists()):
+                return self._mark(folder, root), [
+                    f"{candidate!r} was {owner or 'arrays in memory'}, it is now {root or 'arrays'}"
+                ]
+        raise FeatcacheError(
+            f"every name for {root} is taken in {self.directory}: give one with --name"
+        )
+
+    def remove(self, features: str | Path) -> tuple[Entry, int]:
+        """Delete one entry, and its data set's folder with the last one; gives its bytes."""
+        entry = self.find(features)
+        size = folder_size(entry.directory)
+        shutil.rmtree(entry.directory)
+        data_set = entry.directory.parent
+        left = {path.name for path in data_set.iterdir()}
+        if left <= {MARKER, "scan.json.gz"} and MARKER in left:
+            shutil.rmtree(data_set)
+        return entry, size
+
+    def _mark(self, folder: Path, root: str) -> Path:
+        marker = folder / MARKER
+        text = json.dumps({"format": "featcache-dataset", "version": 1, "root": root})
+        try:
+            if not marker.exists() or marker.read_text() != text:
+                folder.mkdir(parents=True, exist_ok=True)
+                draft = folder / f".tmp-marker-{os.getpid()}"
+                draft.write_text(text)
+                draft.replace(marker)
+        except OSError as error:
+            raise StorageFailure(f"cannot write in the cache {self.directory}: {error}") from error
+        return folder
+
+    def _nothing_like(self, text: str, entries: list[Entry]) -> str:
+        if not entries:
+            return (
+                f"no features called {text!r}: the cache {self.directory} is empty. "
+                f"Run `featcache extract IMAGES` first, or name another cache with --cache"
+            )
+        near = difflib.get_close_matches(text, [entry.name for entry in entries], 3, 0.3)
+        shown = near or [entry.name for entry in entries[:5]]
+        return f"no features called {text!r} in {self.directory}; there are: {', '.join(shown)}"
+
+
+def same_recipe(entry: Entry, recipe: Recipe) -> bool:
+    """Whether an entry holds vectors of exactly this recipe (its folder name only suggests it)."""
+    try:
+        return entry.recipe() == recipe.to_json()
+    except (FeatcacheError, DamagedFile):
+        return False
+
+
+def note_weights(directory: Path, hint: str) -> None:
+    """Note beside the features where their weights lay, for the heads fitted on them."""
+    (directory / WEIGHTS_NOTE).write_text(json.dumps({"weights": hint}), encoding="utf-8")
+
+
+def weights_hint(directory: Path) -> str:
+    """Where the weights lay; only a hint, their digest is checked before it is believed."""
+    try:
+        return str(json.loads((directory / WEIGHTS_NOTE).read_text(encoding="utf-8"))["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "imagenet"
+
+
+def folder_size(directory: Path) -> int:
+    """Bytes of all regular files below a folder."""
+    return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _matches(text: str, entries: list[Entry]) -> list[Entry]:
+    """Exact names first, then exact data set or backbone, then beginnings."""
+    stages = (
+        [entry for entry in entries if entry.name == text],
+        [entry for entry in entries if entry.data_set == text],
+        [entry for entry in entries if entry.name.rpartition("-")[0] == text],
+        [entry for entry in entries if entry.name.startswith(text)],
+    )
+    return next((matches for matches in stages if matches), [])
+
+
+def _slug(name: str) -> str:
+    """A folder name that is safe everywhere: word characters, dots and hyphens."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:48] or "images"
+
+
+def _names(images: ImageSet, name: str | None) -> list[str]:
+    """The names to try for a data set, in order."""
+    if name:
+        return [_slug(name)]
+    own = _slug(images.name)
+    if images.root is None:
+        return [own]
+    parents = [parent.name for parent in images.root.resolve().parents if parent.name]
+    return [own] + [
+        _slug("-".join([*reversed(parents[: n + 1]), own])) for n in range(len(parents))
+    ]
+
+
+def _root_of(folder: Path) -> str | None:
+    """The root that owns a data set's name; None where nobody does (or its note is unreadable)."""
+    try:
+        note = json.loads((folder / MARKER).read_text())
+        return str(note["root"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,171 @@
+"""Features: vectors, and the identity of their rows. Never imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.errors import DamagedFile, FeatcacheError
+from featcache.recipe import Recipe
+from featcache.store import Failure, PackedFile, open_packed
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The vectors of a data set under one recipe, a row for each image (and view).
+
+    Indexing with a slice, a mask or row numbers gives `Features` of those rows; a slice stays a
+    view of the memory map, the others copy when their vectors are first asked for.
+
+    Attributes
+    ----------
+    path: the ``features.h5`` they came from.
+    recipe: what made them.
+    names: (R,) path of each image below its root.
+    keys: (R,) SHA-256 of each image's bytes, in hex.
+    labels, splits, groups: (R,) strings, "" = none.
+    views: (R,) int32, 0 = the plain image.
+    failures: images that have no row, and why.
+    """
+
+    path: Path
+    recipe: Recipe
+    names: np.ndarray
+    keys: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    groups: np.ndarray
+    views: np.ndarray
+    failures: list[Failure] = field(repr=False)
+    _packed: PackedFile = field(repr=False)
+    _rows: slice | np.ndarray = field(repr=False, default_factory=lambda: slice(None))
+    #: What the run that made or updated them did; None where they were only loaded.
+    run: Any = field(repr=False, default=None)
+
+    @property
+    def maps(self) -> np.ndarray:
+        """The features as stored: (R, D), or (R, H, W, C) where nothing was pooled. Read-only."""
+        return self._packed.vectors[self._rows]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """(R, D): a row an image; unpooled maps are flattened to H·W·C. Read-only."""
+        maps = self.maps
+        return maps if maps.ndim == 2 else maps.reshape(len(maps), -1)
+
+    @property
+    def classes(self) -> list[str]:
+        """The distinct labels of these rows, sorted; rows without a label do not count."""
+        return sorted(set(self.labels.tolist()) - {""})
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return int(np.prod(self._packed.vectors.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("Features are not iterable: use .vectors, .names, .labels or a slice")
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int] | int) -> Features:
+        """The features of some rows: a slice, a boolean mask, row numbers or one row number."""
+        if isinstance(rows, (int, np.integer)):
+            rows = [int(rows)]
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(chosen, slice) and chosen.dtype == bool and len(chosen) != len(self):
+            raise IndexError(f"the mask has {len(chosen)} entries for {len(self)} rows")
+        columns = ("names", "keys", "labels", "splits", "groups", "views")
+        picked = {name: getattr(self, name)[chosen] for name in columns}
+        return Features(
+            path=self.path,
+            recipe=self.recipe,
+            **picked,
+            failures=self.failures,
+            _packed=self._packed,
+            _rows=self._compose(chosen),
+            run=self.run,
+        )
+
+    def _compose(self, chosen: slice | np.ndarray) -> slice | np.ndarray:
+        """Rows of the file for rows of this object: a slice of everything stays a slice."""
+        if isinstance(self._rows, slice) and self._rows == slice(None):
+            return chosen
+        numbers = np.arange(len(self._packed.vectors))[self._rows]
+        return numbers[chosen]
+
+    def check(self) -> None:
+        """Compare every row with its checksum; raises `DamagedFile` that names the bad rows."""
+        mine = np.arange(len(self._packed.vectors))[self._rows]
+        bad = np.intersect1d(self._packed.bad_rows(), mine)
+        if len(bad):
+            shown = ", ".join(str(row) for row in bad[:5])
+            raise DamagedFile(
+                f"{self.path}: {len(bad)} rows do not match their checksums (rows {shown}...). "
+                f"Run `featcache repair {self.path.parent}`, then the same `featcache extract`"
+            )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame: index = image path; columns label, split, group, view, f0, f1, ...
+
+        Raises `FeatcacheError` where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise FeatcacheError(
+                'to_pandas() needs pandas: pip install "featcache[pandas]"'
+            ) from error
+        frame = pandas.DataFrame(
+            self.vectors,
+            index=pandas.Index(self.names, name="path"),
+            columns=[f"f{column}" for column in range(self.width)],
+        )
+        for position, name in enumerate(("label", "split", "group", "view")):
+            column = self.views if name == "view" else getattr(self, f"{name}s")
+            frame.insert(position, name, column)
+        return frame
+
+    def __repr__(self) -> str:
+        return (
+            f"<Features {self.path.parent.parent.name}/{self.path.parent.name}: {len(self)} rows "
+            f"of {self.width} {self.recipe.dtype}, {len(self.classes)} classes>"
+        )
+
+
+def open_features(path: Path) -> Features:
+    """The features of one ``features.h5``; its header and identity are checked, not its rows.
+
+    Raises `FeatcacheError` where it is no such file, `DamagedFile` where it was damaged.
+    """
+    packed = open_packed(path)
+    return Features(
+        path=packed.path,
+        recipe=Recipe.from_json(packed.recipe),
+        names=_text(packed.paths),
+        keys=_text(packed.keys),
+        labels=_decoded(packed.labels, packed.classes),
+        splits=_decoded(packed.splits, packed.split_names),
+        groups=_decoded(packed.groups, packed.group_names),
+        views=packed.views,
+        failures=packed.failures,
+        _packed=packed,
+    )
+
+
+def _text(column: np.ndarray) -> np.ndarray:
+    return np.strings.decode(column, "utf-8") if len(column) else np.array([], dtype=str)
+
+
+def _decoded(codes: np.ndarray, names: list[str]) -> np.ndarray:
+    """String array of codes into names; -1 becomes ""."""
+    strings: np.ndarray = np.array([*names, ""], dtype=str)[codes]
+    return strings

@@ -1,0 +1,49 @@
+"""Identity: who the rows of a data set are. Names, labels, splits and groups, never vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featcache.images import ImageSet
+from featcache.splits import Carve
+from featcache.store import Failure, Identity
+
+
+def identify(
+    images: ImageSet,
+    keys: np.ndarray,
+    present: np.ndarray,
+    *,
+    failures: list[Failure],
+    carve: Carve | None,
+) -> Identity:
+    """The identity of the images at the row numbers `present`, in their order.
+
+    `keys` (N,) 'S64' belongs to all images; a carved split is decided by them.
+    """
+    rows = present.tolist()
+    splits = [images.splits[row] for row in rows]
+    if carve is not None:
+        splits = carve.apply(splits, [keys[row].decode() for row in rows])
+    labels, classes = coded([images.labels[row] for row in rows])
+    split_codes, split_names = coded(splits)
+    groups, group_names = coded([images.groups[row] for row in rows])
+    return Identity(
+        paths=[images.names[row] for row in rows],
+        keys=keys[present],
+        views=np.zeros(len(rows), np.int32),
+        labels=labels,
+        classes=classes,
+        splits=split_codes,
+        split_names=split_names,
+        groups=groups,
+        group_names=group_names,
+        failures=failures,
+    )
+
+
+def coded(values: list[str]) -> tuple[np.ndarray, list[str]]:
+    """int32 codes into the sorted distinct names; "" is -1."""
+    names = sorted(set(values) - {""})
+    code = {"": -1, **{name: position for position, name in enumerate(names)}}
+    return np.array([code[value] for value in values], np.int32), names

@@ -1,0 +1,234 @@
+"""One pass of images through a network: threads read, hash and decode ahead while it computes.
+
+    bytes --read, hash--> known? --decode--> pixels --fixed batch--> runtime --> rows, in order
+
+A pass touches no disk but the images. Every batch has the same shape: the last one is padded, so
+nothing is traced twice and a row does not depend on how full its batch was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from featcache.decode import BadImage, decode, one_thread_each
+from featcache.images import FileStamp, ImageSet
+from featcache.recipe import Decoding
+
+#: Outcomes that need no network are handed on at least this often.
+CHUNK = 1024
+
+
+class Runtime(Protocol):
+    """A compiled network: exactly `batch` images in, one float32 array for each tap out."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one image. `pixels` is set only between the decoder and the network."""
+
+    index: int
+    key: str = ""
+    stamp: FileStamp | None = None
+    hashed_at: int = 0
+    pixels: np.ndarray | None = None
+    source_size: tuple[int, int] = (0, 0)
+    warning: str = ""
+    trouble: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came out since the last one.
+
+    `vectors` is (n, ...) in the stored type and `rows` are its n images; `others` are images that
+    got no vector: known already, the same bytes as an earlier image, or failed (`trouble`).
+    """
+
+    vectors: np.ndarray
+    rows: list[Outcome]
+    others: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How a pass treats an image.
+
+    `known(key)` says that no vector is needed for these bytes; `unique` that the same bytes under
+    another name need no second one.
+    """
+
+    decoding: Decoding
+    dtype: str
+    known: Callable[[str], bool]
+    threads: int
+    max_pixels: int
+    unique: bool = True
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The batch being filled, and what has happened beside it since the last one was handed on."""
+
+    buffer: np.ndarray
+    rows: list[Outcome] = field(default_factory=list)
+    others: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        self.buffer[len(self.rows)] = outcome.pixels
+        outcome.pixels = None
+        self.rows.append(outcome)
+
+
+def run_pass(
+    images: ImageSet,
+    indices: Iterable[int],
+    work: Work,
+    open_runtime: Callable[[], Runtime],
+    batch: int,
+) -> Iterator[Batch]:
+    """Put the images through the network, in order; `open_runtime` is called when first needed."""
+    filling = _Filling(np.zeros((batch, *work.decoding.size, 3), work.decoding.pixel_type))
+    runtime: Runtime | None = None
+    claimed: set[str] = set()
+    for outcome in _outcomes(images, indices, work, ahead=2 * batch + work.threads):
+        if outcome.pixels is None or (work.unique and outcome.key in claimed):
+            outcome.pixels = None
+            filling.others.append(outcome)
+        else:
+            claimed.add(outcome.key)
+            filling.add(outcome)
+        if len(filling.rows) == batch:
+            runtime = runtime or open_runtime()
+            yield _flush(filling, runtime, work.dtype)
+        elif len(filling.others) >= CHUNK:
+            yield _hand_on(filling, work.dtype)
+    if filling.rows:
+        yield _flush(filling, runtime or open_runtime(), work.dtype)
+    elif filling.others:
+        yield _hand_on(filling, work.dtype)
+
+
+def read_key(images: ImageSet, index: int) -> Outcome:
+    """Read and hash one image, without decoding it; never raises `BadImage`."""
+    outcome = Outcome(index, hashed_at=time.time_ns())
+    try:
+        image = images.read(index)
+    except BadImage as bad:
+        outcome.trouble = (bad.code, bad.message)
+        return outcome
+    outcome.key, outcome.stamp = image.key, image.stamp
+    return outcome
+
+
+def read_one(images: ImageSet, index: int, work: Work) -> Outcome:
+    """Read, hash and (where its bytes are not known) decode one image; never raises `BadImage`."""
+    outcome = Outcome(index, hashed_at=time.time_ns())
+    try:
+        image = images.read(index)
+        outcome.key, outcome.stamp = image.key, image.stamp
+        if work.known(image.key):
+            return outcome
+        decoded = decode(image.content, work.decoding, max_pixels=work.max_pixels)
+    except BadImage as bad:
+        outcome.trouble = (bad.code, bad.message)
+        return outcome
+    outcome.pixels, outcome.source_size = decoded.pixels, decoded.source_size
+    outcome.warning = decoded.warning
+    return outcome
+
+
+def read_ahead(
+    task: Callable[[int], Outcome], indices: Iterable[int], threads: int, ahead: int
+) -> Iterator[Outcome]:
+    """`task` of every index, in order, with at most `ahead` of them under way or waiting."""
+    supply = iter(indices)
+    pending: deque[Future[Outcome]] = deque()
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="featcache-read")
+    with one_thread_each(), readers as pool:
+        try:
+            pending.extend(pool.submit(task, index) for index in islice(supply, ahead))
+            while pending:
+                outcome = pending.popleft().result()
+                pending.extend(pool.submit(task, index) for index in islice(supply, 1))
+                yield outcome
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _outcomes(
+    images: ImageSet, indices: Iterable[int], work: Work, ahead: int
+) -> Iterator[Outcome]:
+    return read_ahead(lambda index: read_one(images, index, work), indices, work.threads, ahead)
+
+
+def run_padded(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
+    """A few images through a runtime of fixed batch: padded with black, and cut again."""
+    outputs = []
+    for start in range(0, len(pixels), runtime.batch):
+        piece = pixels[start : start + runtime.batch]
+        padded = np.zeros((runtime.batch, *pixels.shape[1:]), pixels.dtype)
+        padded[: len(piece)] = piece
+        outputs.append(runtime.run(padded)[0][: len(piece)])
+    return np.concatenate(outputs)
+
+
+def _flush(filling: _Filling, runtime: Runtime, dtype: str) -> Batch:
+    """Run the network on the filled part of the buffer; rows it cannot answer for have failed."""
+    filling.buffer[len(filling.rows) :] = 0
+    vectors = runtime.run(filling.buffer)[0][: len(filling.rows)]
+    stored, troubles = _as_stored(vectors, dtype)
+    for outcome, trouble in zip(filling.rows, troubles, strict=True):
+        outcome.trouble = trouble
+    good = np.array([trouble is None for trouble in troubles], dtype=bool)
+    batch = Batch(
+        vectors=np.ascontiguousarray(stored[good]),
+        rows=[outcome for outcome in filling.rows if outcome.trouble is None],
+        others=filling.others + [o for o in filling.rows if o.trouble is not None],
+    )
+    filling.rows, filling.others = [], []
+    return batch
+
+
+def _hand_on(filling: _Filling, dtype: str) -> Batch:
+    batch = Batch(np.zeros((0, 0), dtype), rows=[], others=filling.others)
+    filling.others = []
+    return batch
+
+
+def _as_stored(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, list[tuple[str, str] | None]]:
+    """The rows in the stored type, and for each row what is wrong with it, if anything."""
+    axes = tuple(range(1, vectors.ndim))
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = vectors.astype(dtype, copy=False)
+    finite = np.isfinite(vectors).all(axis=axes)
+    fits = np.isfinite(stored).all(axis=axes)
+    troubles: list[tuple[str, str] | None] = []
+    for row in range(len(vectors)):
+        if not finite[row]:
+            troubles.append(("non-finite", "the network gives NaN or infinity for this image"))
+        elif not fits[row]:
+            largest = float(np.abs(vectors[row]).max())
+            troubles.append(
+                (
+                    "overflow",
+                    f"a feature of {largest:.6g} does not fit {dtype}: use --dtype float32",
+                )
+            )
+        else:
+            troubles.append(None)
+    return stored, troubles

@@ -1,0 +1,61 @@
+"""Provenance: the versions that made a file's vectors. Recorded in the file, not in the key.
+
+Canonical JSON, no times: two runs of the same software on the same machine write the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from featcache.decode import decoder_versions
+from featcache.proof import Proven
+
+
+def provenance_of(proven: Proven | None) -> str:
+    """The versions in use, and how well the runtime agreed with live Keras."""
+    versions = {
+        "featcache": version("featcache"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "h5py": version("h5py"),
+        "decoders": decoder_versions(),
+        "machine": platform.machine(),
+    }
+    if proven is not None:
+        runtime = proven.runtime
+        versions |= {**runtime.versions, "runtime": runtime.name, "device": runtime.device}
+        # Two digits: a last-bit difference between two runs must not make two files differ.
+        versions["probe_error_against_keras"] = f"{proven.parity:.1e}"
+    return json.dumps(versions, sort_keys=True)
+
+
+def merged(provenances: list[str]) -> str:
+    """One provenance for a file whose rows may come from several."""
+    records = [record for text in provenances for record in _records(text)]
+    texts = sorted({json.dumps(record, sort_keys=True) for record in records})
+    if len(texts) == 1:
+        return texts[0]
+    return json.dumps({"mixed": [json.loads(text) for text in texts]}, sort_keys=True)
+
+
+def version_changes(stored: str, current: str) -> str:
+    """What differs between a stored provenance and the current one, in words."""
+    now = _records(current)[0]
+    changes = {
+        f"{name} {then[name]} -> {now[name]}"
+        for then in _records(stored)
+        for name in set(now) & set(then)
+        if now[name] != then[name] and name != "probe_error_against_keras"
+    }
+    return f"changed since: {', '.join(sorted(changes))}" if changes else "no version changed"
+
+
+def _records(text: str) -> list[dict[str, Any]]:
+    record: dict[str, Any] = json.loads(text)
+    records: list[dict[str, Any]] = record.get("mixed", [record])
+    return records

@@ -1,0 +1,60 @@
+"""Real images for the tests, made on the fly from photographs that packages ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_image
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[np.ndarray]:
+    """Forty-eight different crops of two photographs, (60, 80, 3) uint8."""
+    sources = [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
+    return [
+        source[top : top + 60, left : left + 80]
+        for source in sources
+        for top in range(0, 360, 90)
+        for left in range(0, 600, 100)
+    ]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, photographs: list[np.ndarray]) -> Path:
+    """A folder of JPEG files in two classes: 24 temples, 24 flowers."""
+    root = tmp_path / "photos"
+    for number, pixels in enumerate(photographs):
+        target = root / ("temple" if number < 24 else "flower") / f"{number:02d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(target, quality=92)
+    return root
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 of scikit-learn's digits as PNG files in ten class folders."""
+    root = tmp_path_factory.mktemp("data") / "digits"
+    source = load_digits()
+    for number in range(300):
+        target = root / str(source.target[number]) / f"{number:04d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((source.images[number] * 15.9).astype(np.uint8)).save(target)
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def digit_features(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache with the digits' features by efficientnet_lite0 at 32 pixels."""
+    import featcache
+
+    folder = tmp_path_factory.mktemp("shared") / "cache"
+    featcache.extract(digits, backbone="efficientnet_lite0", size=32, cache=folder)
+    return folder
