@@ -1,0 +1,254 @@
+"""Head: a fitted classifier with everything needed to use it and to judge it.
+
+A head is one file: a safetensors file of arrays whose metadata is one JSON text. It carries its
+classes, its recipe, where local weights lay, the probe, the protocol and the metrics. Loading it
+runs no code of its maker's: the kind is looked up in a table, the arrays are checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.cache import FeatureCache
+from featcache.errors import FeatcacheError, StorageFailure
+from featcache.features import Features
+from featcache.heads.logistic import LogisticHead
+from featcache.images import ImageSet, find_images
+from featcache.lookup import Source, look_up
+from featcache.recipe import Recipe
+
+#: Every kind of head, by the name that --head takes.
+HEADS: dict[str, type[LogisticHead]] = {"logreg": LogisticHead}
+
+FORMAT = "featcache-head"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most likely classes of one image, best first; `failure` says why there are none."""
+
+    name: str
+    classes: list[str]
+    probabilities: list[float]
+    failure: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A classifier on the vectors of one recipe.
+
+    Attributes
+    ----------
+    kind: its name in `HEADS`.
+    classes: the K class names, in the order of the probabilities.
+    source: the recipe of its vectors, a hint where their weights lay, and the probe.
+    trained_on: (n,) uint64, the first 64 bits of the key of every training image, sorted.
+    protocol: how the accuracy in `metrics` was measured, in words.
+    metrics: what `fit_head` measured.
+    """
+
+    kind: str
+    model: LogisticHead
+    classes: list[str]
+    source: Source
+    trained_on: np.ndarray
+    protocol: str
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+    path: Path | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.source.recipe
+
+    def predict_proba(self, vectors: Features | np.ndarray) -> np.ndarray:
+        """Class probabilities (n, K) of features, or of an (n, D) array.
+
+        Raises `FeatcacheError` where the features were made by another recipe (it names the
+        fields that differ) or the array is not D wide.
+        """
+        if isinstance(vectors, Features):
+            self.check_fits(vectors)
+            vectors = vectors.vectors
+        if vectors.ndim != 2 or vectors.shape[1] != self.model.width:
+            raise FeatcacheError(
+                f"the head expects vectors of {self.model.width} numbers, "
+                f"got an array of shape {vectors.shape}"
+            )
+        return self.model.predict_proba(vectors)
+
+    def check_fits(self, features: Features) -> None:
+        """Refuse features of another recipe, naming every field that differs."""
+        differences = self.recipe.differences(features.recipe)
+        if differences:
+            raise FeatcacheError(
+                f"{features.path.parent.name} was not made by this head's recipe. "
+                f"Head's value first: {'; '.join(differences)}. "
+                f"Use features of the head's recipe, or fit a head on these"
+            )
+
+    def predict_images(
+        self, images: str | Path | np.ndarray | Sequence[Any], *, top: int = 1, **options: Any
+    ) -> list[Prediction]:
+        """The `top` most likely classes of each image, sorted by path; see `predict_stream`."""
+        return list(self.predict_stream(find_images(images), top=top, **options))
+
+    def predict_stream(
+        self,
+        images: ImageSet,
+        *,
+        top: int = 1,
+        cache: str | Path | None = None,
+        weights: str | None = None,
+        batch: int = 32,
+        threads: int = 2,
+    ) -> Iterator[Prediction]:
+        """Predictions one by one; memory does not grow with the number of images.
+
+        Cached rows are used where there are any; no data set is made.
+        """
+        top = _checked_top(top, len(self.classes))
+        answers = look_up(
+            images,
+            self.source,
+            FeatureCache.open(cache),
+            weights=weights,
+            batch=batch,
+            threads=threads,
+        )
+        for answer in answers:
+            flat = answer.vectors.reshape(len(answer.vectors), -1)
+            found = {
+                o.index: Prediction(images.names[o.index], [], [], o.trouble[1])
+                for o in answer.failed
+                if o.trouble
+            }
+            if answer.indices:
+                for index, row in zip(answer.indices, self.predict_proba(flat), strict=True):
+                    found[index] = self._prediction(images.names[index], row, top)
+            for index in sorted(found):
+                yield found[index]
+
+    def _prediction(self, name: str, probabilities: np.ndarray, top: int) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")[:top].tolist()
+        return Prediction(
+            name=name,
+            classes=[self.classes[place] for place in order],
+            probabilities=[float(probabilities[place]) for place in order],
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the head as one file, whole or not at all; raises `StorageFailure`."""
+        from safetensors.numpy import save
+
+        arrays = {f"model.{name}": array for name, array in self.model.state().items()}
+        arrays |= {"probe": self.source.probe, "trained_on": self.trained_on}
+        # safetensors writes an array's memory as it lies: Fortran order would come back scrambled.
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        metadata = {"format": FORMAT, "version": str(VERSION), "head": json.dumps(self._record())}
+        target = Path(path)
+        draft = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(save(arrays, metadata))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StorageFailure(f"cannot save the head {target}: {error}") from error
+        return target
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "classes": self.classes,
+            "recipe": self.recipe.to_json(),
+            "weights_hint": self.source.weights_hint,
+            "settings": self.model.settings,
+            "protocol": self.protocol,
+            "metrics": self.metrics,
+            "versions": self.versions,
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> Head:
+        """Read a head; raises `FeatcacheError` where the file is not one, or not a sound one."""
+        target = _head_file(Path(path))
+        arrays, metadata = _read(target)
+        if metadata.get("format") != FORMAT:
+            raise FeatcacheError(f"{target}: not a featcache head (made by `featcache fit-head`)")
+        if metadata.get("version") != str(VERSION):
+            raise FeatcacheError(
+                f"{target}: a head of format {metadata.get('version')}, this featcache reads "
+                f"{VERSION}: upgrade featcache"
+            )
+        try:
+            return replace(_head_of(json.loads(metadata["head"]), arrays), path=target)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FeatcacheError(f"{target}: a damaged head: {error}") from error
+
+
+def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
+    kind = HEADS.get(record["kind"])
+    if kind is None:
+        raise FeatcacheError(f"unknown kind of head {record['kind']!r}: upgrade featcache")
+    state = {
+        name.removeprefix("model."): array
+        for name, array in arrays.items()
+        if name.startswith("model.")
+    }
+    model = kind.from_state(state, record["settings"])
+    classes = [str(name) for name in record["classes"]]
+    if len(classes) != model.outputs:
+        raise FeatcacheError(f"{len(classes)} class names for {model.outputs} outputs")
+    return Head(
+        kind=record["kind"],
+        model=model,
+        classes=classes,
+        source=Source(
+            Recipe.from_json(record["recipe"]), str(record["weights_hint"]), arrays["probe"]
+        ),
+        trained_on=arrays["trained_on"],
+        protocol=str(record["protocol"]),
+        metrics=dict(record["metrics"]),
+        versions=dict(record["versions"]),
+    )
+
+
+def _head_file(path: Path) -> Path:
+    """The file meant by a path: itself, or the only head in a folder of features."""
+    if path.is_dir():
+        heads = sorted(path.glob("*.head"))
+        if len(heads) == 1:
+            return heads[0]
+        listed = ", ".join(head.name for head in heads) or "none"
+        raise FeatcacheError(f"{path}: a folder with {len(heads)} heads ({listed}): name one file")
+    if not path.is_file():
+        raise FeatcacheError(f"{path}: no such head file; `featcache fit-head` makes one")
+    return path
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FeatcacheError(f"{path}: not a featcache head: {error}") from error
+
+
+def _checked_top(top: int, classes: int) -> int:
+    if top < 1:
+        raise FeatcacheError(f"--top {top}: expected a whole number of at least 1")
+    return min(top, classes)
