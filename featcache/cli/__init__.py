@@ -1,0 +1,32 @@
+"""The command line: parse, one call, print. One file a group of commands.
+
+Nothing heavy is imported before a command runs, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from featcache.cli import care, extract, heads, networks, start
+from featcache.cli.console import report_usage_error
+
+app = typer.Typer(
+    name="featcache",
+    help="Run a frozen image network once, keep its features in HDF5, train heads in seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (start, extract, heads, networks, care):
+    group.register(app)
+
+
+def main() -> None:
+    """The `featcache` command."""
+    try:
+        app()
+    except SystemExit as stop:
+        report_usage_error(stop.code, sys.argv)
+        raise

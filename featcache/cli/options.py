@@ -1,0 +1,37 @@
+"""Options that several commands share, with the words of their help."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Images = Annotated[
+    str, typer.Argument(help="A folder, a CSV manifest (path,label,split,group), or one image.")
+]
+FeaturesName = Annotated[
+    str, typer.Argument(help="A path, or a name such as photos or photos/vgg16.")
+]
+HeadFile = Annotated[str, typer.Argument(help="A head that fit-head saved.")]
+Cache = Annotated[
+    str | None,
+    typer.Option(help="The cache folder.", envvar="FEATCACHE_DIR", show_default="./cache"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="imagenet, random[:SEED], or the path of a weights file.",
+        show_default="the backbone's ImageNet weights",
+    ),
+]
+Batch = Annotated[
+    int | None, typer.Option(min=1, help="Images in a network call.", show_default="32")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that read and decode.", show_default="the cores"),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-symlinks", help="Follow links to folders and out of the root.")
+]

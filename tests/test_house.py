@@ -1,0 +1,98 @@
+"""The house rules: imports point down one list, and every heavy package has a home."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import featcache
+
+ROOT = Path(featcache.__file__).parent
+
+#: From the top of the house to its foundations; a module may import only what stands below it.
+FLOORS = [
+    "__main__", "cli", "demo", "datasets",
+    "fitting", "evaluation", "heads", "lookup",
+    "api", "estimate", "extraction", "known", "identity", "saving",
+    "provenance", "proof", "pipeline", "probe",
+    "cache", "features", "interruption", "splits",
+    "runtimes", "backbones", "store", "images", "decode", "recipe", "errors",
+]  # fmt: skip
+
+#: Packages and the only modules that may import them.
+HOMES = {
+    "h5py": {"store"},
+    "tensorflow": {"backbones", "runtimes"},
+    "keras": {"backbones", "runtimes", "datasets"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets"},
+    "scipy": {"splits"},
+    "safetensors": {"heads", "backbones"},
+    "pandas": {"features"},
+    "cv2": {"decode"},
+    "simplejpeg": {"decode"},
+    "PIL": {"decode", "datasets"},
+    "torch": set(),
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    """(floor, file) of every module: the floor is the top-level module or folder it is in."""
+    files = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+    return [(path.relative_to(ROOT).parts[0].removesuffix(".py"), path) for path in files]
+
+
+def imported(path: Path) -> set[str]:
+    """The dotted names a file imports, anywhere in it but under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    names = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize(("floor", "path"), modules(), ids=lambda value: str(value)[-40:])
+def test_imports_point_down(floor, path):
+    """No module imports one that stands above it in the house."""
+    assert floor in FLOORS, f"{floor} has no place in the house: add it to FLOORS"
+    for name in imported(path):
+        if name.startswith("featcache."):
+            target = name.split(".")[1]
+            assert target == floor or FLOORS.index(target) > FLOORS.index(floor), (
+                f"{path.name} imports {name}, which stands above {floor}"
+            )
+
+
+@pytest.mark.parametrize(("floor", "path"), modules(), ids=lambda value: str(value)[-40:])
+def test_every_heavy_package_has_a_home(floor, path):
+    """h5py is imported by the store alone, Keras by the backbones and runtimes, and so on."""
+    for name in imported(path):
+        package = name.split(".")[0]
+        assert floor in HOMES.get(package, {floor}), f"{path.name} must not import {package}"
+
+
+def test_no_class_of_ours_is_subclassed():
+    """Abstract or final: but for the tree of errors, no class inherits from one of our own."""
+    ours, bases = set(), []
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                ours.add(node.name)
+                bases += [(node.name, ast.unparse(base)) for base in node.bases]
+    errors = {"ImageFailure", "DamagedFile", "StorageFailure"}
+    assert [pair for pair in bases if pair[1] in ours and pair[0] not in errors] == []
