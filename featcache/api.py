@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import joblib
 import numpy as np
@@ -14,7 +14,7 @@ from featcache.backbones import BACKBONES, Backbone, find_backbone, open_network
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
-from featcache.extraction import Extraction, Job, Progress, Settings, run
+from featcache.extraction import Job, Progress, Settings, run
 from featcache.features import Features
 from featcache.images import ImageSet, find_images
 from featcache.recipe import BitDepth, Decoding, Interpolation, Pooling, Recipe, Resize, StoredType
@@ -24,12 +24,38 @@ from featcache.splits import Carve
 DEFAULT_BATCH = 32
 
 
+class Options(TypedDict, total=False):
+    """The options of `extract`; their defaults are those of `prepare`."""
+
+    weights: str | None
+    layer: str
+    pooling: str
+    size: int | tuple[int, int] | None
+    resize: Resize
+    interpolation: Interpolation
+    bit_depth: BitDepth
+    dtype: StoredType
+    runtime: str
+    batch: int | None
+    threads: int | None
+    max_pixels: int
+    cache: str | Path | None
+    name: str | None
+    test_from: str | None
+    on_error: str
+    retry_failed: bool
+    follow_symlinks: bool
+    labels: Sequence[str] | None
+    splits: Sequence[str] | None
+    groups: Sequence[str] | None
+
+
 def extract(
     images: str | Path | np.ndarray | Sequence[Any],
     *,
     backbone: str,
     progress: Callable[[Progress], None] = lambda progress: None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Features:
     """Run a frozen backbone once over images and keep its features; later calls only add.
 
@@ -38,7 +64,19 @@ def extract(
     images: a folder, a CSV manifest, one file, a list of files, or uint8 arrays (N, H, W[, C]).
     backbone: a name out of `featcache.BACKBONES`, such as "vgg16" or "efficientnet_lite0".
     progress: called after every batch.
-    **options: as for `prepare`.
+    weights: "imagenet" (the default), a path, or "random[:SEED]".
+    layer: the layer to tap; its own output without the classifier by default.
+    pooling: "avg" (default), "max", or "none" ("flatten") for the whole map.
+    size: input side in pixels, or (height, width); the backbone's own by default.
+    resize: "squash" (default), "crop" or "pad".
+    interpolation: "area" (default), or "keras": the pixels of `image_dataset_from_directory`.
+    bit_depth: how 16-bit images become 8-bit: "16" (default), "12" or "minmax".
+    dtype: "float32" (default) or "float16", in which vectors are stored.
+    labels, splits, groups: one string an image, in the order of `images`, "" = none.
+    name, cache: the data set's name; the cache folder.
+    test_from: "validation:0.2" makes part of a split the test split.
+    on_error, retry_failed, max_pixels, follow_symlinks, runtime, batch, threads: as the options of
+        ``featcache extract``.
 
     Returns
     -------
@@ -91,8 +129,8 @@ def prepare(
 ) -> Job:
     """Check every argument, find the images and build the network: an extraction ready to run."""
     settings = Settings(
-        batch=_positive("--batch", batch or DEFAULT_BATCH),
-        threads=_positive("--threads", threads or joblib.cpu_count()),
+        batch=_positive("--batch", DEFAULT_BATCH if batch is None else batch),
+        threads=_positive("--threads", joblib.cpu_count() if threads is None else threads),
         runtime=_one_of("--runtime", runtime, RUNTIMES),
         max_pixels=_positive("--max-pixels", max_pixels),
         on_error=_one_of("--on-error", on_error, ("skip", "fail")),
@@ -175,6 +213,3 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise FeatcacheError(f"{option} {value!r} is not one of {', '.join(choices)}")
     return value
-
-
-__all__ = ["Extraction", "extract", "load", "prepare"]

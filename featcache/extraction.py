@@ -35,6 +35,7 @@ from featcache.store import Failure, RecipeStore, Stamp
 
 STAT_CACHE = "scan.json.gz"
 STAT_CACHE_SECONDS = 60.0
+SHOWN_CONFLICTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +348,10 @@ def _all_failed(failures: list[Failure]) -> str:
 
 def _warnings(state: Run) -> list[str]:
     counted = [f"{text} ({count} images)" for text, count in sorted(state.warnings.items())]
-    return counted + label_conflicts(state.job.images, [key.decode() for key in state.keys])
+    conflicts = label_conflicts(state.job.images, [key.decode() for key in state.keys])
+    more = len(conflicts) - SHOWN_CONFLICTS
+    rest = [f"and {more} more images with two labels"] if more > 0 else []
+    return counted + conflicts[:SHOWN_CONFLICTS] + rest
 
 
 def _log_run(state: Run, seconds: float) -> None:

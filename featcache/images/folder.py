@@ -184,7 +184,7 @@ def found_instead(found: Walk) -> str:
     """What a folder without images does hold, for an error message."""
     if not found.others and not found.folder_links:
         return "it is empty"
-    return "found " + "; ".join(found.remarks())
+    return "; ".join(found.remarks())
 
 
 def _counted(others: Counter[str]) -> str:
