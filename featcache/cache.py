@@ -117,8 +117,8 @@ class FeatureCache:
         entry = self.find(features)
         if not entry.packed.exists():
             raise FeatcacheError(
-                f"{entry.name} has saved parts but no {PACKED} yet: its extraction was "
-                f"interrupted. Run the same `featcache extract` again to finish it"
+                f"{entry.name} has saved parts but no {PACKED} yet: its extraction still runs, or "
+                f"was interrupted. Run the same `featcache extract` again to finish it"
             )
         return open_features(entry.packed)
 
