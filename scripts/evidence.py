@@ -41,7 +41,7 @@ def main() -> None:
 def kill(options: argparse.Namespace) -> dict[str, object]:
     """SIGKILL at random moments of an extraction, run it to the end, compare the files' bytes."""
     images = crops(options.work / f"crops-{options.images}", options.images)
-    extract = ["extract", images, "--backbone", "efficientnet_lite0", "--size", "64"]
+    extract = ["extract", images, "--backbone", "efficientnet_lite0", "--size", "160"]
     undisturbed = featcache(*extract, "--cache", options.work / "undisturbed")
     cache = options.work / "killed"
     shutil.rmtree(cache, ignore_errors=True)
@@ -51,7 +51,7 @@ def kill(options: argparse.Namespace) -> dict[str, object]:
     for _ in range(options.kills):
         run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            run.wait(timeout=delays.uniform(2, 25))
+            run.wait(timeout=delays.uniform(3, 30))
             ended += 1
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)
