@@ -30,6 +30,7 @@ HOMES = {
     "rich": {"cli"},
     "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets"},
     "scipy": {"splits"},
+    "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},
     "cv2": {"decode"},

@@ -13,6 +13,10 @@ from featcache.errors import FeatcacheError
 #: Rows standardised and multiplied at a time in `predict_proba`.
 BLOCK = 8192
 
+#: Numbers in a matrix up to which one BLAS thread is the fastest: where anything else runs, the
+#: threads of a small product wait for each other longer than they compute.
+SMALL = 20_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class LogisticHead:
@@ -121,12 +125,13 @@ def solve(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     solver = LogisticRegression(C=C, max_iter=1000, tol=tol, warm_start=start is not None)
     if start is not None:
         solver.coef_, solver.intercept_ = start.coef_, start.intercept_
         solver.classes_ = start.classes_
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1 if vectors.size < SMALL else None):
         # Not hidden: `settings["converged"]` is stored with the head and printed.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return solver.fit(vectors, codes)
