@@ -163,13 +163,19 @@ def assign_roles(features: Features, seed: int) -> Roles:
 def _without_copies(
     features: Features, train: np.ndarray, judged: np.ndarray, protocol: str
 ) -> Roles:
-    """Rows of the judging split whose image is also a training image prove nothing: leave out."""
+    """Judged rows whose image is a training image prove nothing: leave out. Shared groups: say."""
     copies = judged & np.isin(features.keys, features.keys[train])
     remarks = []
     if copies.any():
         remarks.append(
             f"{int(copies.sum())} images stand in the training rows too (same bytes): "
             f"they do not count for the accuracy"
+        )
+    shared = set(features.groups[train]) & set(features.groups[judged]) - {""}
+    if shared:
+        remarks.append(
+            f"{len(shared)} groups have images on both sides of the split "
+            f"({', '.join(sorted(shared)[:3])}...): the accuracy may flatter the head"
         )
     return Roles(train, judged & ~copies, protocol, remarks)
 

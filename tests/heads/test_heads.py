@@ -124,6 +124,18 @@ def test_the_files_own_test_split_judges(tmp_path, digits):
     assert featcache.Head.load(features.path.parent).path == head.path
 
 
+def test_a_group_on_both_sides_of_the_files_split_is_said(features, tmp_path):
+    """The file's own split is obeyed, but a group that it tears apart is named."""
+    rows = np.arange(len(features))
+    torn = replace(
+        features,
+        splits=np.where(rows % 3 == 0, "test", "train"),
+        groups=np.where(rows < 10, "patient7", ""),
+    )
+    head = featcache.fit_head(torn, C=0.01, out=tmp_path / "torn.head")
+    assert any("patient7" in remark for remark in head.metrics["remarks"])
+
+
 def test_bad_input_is_a_sentence(features, tmp_path):
     """No labels, one class, too few rows, an unknown head, a wrong C: each says what to do."""
     seven = features[features.labels == "7"]
