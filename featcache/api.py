@@ -10,15 +10,24 @@ from typing import Any
 import joblib
 import numpy as np
 
-from featcache.backbones import BACKBONES, Backbone, find_backbone, open_network
+from featcache.backbones import BACKBONES, Backbone, find_backbone, recall_network
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.extraction import Extraction, Job, Progress, Settings, run
 from featcache.features import Features
 from featcache.images import ImageSet, find_images
-from featcache.recipe import BitDepth, Decoding, Interpolation, Pooling, Recipe, Resize, StoredType
-from featcache.runtimes import RUNTIMES
+from featcache.recipe import (
+    BitDepth,
+    Decoding,
+    Interpolation,
+    Pooling,
+    Precision,
+    Recipe,
+    Resize,
+    StoredType,
+)
+from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
 from featcache.splits import Carve
 
 DEFAULT_BATCH = 32
@@ -74,6 +83,7 @@ def prepare(
     resize: Resize = "squash",
     interpolation: Interpolation = "area",
     bit_depth: BitDepth = "16",
+    precision: Precision = "float32",
     dtype: StoredType = "float32",
     runtime: str = "auto",
     batch: int | None = None,
@@ -109,6 +119,8 @@ def prepare(
         pooling=_pooling(pooling),
         decoding=decoding,
         scaling=base.scaling,
+        precision=precision,
+        runtime=_computing(runtime, precision),
         dtype=dtype,
     )
     found = find_images(
@@ -132,7 +144,7 @@ def open_job(
     name: str | None,
 ) -> Job:
     """Build the network, which completes the recipe, and claim the data set's folder."""
-    network = open_network(
+    network = recall_network(
         BACKBONES[draft.backbone],
         weights=weights,
         size=draft.decoding.size,
@@ -158,6 +170,15 @@ def _size(size: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, 
         return (backbone.size, backbone.size)
     height, width = (size, size) if isinstance(size, int) else size
     return (_positive("--size", height), _positive("--size", width))
+
+
+def _computing(runtime: str, precision: str) -> str:
+    """The runtime as the recipe has it: "" in float32, where all of them must agree."""
+    if precision == "float32":
+        return ""
+    chosen = choose_runtime(runtime).name
+    check_precision(chosen, precision)
+    return chosen
 
 
 def _pooling(pooling: str) -> Pooling:

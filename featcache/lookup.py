@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import BACKBONES, Network, open_network
+from featcache.backbones import BACKBONES, Network, recall_network
 from featcache.cache import FeatureCache, same_recipe
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
@@ -37,7 +37,7 @@ class Source:
         backbone = BACKBONES.get(recipe.backbone)
         if backbone is None:
             raise FeatcacheError(f"this featcache has no backbone {recipe.backbone!r}: upgrade it")
-        network = open_network(
+        network = recall_network(
             backbone,
             weights=wanted,
             size=recipe.decoding.size,
@@ -55,8 +55,9 @@ class Source:
     def open_runtime(self, weights: str | None, batch: int) -> Runtime:
         """A runtime that agrees with live Keras and has reproduced the stored probe."""
         network = self.open_network(weights)
-        proven = open_proven("auto", network, self.recipe.decoding, batch=batch)
-        check_probe(proven.probe, self.probe, "the stored one came with the head")
+        proven = open_proven("auto", network, self.recipe, batch=batch)
+        reason = "the stored one came with the head"
+        check_probe(proven.probe, self.probe, reason, precision=self.recipe.precision)
         return proven.runtime
 
 
