@@ -27,10 +27,8 @@ from featcache.recipe import (
     Resize,
     StoredType,
 )
-from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
+from featcache.runtimes import RUNTIMES, check_precision, choose_runtime, default_batch
 from featcache.splits import Carve
-
-DEFAULT_BATCH = 32
 
 
 def extract(
@@ -100,10 +98,11 @@ def prepare(
     groups: Sequence[str] | None = None,
 ) -> Job:
     """Check every argument, find the images and build the network: an extraction ready to run."""
+    _one_of("--runtime", runtime, RUNTIMES)
     settings = Settings(
-        batch=_positive("--batch", batch or DEFAULT_BATCH),
+        batch=_positive("--batch", default_batch(runtime) if batch is None else batch),
         threads=_positive("--threads", threads or joblib.cpu_count()),
-        runtime=_one_of("--runtime", runtime, RUNTIMES),
+        runtime=runtime,
         max_pixels=_positive("--max-pixels", max_pixels),
         on_error=_one_of("--on-error", on_error, ("skip", "fail")),
         retry_failed=retry_failed,

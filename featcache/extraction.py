@@ -146,9 +146,7 @@ class Run:
         """Compile the network and let it prove itself before a row is added."""
         began = time.monotonic()
         settings, recipe = self.job.settings, self.job.recipe
-        self.proven = open_proven(
-            settings.runtime, self.job.network, recipe, batch=settings.batch
-        )
+        self.proven = open_proven(settings.runtime, self.job.network, recipe, batch=settings.batch)
         self.job.remarks.extend(self.proven.remarks)
         self.stamp = self.known.stamp(self.proven, recipe.precision)
         self.compiling = time.monotonic() - began

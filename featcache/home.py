@@ -85,7 +85,7 @@ def touch(path: Path) -> None:
 def unused(folder: Path) -> Iterator[Path]:
     """What lies in a folder and was not used for `UNUSED_DAYS`."""
     limit = time.time() - UNUSED_DAYS * 86_400
-    for path in sorted(folder.glob("*")) + sorted(folder.glob(".tmp-*")):
+    for path in sorted(folder.glob("*")):
         with contextlib.suppress(OSError):  # another process was quicker
             if path.lstat().st_mtime < limit:
                 yield path

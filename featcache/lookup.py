@@ -19,7 +19,7 @@ from featcache.pipeline import Batch, Outcome, Work, run_pass
 from featcache.probe import check_probe
 from featcache.proof import open_proven
 from featcache.recipe import Recipe
-from featcache.runtimes import Runtime
+from featcache.runtimes import Runtime, default_batch
 from featcache.store import Snapshot
 
 
@@ -77,11 +77,12 @@ def look_up(
     cache: FeatureCache,
     *,
     weights: str | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     threads: int = 2,
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
+    batch = batch or default_batch(recipe.runtime or "auto")
     snapshots = [
         entry.store().snapshot()
         for entry in cache.entries()

@@ -26,6 +26,9 @@ from featcache.recipe import Decoding
 #: Outcomes that need no network are handed on at least this often.
 CHUNK = 1024
 
+#: Images decoded ahead of the network, at least: a large one does not make it wait.
+AHEAD = 32
+
 
 class Runtime(Protocol):
     """A compiled network: exactly `batch` images in, one float32 array for each tap out.
@@ -160,7 +163,7 @@ def run_pass(
     filling = lanes.new_filling()
     claimed: set[str] = set()
     try:
-        for outcome in _outcomes(images, indices, work, ahead=2 * batch + work.threads):
+        for outcome in _outcomes(images, indices, work, ahead=max(2 * batch, AHEAD) + work.threads):
             if outcome.pixels is None or (work.unique and outcome.key in claimed):
                 outcome.pixels = None
                 filling.others.append(outcome)
@@ -237,14 +240,18 @@ def _outcomes(
 
 
 def run_padded(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
-    """A few images through a runtime of fixed batch: padded with black, and cut again."""
-    outputs = []
+    """A few images through a runtime of fixed batch, all lanes at once: padded, and cut again."""
+    outputs: list[np.ndarray] = []
+    under_way: deque[tuple[np.ndarray, Callable[[], list[np.ndarray]]]] = deque()
     for start in range(0, len(pixels), runtime.batch):
-        piece = pixels[start : start + runtime.batch]
         padded = np.zeros((runtime.batch, *pixels.shape[1:]), pixels.dtype)
+        piece = pixels[start : start + runtime.batch]
         padded[: len(piece)] = piece
-        outputs.append(runtime.run(padded)[0][: len(piece)])
-    return np.concatenate(outputs)
+        if len(under_way) == runtime.lanes:
+            outputs.append(under_way.popleft()[1]()[0])
+        under_way.append((padded, runtime.start(padded)))
+    outputs += [result()[0] for _, result in under_way]
+    return np.concatenate(outputs)[: len(pixels)]
 
 
 def _batch(filling: _Filling, vectors: np.ndarray, dtype: str) -> Batch:

@@ -56,9 +56,7 @@ def extract(
     precision: Annotated[
         str, typer.Option(help="float32, or where OpenVINO and the CPU can: bfloat16, float16.")
     ] = "float32",
-    runtime: Annotated[
-        str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")
-    ] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")] = "auto",
     batch: Batch = None,
     threads: Threads = None,
     max_pixels: Annotated[

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
 
 RUNTIMES = ("auto", "tensorflow", "openvino")
+
+#: What the drivers of NVIDIA, of Windows' GPUs in Linux, and of AMD leave in the file system.
+GPU_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+
+#: OpenVINO is fastest where what passes from layer to layer stays in the cores' own memory.
+_BATCHES = {"openvino": 4, "tensorflow": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +49,32 @@ def choose_runtime(name: str) -> Choice:
     return Choice("tensorflow", False, reason)
 
 
+def default_batch(name: str) -> int:
+    """Images in a batch where the user does not say."""
+    return _BATCHES[choose_runtime(name).name]
+
+
 def has_openvino() -> bool:
     """Whether OpenVINO is installed; it is not imported."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU. It is asked only where the system has one at all."""
-    if not any(Path(trace).exists() for trace in _traces_of_gpus()):
+    """Whether TensorFlow sees a GPU. It is asked, and imported, only where a driver is there."""
+    if not any(Path(trace).exists() for trace in GPU_TRACES) and not _has_mac_plugin():
         return False
     from featcache.backbones.keras_import import import_tensorflow
 
     return bool(import_tensorflow().config.list_physical_devices("GPU"))
 
 
-def _traces_of_gpus() -> list[str]:
-    """Paths that a driver makes: NVIDIA's, and AMD's, which its own TensorFlow build uses.
-
-    On a Mac the GPU needs a plug-in of TensorFlow, which says so by being installed.
-    """
-    if sys.platform == "darwin":
-        plugin = importlib.util.find_spec("tensorflow-plugins")
-        return ["/"] if plugin else []
-    return ["/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd"]
+def _has_mac_plugin() -> bool:
+    """Whether the package is installed through which TensorFlow reaches a Mac's GPU."""
+    try:
+        version("tensorflow-metal")
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def check_precision(runtime: str, precision: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from featcache.backbones import Network
@@ -14,8 +15,6 @@ from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import Choice, check_precision
 from featcache.runtimes.runtime import Array, Result, Runtime
 
-#: Two streams of one thread each hide the gaps between layers; a third batch waits ready.
-_STREAMS = "2"
 _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -72,11 +71,15 @@ def compile_graph(
     settings = {
         # Always: this is bfloat16 by default where the CPU has it.
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
+        # Streams of few threads: while one waits between two layers, another computes.
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "NUM_STREAMS": _STREAMS,
+        # Unlike OpenVINO's own count, this one knows the limits of a container.
+        "INFERENCE_NUM_THREADS": joblib.cpu_count(),
     }
     compiled = openvino.Core().compile_model(steps.build(), "CPU", settings)
-    requests = [compiled.create_infer_request() for _ in range(int(_STREAMS) + 1)]
+    # One more than there are streams: the next batch waits ready.
+    lanes = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
+    requests = [compiled.create_infer_request() for _ in range(lanes)]
     return Runtime(
         name="openvino",
         device="CPU",
@@ -87,7 +90,7 @@ def compile_graph(
         launch=_launcher(requests, openvino.Tensor),
         count_traces=lambda: 1,
         precision=precision,
-        lanes=len(requests),
+        lanes=lanes,
     )
 
 
