@@ -99,8 +99,12 @@ def prepare(
 ) -> Job:
     """Check every argument, find the images and build the network: an extraction ready to run."""
     _one_of("--runtime", runtime, RUNTIMES)
+    base = find_backbone(backbone)
+    decoding = Decoding(_size(size, base), resize, interpolation, bit_depth)
+    if batch is None:
+        batch = default_batch(runtime, decoding.size)
     settings = Settings(
-        batch=_positive("--batch", default_batch(runtime) if batch is None else batch),
+        batch=_positive("--batch", batch),
         threads=_positive("--threads", threads or joblib.cpu_count()),
         runtime=runtime,
         max_pixels=_positive("--max-pixels", max_pixels),
@@ -108,8 +112,6 @@ def prepare(
         retry_failed=retry_failed,
         carve=Carve.parse(test_from) if test_from else None,
     )
-    base = find_backbone(backbone)
-    decoding = Decoding(_size(size, base), resize, interpolation, bit_depth)
     # Checks the choices before the images are listed and before TensorFlow is imported.
     draft = Recipe(
         backbone=base.name,

@@ -82,7 +82,7 @@ def look_up(
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
-    batch = batch or default_batch(recipe.runtime or "auto")
+    batch = batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
     snapshots = [
         entry.store().snapshot()
         for entry in cache.entries()

@@ -88,6 +88,8 @@ def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int) -> P
     TensorFlow then takes the place of OpenVINO, and `runtime.choice` says why.
     """
     choice = choose_runtime(recipe.runtime or name)
+    if recipe.runtime:
+        choice = replace(choice, reason=f"the recipe says {recipe.precision} in {recipe.runtime}")
     check_precision(choice.name, recipe.precision)
     if choice.name == "openvino":
         order = _Order(choice, network, recipe, batch)

@@ -14,9 +14,6 @@ RUNTIMES = ("auto", "tensorflow", "openvino")
 #: What the drivers of NVIDIA, of Windows' GPUs in Linux, and of AMD leave in the file system.
 GPU_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 
-#: OpenVINO is fastest where what passes from layer to layer stays in the cores' own memory.
-_BATCHES = {"openvino": 4, "tensorflow": 32}
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -49,9 +46,16 @@ def choose_runtime(name: str) -> Choice:
     return Choice("tensorflow", False, reason)
 
 
-def default_batch(name: str) -> int:
-    """Images in a batch where the user does not say."""
-    return _BATCHES[choose_runtime(name).name]
+def default_batch(name: str, size: tuple[int, int]) -> int:
+    """Images in a batch where the user does not say, for an input of (height, width) pixels.
+
+    OpenVINO is fastest where what passes from layer to layer stays in the cores' own memory:
+    four images of 224x224, or as many pixels. (The eight probe images fill two such batches.)
+    """
+    if choose_runtime(name).name == "tensorflow":
+        return 32
+    fitting = 4 * 224 * 224 // (size[0] * size[1])
+    return next((batch for batch in (16, 8) if fitting >= batch), 4)
 
 
 def has_openvino() -> bool:

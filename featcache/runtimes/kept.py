@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones import Network
+from featcache.errors import StorageFailure
 from featcache.home import home, read_record, sync, touch, unused, write_record
 from featcache.recipe import PIPELINE
 
@@ -87,21 +88,30 @@ def find_graph(key: str) -> KeptGraph | None:
 def draft_graph(save: Callable[[Path], None]) -> tuple[Path, list[str]]:
     """A new graph's file, for `keep_graph` and `discard_draft`, and what the user should know.
 
-    `save` writes the graph to a path. Where the home cannot be written, the draft lies in the
-    system's temporary folder, and cannot be kept.
+    `save` writes the graph to a path. Where the home cannot hold it, it lies in the system's
+    temporary folder, and cannot be kept. Raises `StorageFailure` where that is full, too.
     """
-    draft, remarks = _folder(f"{_DRAFT}{uuid.uuid4().hex}"), []
+    draft = _folder(f"{_DRAFT}{uuid.uuid4().hex}") / _GRAPH
     try:
-        draft.mkdir(parents=True)
+        draft.parent.mkdir(parents=True)
+        _saved(draft, save)
     except OSError as error:
-        draft = Path(tempfile.mkdtemp(prefix="featcache-"))
-        remarks = [_not_kept(error)]
+        remark = _not_kept(error)
+    else:
+        return draft, []
     try:
-        save(draft / _GRAPH)
+        return _saved(Path(tempfile.mkdtemp(prefix="featcache-")) / _GRAPH, save), [remark]
+    except OSError as error:
+        raise StorageFailure(f"no room for the compiled network: {remark}; {error}") from error
+
+
+def _saved(path: Path, save: Callable[[Path], None]) -> Path:
+    try:
+        save(path)
     except BaseException:
-        discard_draft(draft / _GRAPH)
+        discard_draft(path)
         raise
-    return draft / _GRAPH, remarks
+    return path
 
 
 def keep_graph(key: str, graph: KeptGraph) -> list[str]:
@@ -161,7 +171,8 @@ def delete_unused_graphs() -> tuple[int, int]:
 
 
 def _not_kept(error: OSError) -> str:
-    return f"the compiled network could not be kept for the next run in {home()}: {error.strerror}"
+    reason = error.strerror or error
+    return f"the compiled network could not be kept for the next run in {home()}: {reason}"
 
 
 def _folder(name: str) -> Path:

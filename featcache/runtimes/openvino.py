@@ -39,10 +39,16 @@ def convert_network(network: Network) -> Any:
 
 
 def save_graph(graph: Any, path: Path) -> None:
-    """Write ``<path>.xml`` and ``.bin``, with every weight in the type it has."""
+    """Write the graph to an ``.xml`` and a ``.bin`` beside it, every weight in its own type.
+
+    Raises `OSError` where the disk refuses, or takes less than all of it.
+    """
     import openvino
 
-    openvino.save_model(graph, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(graph, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"OpenVINO could not write it ({error})") from error
 
 
 def read_graph(path: Path) -> Any:
