@@ -67,10 +67,10 @@ def test_evaluate_leaves_training_rows_out(features, head):
         featcache.evaluate(head, features[np.isin(prefixes(features.keys), head.trained_on)])
 
 
-def test_a_head_refuses_other_features_by_name(features, head, digits, digit_features):
+def test_a_head_refuses_other_features_by_name(features, head, digits, tmp_path):
     """Vectors of another recipe are refused, naming the field that differs, not the width."""
     other = featcache.extract(
-        digits, backbone="efficientnet_lite0", size=32, pooling="max", cache=digit_features,
+        digits, backbone="efficientnet_lite0", size=32, pooling="max", cache=tmp_path,
     )  # fmt: skip
     assert other.width == features.width
     with pytest.raises(FeatcacheError, match="pooling: avg, max"):
