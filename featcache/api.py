@@ -10,18 +10,25 @@ from typing import Any, TypedDict, Unpack
 import joblib
 import numpy as np
 
-from featcache.backbones import BACKBONES, Backbone, find_backbone, open_network
+from featcache.backbones import BACKBONES, Backbone, find_backbone, recall_network
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.extraction import Job, Progress, Settings, run
 from featcache.features import Features
 from featcache.images import ImageSet, find_images
-from featcache.recipe import BitDepth, Decoding, Interpolation, Pooling, Recipe, Resize, StoredType
-from featcache.runtimes import RUNTIMES
+from featcache.recipe import (
+    BitDepth,
+    Decoding,
+    Interpolation,
+    Pooling,
+    Precision,
+    Recipe,
+    Resize,
+    StoredType,
+)
+from featcache.runtimes import RUNTIMES, check_precision, choose_runtime, default_batch
 from featcache.splits import Carve
-
-DEFAULT_BATCH = 32
 
 
 class Options(TypedDict, total=False):
@@ -34,6 +41,7 @@ class Options(TypedDict, total=False):
     resize: Resize
     interpolation: Interpolation
     bit_depth: BitDepth
+    precision: Precision
     dtype: StoredType
     runtime: str
     batch: int | None
@@ -112,6 +120,7 @@ def prepare(
     resize: Resize = "squash",
     interpolation: Interpolation = "area",
     bit_depth: BitDepth = "16",
+    precision: Precision = "float32",
     dtype: StoredType = "float32",
     runtime: str = "auto",
     batch: int | None = None,
@@ -128,17 +137,20 @@ def prepare(
     groups: Sequence[str] | None = None,
 ) -> Job:
     """Check every argument, find the images and build the network: an extraction ready to run."""
+    _one_of("--runtime", runtime, RUNTIMES)
+    base = find_backbone(backbone)
+    decoding = Decoding(_size(size, base), resize, interpolation, bit_depth)
+    if batch is None:
+        batch = default_batch(runtime, decoding.size)
     settings = Settings(
-        batch=_positive("--batch", DEFAULT_BATCH if batch is None else batch),
+        batch=_positive("--batch", batch),
         threads=_positive("--threads", joblib.cpu_count() if threads is None else threads),
-        runtime=_one_of("--runtime", runtime, RUNTIMES),
+        runtime=runtime,
         max_pixels=_positive("--max-pixels", max_pixels),
         on_error=_one_of("--on-error", on_error, ("skip", "fail")),
         retry_failed=retry_failed,
         carve=Carve.parse(test_from) if test_from else None,
     )
-    base = find_backbone(backbone)
-    decoding = Decoding(_size(size, base), resize, interpolation, bit_depth)
     # Checks the choices before the images are listed and before TensorFlow is imported.
     draft = Recipe(
         backbone=base.name,
@@ -147,6 +159,8 @@ def prepare(
         pooling=_pooling(pooling),
         decoding=decoding,
         scaling=base.scaling,
+        precision=precision,
+        runtime=_computing(runtime, precision),
         dtype=dtype,
     )
     found = find_images(
@@ -170,7 +184,7 @@ def open_job(
     name: str | None,
 ) -> Job:
     """Build the network, which completes the recipe, and claim the data set's folder."""
-    network = open_network(
+    network = recall_network(
         BACKBONES[draft.backbone],
         weights=weights,
         size=draft.decoding.size,
@@ -196,6 +210,15 @@ def _size(size: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, 
         return (backbone.size, backbone.size)
     height, width = (size, size) if isinstance(size, int) else size
     return (_positive("--size", height), _positive("--size", width))
+
+
+def _computing(runtime: str, precision: str) -> str:
+    """The runtime as the recipe has it: "" in float32, where all of them must agree."""
+    if precision == "float32":
+        return ""
+    chosen = choose_runtime(runtime).name
+    check_precision(chosen, precision)
+    return chosen
 
 
 def _pooling(pooling: str) -> Pooling:

@@ -11,8 +11,8 @@ from featcache.extraction import Job, Run, begin, find_missing, work_of
 from featcache.pipeline import Outcome, read_ahead, read_key, run_pass
 from featcache.probe import KEPT
 
-#: Batches that are timed, after one that is not: the first call traces the network.
-TIMED_BATCHES = 3
+#: Images that are timed, but at least so many batches: the last one waits for nothing.
+TIMED_IMAGES, TIMED_BATCHES = 64, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def estimate(job: Job) -> Estimate:
     """What `run` would do, without extracting anything; images are hashed, as `run` would."""
     state = begin(job)
     missing = _hash_all(state, find_missing(state))
-    sample = missing[: TIMED_BATCHES * job.settings.batch]
+    sample = missing[: max(TIMED_IMAGES, TIMED_BATCHES * job.settings.batch)]
     speed = _measured_speed(state, sample) if sample else None
     longest = max(len(name.encode()) for name in job.images.names)
     return Estimate(

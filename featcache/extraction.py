@@ -147,10 +147,9 @@ class Run:
         """Compile the network and let it prove itself before a row is added."""
         began = time.monotonic()
         settings, recipe = self.job.settings, self.job.recipe
-        self.proven = open_proven(
-            settings.runtime, self.job.network, recipe.decoding, batch=settings.batch
-        )
-        self.stamp = self.known.stamp(self.proven)
+        self.proven = open_proven(settings.runtime, self.job.network, recipe, batch=settings.batch)
+        self.job.remarks.extend(self.proven.remarks)
+        self.stamp = self.known.stamp(self.proven, recipe.precision)
         self.compiling = time.monotonic() - began
         return self.proven.runtime
 

@@ -70,7 +70,7 @@ class Known:
                 return Stamp(merged(snapshot.provenances), snapshot.probe)
         return None
 
-    def stamp(self, proven: Proven) -> Stamp:
+    def stamp(self, proven: Proven, precision: str) -> Stamp:
         """The stamp for new rows: the stored probe, once the runtime has reproduced it.
 
         Raises `FeatcacheError` that names what changed where it has not.
@@ -79,7 +79,8 @@ class Known:
         stored = self.stored_stamp()
         if stored is None:
             return Stamp(provenance, proven.probe)
-        check_probe(proven.probe, stored.probe, version_changes(stored.provenance, provenance))
+        changes = version_changes(stored.provenance, provenance)
+        check_probe(proven.probe, stored.probe, changes, precision=precision)
         return Stamp(provenance, stored.probe)
 
     def borrow(self, batch: Batch) -> Batch:

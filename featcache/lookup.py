@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import BACKBONES, Network, open_network
+from featcache.backbones import BACKBONES, Network, recall_network
 from featcache.cache import FeatureCache, same_recipe
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
@@ -19,7 +19,7 @@ from featcache.pipeline import Batch, Outcome, Work, run_pass
 from featcache.probe import check_probe
 from featcache.proof import open_proven
 from featcache.recipe import Recipe
-from featcache.runtimes import Runtime
+from featcache.runtimes import Runtime, default_batch
 from featcache.store import Snapshot
 
 
@@ -37,7 +37,7 @@ class Source:
         backbone = BACKBONES.get(recipe.backbone)
         if backbone is None:
             raise FeatcacheError(f"this featcache has no backbone {recipe.backbone!r}: upgrade it")
-        network = open_network(
+        network = recall_network(
             backbone,
             weights=wanted,
             size=recipe.decoding.size,
@@ -55,8 +55,9 @@ class Source:
     def open_runtime(self, weights: str | None, batch: int) -> Runtime:
         """A runtime that agrees with live Keras and has reproduced the stored probe."""
         network = self.open_network(weights)
-        proven = open_proven("auto", network, self.recipe.decoding, batch=batch)
-        check_probe(proven.probe, self.probe, "the stored one came with the head")
+        proven = open_proven("auto", network, self.recipe, batch=batch)
+        reason = "the stored one came with the head"
+        check_probe(proven.probe, self.probe, reason, precision=self.recipe.precision)
         return proven.runtime
 
 
@@ -76,11 +77,12 @@ def look_up(
     cache: FeatureCache,
     *,
     weights: str | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     threads: int = 2,
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
+    batch = batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
     snapshots = [
         entry.store().snapshot()
         for entry in cache.entries()

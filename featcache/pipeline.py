@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -25,14 +26,24 @@ from featcache.recipe import Decoding
 #: Outcomes that need no network are handed on at least this often.
 CHUNK = 1024
 
+#: Images decoded ahead of the network, at least: a large one does not make it wait.
+AHEAD = 32
+
 
 class Runtime(Protocol):
-    """A compiled network: exactly `batch` images in, one float32 array for each tap out."""
+    """A compiled network: exactly `batch` images in, one float32 array for each tap out.
+
+    Up to `lanes` batches may be started before the first result is taken; the pixels of each stay
+    untouched until then.
+    """
 
     @property
     def name(self) -> str: ...
     @property
     def batch(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
+    def start(self, pixels: np.ndarray) -> Callable[[], list[np.ndarray]]: ...
     def run(self, pixels: np.ndarray) -> list[np.ndarray]: ...
 
 
@@ -92,6 +103,53 @@ class _Filling:
         outcome.pixels = None
         self.rows.append(outcome)
 
+    def hand_on(self, dtype: str) -> Batch:
+        """What happened beside the rows, which stay."""
+        others, self.others = self.others, []
+        return Batch(np.zeros((0, 0), dtype), rows=[], others=others)
+
+
+@dataclass(slots=True)
+class _Lanes:
+    """The batches under way in the network, oldest first, and the buffers that are free again."""
+
+    open_runtime: Callable[[], Runtime]
+    shape: tuple[int, int, int, int]
+    work: Work
+    runtime: Runtime | None = None
+    under_way: deque[tuple[_Filling, Callable[[], list[np.ndarray]]]] = field(default_factory=deque)
+    spare: list[np.ndarray] = field(default_factory=list)
+
+    def new_filling(self) -> _Filling:
+        buffer = self.spare.pop() if self.spare else None
+        if buffer is None:
+            buffer = np.zeros(self.shape, self.work.decoding.pixel_type)
+        return _Filling(buffer)
+
+    def start(self, filling: _Filling) -> Iterator[Batch]:
+        """Put a batch under way, behind those that must be finished to make room for it."""
+        self.runtime = self.runtime or self.open_runtime()
+        while len(self.under_way) >= self.runtime.lanes:
+            yield self.finish_oldest()
+        filling.buffer[len(filling.rows) :] = 0
+        self.under_way.append((filling, self.runtime.start(filling.buffer)))
+
+    def finish(self) -> Iterator[Batch]:
+        while self.under_way:
+            yield self.finish_oldest()
+
+    def finish_oldest(self) -> Batch:
+        filling, result = self.under_way.popleft()
+        vectors = result()[0][: len(filling.rows)]
+        self.spare.append(filling.buffer)
+        return _batch(filling, vectors, self.work.dtype)
+
+    def abandon(self) -> None:
+        """Wait until the network lets go of the buffers, whatever becomes of the results."""
+        while self.under_way:
+            with suppress(Exception):  # on the way out: the first error is the one to show
+                self.under_way.popleft()[1]()
+
 
 def run_pass(
     images: ImageSet,
@@ -101,25 +159,30 @@ def run_pass(
     batch: int,
 ) -> Iterator[Batch]:
     """Put the images through the network, in order; `open_runtime` is called when first needed."""
-    filling = _Filling(np.zeros((batch, *work.decoding.size, 3), work.decoding.pixel_type))
-    runtime: Runtime | None = None
+    lanes = _Lanes(open_runtime, (batch, *work.decoding.size, 3), work)
+    filling = lanes.new_filling()
     claimed: set[str] = set()
-    for outcome in _outcomes(images, indices, work, ahead=2 * batch + work.threads):
-        if outcome.pixels is None or (work.unique and outcome.key in claimed):
-            outcome.pixels = None
-            filling.others.append(outcome)
-        else:
-            claimed.add(outcome.key)
-            filling.add(outcome)
-        if len(filling.rows) == batch:
-            runtime = runtime or open_runtime()
-            yield _flush(filling, runtime, work.dtype)
-        elif len(filling.others) >= CHUNK:
-            yield _hand_on(filling, work.dtype)
-    if filling.rows:
-        yield _flush(filling, runtime or open_runtime(), work.dtype)
-    elif filling.others:
-        yield _hand_on(filling, work.dtype)
+    try:
+        for outcome in _outcomes(images, indices, work, ahead=max(2 * batch, AHEAD) + work.threads):
+            if outcome.pixels is None or (work.unique and outcome.key in claimed):
+                outcome.pixels = None
+                filling.others.append(outcome)
+            else:
+                claimed.add(outcome.key)
+                filling.add(outcome)
+            if len(filling.rows) == batch:
+                yield from lanes.start(filling)
+                filling = lanes.new_filling()
+            elif len(filling.others) >= CHUNK:
+                yield from lanes.finish()
+                yield filling.hand_on(work.dtype)
+        if filling.rows:
+            yield from lanes.start(filling)
+        yield from lanes.finish()
+        if not filling.rows and filling.others:
+            yield filling.hand_on(work.dtype)
+    finally:
+        lanes.abandon()
 
 
 def read_key(images: ImageSet, index: int) -> Outcome:
@@ -177,37 +240,31 @@ def _outcomes(
 
 
 def run_padded(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
-    """A few images through a runtime of fixed batch: padded with black, and cut again."""
-    outputs = []
+    """A few images through a runtime of fixed batch, all lanes at once: padded, and cut again."""
+    outputs: list[np.ndarray] = []
+    under_way: deque[tuple[np.ndarray, Callable[[], list[np.ndarray]]]] = deque()
     for start in range(0, len(pixels), runtime.batch):
-        piece = pixels[start : start + runtime.batch]
         padded = np.zeros((runtime.batch, *pixels.shape[1:]), pixels.dtype)
+        piece = pixels[start : start + runtime.batch]
         padded[: len(piece)] = piece
-        outputs.append(runtime.run(padded)[0][: len(piece)])
-    return np.concatenate(outputs)
+        if len(under_way) == runtime.lanes:
+            outputs.append(under_way.popleft()[1]()[0])
+        under_way.append((padded, runtime.start(padded)))
+    outputs += [result()[0] for _, result in under_way]
+    return np.concatenate(outputs)[: len(pixels)]
 
 
-def _flush(filling: _Filling, runtime: Runtime, dtype: str) -> Batch:
-    """Run the network on the filled part of the buffer; rows it cannot answer for have failed."""
-    filling.buffer[len(filling.rows) :] = 0
-    vectors = runtime.run(filling.buffer)[0][: len(filling.rows)]
+def _batch(filling: _Filling, vectors: np.ndarray, dtype: str) -> Batch:
+    """What a filled buffer became; rows that the network cannot answer for have failed."""
     stored, troubles = _as_stored(vectors, dtype)
     for outcome, trouble in zip(filling.rows, troubles, strict=True):
         outcome.trouble = trouble
     good = np.array([trouble is None for trouble in troubles], dtype=bool)
-    batch = Batch(
+    return Batch(
         vectors=np.ascontiguousarray(stored[good]),
         rows=[outcome for outcome in filling.rows if outcome.trouble is None],
         others=filling.others + [o for o in filling.rows if o.trouble is not None],
     )
-    filling.rows, filling.others = [], []
-    return batch
-
-
-def _hand_on(filling: _Filling, dtype: str) -> Batch:
-    batch = Batch(np.zeros((0, 0), dtype), rows=[], others=filling.others)
-    filling.others = []
-    return batch
 
 
 def _as_stored(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, list[tuple[str, str] | None]]:

@@ -15,6 +15,10 @@ from featcache.recipe import Decoding
 #: The largest difference that counts as rounding, in the norm of `row_error`.
 TOLERANCE = 1e-5
 
+#: The same for bfloat16 and float16, which keep 8 and 11 bits of a number: another chip or
+#: library that sums in another order gives another last bit, 4e-3 of a number in bfloat16.
+REDUCED_TOLERANCE = 1e-2
+
 #: Values kept of one probe vector; large maps are thinned evenly to this many.
 KEPT = 4096
 
@@ -60,7 +64,19 @@ def row_error(ours: np.ndarray, reference: np.ndarray) -> np.ndarray:
         return np.where(difference == 0, 0.0, difference / scale)
 
 
-def check_probe(measured: np.ndarray, stored: np.ndarray, difference: str) -> None:
+def tolerance(precision: str) -> float:
+    """The largest difference that counts as rounding between two runs of one recipe."""
+    return TOLERANCE if precision == "float32" else REDUCED_TOLERANCE
+
+
+def measure_error(vectors: np.ndarray, reference: np.ndarray) -> float:
+    """The largest error of any row; NaN where the vectors are not finite."""
+    return float(row_error(vectors, reference).max())
+
+
+def check_probe(
+    measured: np.ndarray, stored: np.ndarray, difference: str, *, precision: str = "float32"
+) -> None:
     """Refuse to add rows to a recipe whose probe is not reproduced.
 
     Raises `FeatcacheError` with the measured error and `difference`, the versions that changed.
@@ -70,11 +86,11 @@ def check_probe(measured: np.ndarray, stored: np.ndarray, difference: str) -> No
             f"the network gives vectors of another shape than the stored features "
             f"({measured.shape[1]} probe values, expected {stored.shape[1]}); {difference}"
         )
-    error = float(row_error(measured, stored).max())
-    if not error <= TOLERANCE:
+    error, bound = measure_error(measured, stored), tolerance(precision)
+    if not error <= bound:
         raise FeatcacheError(
             f"this installation does not reproduce the stored features: the probe differs by "
-            f"{error:.1e} (at most {TOLERANCE:.0e} is rounding); {difference}. Nothing was added. "
+            f"{error:.1e} (at most {bound:.0e} is rounding); {difference}. Nothing was added. "
             f"Use the earlier versions, or remove the old features with `featcache rm`"
         )
 
@@ -84,7 +100,7 @@ def check_parity(vectors: np.ndarray, live: np.ndarray, runtime: str) -> float:
 
     Raises `FeatcacheError` where it is more than rounding: such a graph must not be used.
     """
-    error = float(row_error(vectors, live).max())
+    error = measure_error(vectors, live)
     if not error <= TOLERANCE:
         raise FeatcacheError(
             f"the {runtime} runtime does not agree with the live Keras network: the probe differs "

@@ -15,6 +15,9 @@ import numpy as np
 from featcache.decode import decoder_versions
 from featcache.proof import Proven
 
+#: The largest error on the probe against live Keras, which computes in float32.
+_PARITY = "probe_error_against_keras"
+
 
 def provenance_of(proven: Proven | None) -> str:
     """The versions in use, and how well the runtime agreed with live Keras."""
@@ -28,9 +31,9 @@ def provenance_of(proven: Proven | None) -> str:
     }
     if proven is not None:
         runtime = proven.runtime
-        versions |= {**runtime.versions, "runtime": runtime.name, "device": runtime.device}
+        versions |= {**proven.versions, "runtime": runtime.name, "device": runtime.device}
         # Two digits: a last-bit difference between two runs must not make two files differ.
-        versions["probe_error_against_keras"] = f"{proven.parity:.1e}"
+        versions[_PARITY] = f"{proven.parity:.1e}"
     return json.dumps(versions, sort_keys=True)
 
 
@@ -50,7 +53,7 @@ def version_changes(stored: str, current: str) -> str:
         f"{name} {then[name]} -> {now[name]}"
         for then in _records(stored)
         for name in set(now) & set(then)
-        if now[name] != then[name] and name != "probe_error_against_keras"
+        if now[name] != then[name] and name != _PARITY
     }
     return f"changed since: {', '.join(sorted(changes))}" if changes else "no version changed"
 

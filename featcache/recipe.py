@@ -22,7 +22,7 @@ Pooling = Literal["avg", "max", "none"]
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["area", "keras"]
 BitDepth = Literal["16", "12", "minmax"]
-Precision = Literal["float32"]
+Precision = Literal["float32", "bfloat16", "float16"]
 StoredType = Literal["float32", "float16"]
 
 
@@ -73,6 +73,7 @@ class Recipe:
     decoding: from bytes to pixels.
     scaling: from pixels to the network's input, as constants.
     precision: the type the network computes in.
+    runtime: what computes, where precision is not float32 (in float32 all must agree); else "".
     dtype: the type a vector is stored in.
     """
 
@@ -83,6 +84,7 @@ class Recipe:
     decoding: Decoding
     scaling: Scaling
     precision: Precision = "float32"
+    runtime: str = ""
     dtype: StoredType = "float32"
     pipeline: int = PIPELINE
 
@@ -95,8 +97,14 @@ class Recipe:
         _check_choice("--dtype", self.dtype, get_args(StoredType))
 
     def to_json(self) -> str:
-        """The canonical text: sorted keys, ASCII, no floats but as their `repr`."""
-        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """The canonical text: sorted keys, ASCII, no floats but as their `repr`.
+
+        An empty `runtime` is left out: float32 recipes keep the keys they had before it existed.
+        """
+        values = _plain(self)
+        if not self.runtime:
+            del values["runtime"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def featcache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test touches the user's own kept graphs; the tests share theirs, as a user's runs do."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATCACHE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

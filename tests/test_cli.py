@@ -88,6 +88,12 @@ def test_the_whole_story_in_json(digits, tmp_path):
         (("extract", "DIGITS", *LITE, "--layer", "block6_ad"), 2, "block6_add"),
         (("extract", "DIGITS", *LITE, "--size", "12x"), 2, "--size"),
         (("extract", "DIGITS", *LITE, "--runtime", "torch"), 2, "tensorflow"),
+        (("extract", "DIGITS", *LITE, "--precision", "int8"), 2, "--precision"),
+        (
+            ("extract", "DIGITS", *LITE, "--precision", "bfloat16", "--runtime", "tensorflow"),
+            2,
+            "--runtime openvino",
+        ),
         (("extract", "DIGITS", "--backbone", "mobilenet", "--weights", "NOWHERE"), 2, "--weights"),
         (("extract", "DIGITS"), 2, ""),
         (("extract", "DIGITS", *LITE, "--bacth", "3"), 2, ""),

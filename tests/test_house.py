@@ -18,7 +18,7 @@ FLOORS = [
     "api", "estimate", "extraction", "known", "identity", "saving",
     "provenance", "proof", "pipeline", "probe",
     "cache", "features", "interruption", "splits",
-    "runtimes", "backbones", "store", "images", "decode", "recipe", "errors",
+    "runtimes", "backbones", "store", "images", "decode", "recipe", "home", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.
@@ -26,6 +26,7 @@ HOMES = {
     "h5py": {"store"},
     "tensorflow": {"backbones", "runtimes"},
     "keras": {"backbones", "runtimes", "datasets"},
+    "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
     "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets"},

@@ -16,6 +16,7 @@ from featcache.recipe import (
     Decoding,
     Interpolation,
     Pooling,
+    Precision,
     Recipe,
     Resize,
     Scaling,
@@ -42,6 +43,8 @@ recipes = st.builds(
     pooling=st.sampled_from(get_args(Pooling)),
     decoding=decodings,
     scaling=scalings,
+    precision=st.sampled_from(get_args(Precision)),
+    runtime=st.sampled_from(["", "openvino"]),
     dtype=st.sampled_from(get_args(StoredType)),
 )
 
@@ -104,11 +107,20 @@ def test_the_key_is_the_same_everywhere():
     assert recipe.key == "10f68af088967252838ec6ef20d5fc470639c7d647991c2dd67c4c280d6991d2"
 
 
+def test_the_runtime_is_in_the_key_only_where_it_is_named():
+    """Without a runtime the text is that of releases that had none; with one, the key differs."""
+    recipe = Recipe(backbone="b", weights="w", decoding=Decoding((1, 1)), scaling=Scaling())
+    assert "runtime" not in recipe.to_json()
+    reduced = replace(recipe, precision="bfloat16")
+    assert len({recipe.key, reduced.key, replace(reduced, runtime="openvino").key}) == 3
+
+
 @pytest.mark.parametrize(
     ("field", "value", "word"),
     [
         ("pooling", "mean", "--pooling"),
         ("dtype", "int8", "--dtype"),
+        ("precision", "int8", "--precision"),
         ("decoding", Decoding((1, 1), resize="stretch"), "--resize"),
         ("decoding", Decoding((1, 1), interpolation="lanczos"), "--interpolation"),
         ("decoding", Decoding((1, 1), bit_depth="8"), "--bit-depth"),

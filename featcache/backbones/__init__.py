@@ -7,6 +7,7 @@ Listing and naming need no Keras; it is imported when a network is opened.
 
 from featcache.backbones.listing import list_layers
 from featcache.backbones.network import Network, open_classifier, open_network
+from featcache.backbones.recall import recall_network
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "list_layers",
     "open_classifier",
     "open_network",
+    "recall_network",
 ]

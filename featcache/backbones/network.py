@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,28 +21,49 @@ from featcache.recipe import Scaling
 _POOLINGS = ("avg", "max", "none")
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The Keras models of a network: `model` with the pixel scaling before it, `base` without."""
+
+    model: Any
+    base: Any
+
+
 @dataclass(frozen=True)
 class Network:
-    """One tap of one backbone with its weights.
+    """One tap of one backbone with its weights; Keras builds it when it is first needed.
 
     Attributes
     ----------
-    model: Keras model; RGB pixels 0..255, float32, (batch, H, W, 3) -> (batch, \\*row_shape).
     weights_digest: SHA-256 of the weight values of the network without its top, in hex.
     weights_hint: where they came from: "imagenet", "embedded", "random:0" or a path.
     layer: canonical name of the tapped layer, "" for the network's own output.
-    base: the same without the pixel scaling, for `live`.
+    row_shape: of one vector.
+    build: makes the Keras models; called once, or never where a kept graph will do.
     """
 
     backbone: Backbone
-    model: Any = field(repr=False)
     weights_digest: str
     weights_hint: str
     layer: str
     pooling: str
     size: tuple[int, int]
     row_shape: tuple[int, ...]
-    base: Any = field(repr=False)
+    build: Callable[[], Built] = field(repr=False, compare=False)
+
+    @cached_property
+    def built(self) -> Built:
+        return self.build()
+
+    @property
+    def model(self) -> Any:
+        """Keras model; RGB pixels 0..255, float32, (batch, H, W, 3) -> (batch, \\*row_shape)."""
+        return self.built.model
+
+    @property
+    def base(self) -> Any:
+        """The same without the pixel scaling, for `live`."""
+        return self.built.base
 
     def live(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """What Keras itself gives: its ``preprocess_input``, then the network called eagerly.
@@ -77,16 +100,16 @@ def open_network(
     if layer:
         layer, tapped = find_layer(whole, layer)
         base = cut(whole, tapped, pooling=pooling)
+    built = Built(with_scaling(base, backbone.scaling, size), base)
     return Network(
         backbone=backbone,
-        model=with_scaling(base, backbone.scaling, size),
         weights_digest=_digest(whole),
         weights_hint=hint,
         layer=layer,
         pooling=pooling,
         size=size,
         row_shape=_row_shape(base, layer),
-        base=base,
+        build=lambda: built,
     )
 
 

@@ -13,25 +13,34 @@ from featcache.backbones.weights_file import open_from_file
 from featcache.errors import FeatcacheError
 
 
+def resolve_weights(backbone: Backbone, weights: str | None) -> str:
+    """What `weights` means: "imagenet", "embedded", "random:SEED" or an absolute path.
+
+    `weights` is None (the usual ones), "imagenet", "embedded", "random", "random:SEED" or a path.
+    """
+    usual = "embedded" if backbone.source == "embedded" else "imagenet"
+    if weights in (None, "", "imagenet"):
+        return usual
+    if weights == "embedded":
+        return weights
+    if weights.split(":")[0] == "random":
+        return f"random:{_seed(weights)}"
+    return str(Path(weights).expanduser().absolute())
+
+
 def open_weights(backbone: Backbone, shape: Shape, *, weights: str | None) -> tuple[Any, str]:
     """The Keras network with its weights, and the hint that says where they came from.
 
-    `weights` is None, "imagenet", "embedded", "random", "random:SEED" or a path. Random weights
-    are only ever given when they are asked for.
+    Random weights are only ever given when they are asked for.
     """
-    usual = "embedded" if backbone.source == "embedded" else "imagenet"
-    name = weights or usual
-    if name == "imagenet":
-        name = usual
-    if name == "embedded":
-        return _embedded(backbone, shape), "embedded"
-    if name == "imagenet":
-        return download(backbone, shape), "imagenet"
-    if name.split(":")[0] == "random":
-        seed = _seed(name)
-        return construct(backbone, shape, seed=seed), f"random:{seed}"
-    path = Path(name).expanduser().absolute()
-    return open_from_file(backbone, shape, path=path), str(path)
+    hint = resolve_weights(backbone, weights)
+    if hint == "embedded":
+        return _embedded(backbone, shape), hint
+    if hint == "imagenet":
+        return download(backbone, shape), hint
+    if hint.startswith("random:"):
+        return construct(backbone, shape, seed=_seed(hint)), hint
+    return open_from_file(backbone, shape, path=Path(hint)), hint
 
 
 def _embedded(backbone: Backbone, shape: Shape) -> Any:

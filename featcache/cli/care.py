@@ -178,15 +178,24 @@ def rm(
 
 
 def gc(features: SomeFeatures = None, cache: Cache = None, json: Json = False) -> None:
-    """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts."""
+    """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts.
+
+    Without FEATURES also compiled networks that were not used for 30 days.
+    """
+    from featcache.runtimes.kept import delete_unused_graphs
+
     entries = _entries(features, cache)
     results = {entry.name: entry.store().gc() for entry in entries}
     files = sum(result.files for result in results.values())
     freed = sum(result.bytes for result in results.values())
+    graphs, graph_bytes = (0, 0) if features else delete_unused_graphs()
     if json:
-        answer({"files": files, "bytes": freed, "checked": list(results)})
-    else:
-        show(f"{files} files deleted, {size_text(freed)} freed")
+        answer({"files": files, "bytes": freed, "checked": list(results),
+                "graphs": graphs, "graph_bytes": graph_bytes})  # fmt: skip
+        return
+    show(f"{files} files deleted, {size_text(freed)} freed")
+    if graphs:
+        show(f"{graphs} unused compiled networks and notes deleted, {size_text(graph_bytes)} freed")
 
 
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:

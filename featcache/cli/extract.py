@@ -53,7 +53,10 @@ def extract(
     dtype: Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")] = (
         "float32"
     ),
-    runtime: Annotated[str, typer.Option(help="auto or tensorflow.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="float32, or where OpenVINO and the CPU can: bfloat16, float16.")
+    ] = "float32",
+    runtime: Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")] = "auto",
     batch: Batch = None,
     threads: Threads = None,
     max_pixels: Annotated[
@@ -99,6 +102,7 @@ def extract(
         interpolation=interpolation,  # type: ignore[arg-type]
         bit_depth=bit_depth,  # type: ignore[arg-type]
         dtype=dtype,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
         runtime=runtime,
         batch=batch,
         threads=threads,
@@ -140,9 +144,15 @@ def _run(job: Job, *, as_json: bool) -> None:
     if result.extracted:
         speed = f"{result.images_per_second:.1f} images/s"
         show(f"speed      {speed}, {time_text(result.seconds)}, {result.choice}")
-        show(f"parity     probe agrees with live Keras to {result.parity:.1e}")
+        show(f"parity     {_parity_text(job.recipe.precision, result.parity or 0.0)}")
     else:
         show(f"time       {time_text(result.seconds)}, {result.choice}")
+
+
+def _parity_text(precision: str, error: float) -> str:
+    if precision == "float32":
+        return f"probe agrees with live Keras to {error:.1e}"
+    return f"{precision} differs from float32 by {error:.1e} on the probe"
 
 
 def _record(job: Job, result: Extraction) -> dict[str, Any]:
@@ -158,6 +168,8 @@ def _record(job: Job, result: Extraction) -> dict[str, Any]:
         "backbone": job.recipe.backbone,
         "key": job.recipe.key,
         "runtime": result.runtime,
+        "precision": job.recipe.precision,
+        "choice": result.choice,
         "dim": result.dim,
         "taps": {job.recipe.layer or "output": str(result.path)},
         "probe_error": result.parity,

@@ -145,7 +145,7 @@ def predict(
         top=top,
         cache=cache,
         weights=weights,
-        batch=batch or 32,
+        batch=batch,
         threads=threads or joblib.cpu_count(),
     )
     tally = _Tally(stream)

@@ -26,7 +26,8 @@ Weights = Annotated[
     ),
 ]
 Batch = Annotated[
-    int | None, typer.Option(min=1, help="Images in a network call.", show_default="32")
+    int | None,
+    typer.Option(min=1, help="Images in a network call.", show_default="the runtime's best"),
 ]
 Threads = Annotated[
     int | None,

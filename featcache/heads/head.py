@@ -108,7 +108,7 @@ class Head:
         top: int = 1,
         cache: str | Path | None = None,
         weights: str | None = None,
-        batch: int = 32,
+        batch: int | None = None,
         threads: int = 2,
     ) -> Iterator[Prediction]:
         """Predictions one by one; memory does not grow with the number of images.

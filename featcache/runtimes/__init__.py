@@ -1,5 +1,26 @@
 """Runtimes: what runs a network. Each is a function from a batch to one array for each tap."""
 
-from featcache.runtimes.runtime import RUNTIMES, Runtime, open_runtime
+from featcache.runtimes.choice import (
+    RUNTIMES,
+    Choice,
+    check_precision,
+    choose_runtime,
+    default_batch,
+)
+from featcache.runtimes.kept import KeptGraph, delete_unused_graphs, find_graph, graph_key
+from featcache.runtimes.opening import open_runtime
+from featcache.runtimes.runtime import Runtime
 
-__all__ = ["RUNTIMES", "Runtime", "open_runtime"]
+__all__ = [
+    "RUNTIMES",
+    "Choice",
+    "KeptGraph",
+    "Runtime",
+    "check_precision",
+    "choose_runtime",
+    "default_batch",
+    "delete_unused_graphs",
+    "find_graph",
+    "graph_key",
+    "open_runtime",
+]

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
+from featcache.runtimes.choice import Choice
+from featcache.runtimes.runtime import Array, Result, Runtime
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A traced network. `traced` gains an entry at each trace, so its length counts them."""
-
-    compute: Callable[[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]
-    device: str
-    versions: dict[str, str]
-    traced: list[str]
-
-
-def compile_network(network: Network, *, batch: int, pixel_type: str) -> Compiled:
+def compile_network(network: Network, choice: Choice, *, batch: int, pixel_type: str) -> Runtime:
     """Trace the network for uint8 or float32 pixels, (batch, H, W, 3)."""
     tensorflow, keras = import_tensorflow(), import_keras()
-    signature = tensorflow.TensorSpec((batch, *network.size, 3), pixel_type, name="pixels")
+    shape = (batch, *network.size, 3)
+    model = network.model
     traced: list[str] = []
 
     def forward(pixels: Any) -> Any:
         traced.append(network.backbone.name)
-        return network.model(tensorflow.cast(pixels, "float32"), training=False)
+        return model(tensorflow.cast(pixels, "float32"), training=False)
 
     # Autograph would rewrite Python that has no loops over tensors to rewrite.
+    signature = tensorflow.TensorSpec(shape, pixel_type, name="pixels")
     graph = tensorflow.function(forward, autograph=False).get_concrete_function(signature)
 
-    def compute(pixels: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    def launch(pixels: Array) -> Result:
         rows = graph(tensorflow.constant(pixels))
-        return [np.array(rows.numpy(), dtype=np.float32, copy=True)]
+        return lambda: [np.array(rows.numpy(), dtype=np.float32, copy=True)]
 
-    return Compiled(
-        compute=compute,
+    return Runtime(
+        name="tensorflow",
         device=_device(tensorflow),
+        choice=choice.reason,
         versions={"tensorflow": tensorflow.__version__, "keras": keras.__version__},
-        traced=traced,
+        shape=shape,
+        pixel_type=pixel_type,
+        launch=launch,
+        count_traces=lambda: len(traced),
     )
 
 

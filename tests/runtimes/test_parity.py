@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -38,14 +39,22 @@ def wrong_scaling(scaling: Scaling) -> Scaling:
     return Scaling(divisor=255.0) if scaling != Scaling(divisor=255.0) else Scaling()
 
 
+#: Without `-m slow`: OpenVINO for the quick families, TensorFlow for one of each kind of scaling.
+QUICK = {(name, "openvino") for name in QUICK_FAMILIES} | {
+    ("efficientnet_lite0", "tensorflow"),
+    ("vgg16", "tensorflow"),
+    ("mobilenetv3small", "tensorflow"),
+}
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("name", "runtime_name"),
     [
-        name if name in QUICK_FAMILIES else pytest.param(name, marks=pytest.mark.slow)
-        for name in FAMILIES
+        pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
+        for pair in product(FAMILIES, ["openvino", "tensorflow"])
     ],
 )
-def test_every_family_matches_live_keras_and_a_wrong_scaling_does_not(name):
+def test_every_family_matches_live_keras_and_a_wrong_scaling_does_not(name, runtime_name):
     """Rows of padded batches equal live Keras to 1e-5; with a wrong scaling they do not."""
     network = small_network(name)
     pixels = photographs(network.size, 5)
@@ -53,7 +62,7 @@ def test_every_family_matches_live_keras_and_a_wrong_scaling_does_not(name):
     assert reference.shape == (5, network.backbone.width)
     assert np.abs(reference).max() > 1e-3
 
-    runtime = open_runtime("auto", network, batch=3, pixel_type="uint8")
+    runtime = open_runtime(runtime_name, network, batch=3, pixel_type="uint8")
     assert error_norm(run_padded(runtime, pixels), reference) <= BOUND
     assert runtime.traces == 1
 
@@ -62,21 +71,22 @@ def test_every_family_matches_live_keras_and_a_wrong_scaling_does_not(name):
     assert error_norm(rows, reference) > 10 * BOUND
 
 
-@pytest.mark.parametrize("batch", [1, 32])
-def test_rows_do_not_depend_on_the_batch(batch):
+@pytest.mark.parametrize(("batch", "name"), [(1, "tensorflow"), (32, "openvino")])
+def test_rows_do_not_depend_on_the_batch(batch, name):
     """At batch 1, and at batch 32 with a remainder, rows equal live Keras to 1e-5."""
     network = small_network("mobilenetv2")
     pixels = photographs(network.size, 37 if batch > 1 else 3)
-    runtime = open_runtime("tensorflow", network, batch=batch, pixel_type="uint8")
+    runtime = open_runtime(name, network, batch=batch, pixel_type="uint8")
     assert error_norm(run_padded(runtime, pixels), network.live(pixels)) <= BOUND
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("runtime_name", ["openvino", "tensorflow"])
 @pytest.mark.parametrize("batch", [1, 32])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_at_every_batch(name, batch):
+def test_every_family_at_every_batch(name, batch, runtime_name):
     """Each family at batch 1, and at batch 32 with a remainder, equals live Keras to 1e-5."""
     network = small_network(name)
     pixels = photographs(network.size, 37 if batch > 1 else 2)
-    runtime = open_runtime("tensorflow", network, batch=batch, pixel_type="uint8")
+    runtime = open_runtime(runtime_name, network, batch=batch, pixel_type="uint8")
     assert error_norm(run_padded(runtime, pixels), network.live(pixels)) <= BOUND

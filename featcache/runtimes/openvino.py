@@ -1,0 +1,146 @@
+"""A network as an OpenVINO graph: converted from Keras, kept as a file, compiled for the CPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from featcache.backbones import Network
+from featcache.errors import FeatcacheError
+from featcache.runtimes.choice import Choice, check_precision
+from featcache.runtimes.runtime import Array, Result, Runtime
+
+_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+def convert_network(network: Network) -> Any:
+    """The OpenVINO graph of a network, float32 pixels (any, H, W, 3) in. Imports Keras.
+
+    Raises `FeatcacheError` where OpenVINO has no operation for one of the network's.
+    """
+    import openvino
+
+    model = network.model
+    try:
+        with warnings.catch_warnings():
+            # Keras: "The structure of `inputs` doesn't match", because a tuple of one is given.
+            warnings.simplefilter("ignore")
+            return openvino.convert_model(model)
+    except Exception as error:
+        # Its converters raise whatever they like; the text says which operation it was.
+        raise FeatcacheError(
+            f"OpenVINO cannot convert {network.backbone.name}: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def save_graph(graph: Any, path: Path) -> None:
+    """Write the graph to an ``.xml`` and a ``.bin`` beside it, every weight in its own type.
+
+    Raises `OSError` where the disk refuses, or takes less than all of it.
+    """
+    import openvino
+
+    try:
+        openvino.save_model(graph, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"OpenVINO could not write it ({error})") from error
+
+
+def read_graph(path: Path) -> Any:
+    """The graph that `save_graph` wrote; raises `FeatcacheError` where it cannot be read."""
+    import openvino
+
+    try:
+        return openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise FeatcacheError(f"{path}: not a graph of OpenVINO: {error}") from error
+
+
+def compile_graph(
+    graph: Any, choice: Choice, *, shape: tuple[int, int, int, int], pixel_type: str, precision: str
+) -> Runtime:
+    """Make a graph ready for batches of one shape; the graph itself is changed by it.
+
+    Raises `FeatcacheError` where the device does not compute in that precision.
+    """
+    import openvino
+
+    check_precision("openvino", precision)
+    graph.reshape(list(shape))
+    steps = openvino.preprocess.PrePostProcessor(graph)
+    steps.input().tensor().set_element_type(openvino.Type(np.dtype(pixel_type)))
+    settings = {
+        # Always: this is bfloat16 by default where the CPU has it.
+        "INFERENCE_PRECISION_HINT": _TYPES[precision],
+        # Streams of few threads: while one waits between two layers, another computes.
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        # Unlike OpenVINO's own count, this one knows the limits of a container.
+        "INFERENCE_NUM_THREADS": joblib.cpu_count(),
+    }
+    compiled = openvino.Core().compile_model(steps.build(), "CPU", settings)
+    # One more than there are streams: the next batch waits ready.
+    lanes = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
+    requests = [compiled.create_infer_request() for _ in range(lanes)]
+    return Runtime(
+        name="openvino",
+        device="CPU",
+        choice=choice.reason,
+        versions={"openvino": openvino.__version__.split("-")[0]},
+        shape=shape,
+        pixel_type=pixel_type,
+        launch=_launcher(requests, openvino.Tensor),
+        count_traces=lambda: 1,
+        precision=precision,
+        lanes=lanes,
+    )
+
+
+def _launcher(requests: list[Any], tensor: Any) -> Callable[[Array], Result]:
+    """Starts a batch on a free request; taking the result sets the request free again."""
+    free = list(requests)
+
+    def launch(pixels: Array) -> Result:
+        if not free:
+            raise FeatcacheError(f"more than {len(requests)} batches were started at once")
+        request = free.pop()
+        request.set_input_tensor(tensor(pixels, shared_memory=True))
+        request.start_async()
+
+        def result() -> list[Array]:
+            try:
+                request.wait()
+                # An output tensor is a view of the request's own memory: the next run fills it.
+                return [np.array(output.data, np.float32) for output in request.output_tensors]
+            finally:
+                free.append(request)
+
+        return result
+
+    return launch
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that make a graph and prove it."""
+    import keras
+    import openvino
+    import tensorflow
+
+    return {
+        "openvino": openvino.__version__.split("-")[0],
+        "keras": keras.__version__,
+        "tensorflow": tensorflow.__version__,
+    }
+
+
+def available_precisions() -> list[str]:
+    """The types in which OpenVINO computes on this CPU."""
+    import openvino
+
+    names = {"FP32": "float32", "BF16": "bfloat16", "FP16": "float16"}
+    reported = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [name for capability, name in names.items() if capability in reported]

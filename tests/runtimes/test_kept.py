@@ -1,0 +1,231 @@
+"""Kept graphs: found again, checked, rebuilt when damaged, and safe from two builders at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featcache.backbones import Network, find_backbone
+from featcache.backbones.keras_import import import_keras
+from featcache.backbones.network import Built, with_scaling
+from featcache.errors import FeatcacheError
+from featcache.home import read_record, write_record
+from featcache.pipeline import run_padded
+from featcache.probe import probe_pixels, row_error
+from featcache.proof import Proven, open_proven
+from featcache.recipe import Decoding, Recipe
+from featcache.runtimes import delete_unused_graphs
+from featcache.runtimes.openvino import available_precisions
+
+SIZE = (32, 32)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home of this test's own."""
+    monkeypatch.setenv("FEATCACHE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def tiny(seed: int = 0) -> Network:
+    """Two layers that pass for efficientnet_lite0: quick to convert, and scaled as it is."""
+    keras = import_keras()
+    backbone = find_backbone("efficientnet_lite0")
+    start = keras.initializers.GlorotUniform(seed=seed)
+    inputs = keras.Input((*SIZE, 3))
+    rows = keras.layers.Conv2D(64, 3, activation="relu", kernel_initializer=start)(inputs)
+    base = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(rows))
+    built = Built(with_scaling(base, backbone.scaling, SIZE), base)
+    digest = f"{seed:064d}"
+    return Network(backbone, digest, "none", "", "avg", SIZE, (64,), lambda: built)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return tiny()
+
+
+def recipe_of(network: Network, **fields: str) -> Recipe:
+    return Recipe(
+        backbone=network.backbone.name,
+        weights=network.weights_digest,
+        decoding=Decoding(network.size),
+        scaling=network.backbone.scaling,
+        **fields,
+    )
+
+
+def prove(network: Network, name: str = "openvino", batch: int = 8, **fields: str) -> Proven:
+    return open_proven(name, network, recipe_of(network, **fields), batch=batch)
+
+
+def without_keras(network: Network) -> Network:
+    """The same network, which fails the test where Keras is needed."""
+
+    def build() -> Built:
+        raise AssertionError("Keras was needed")
+
+    return Network(
+        network.backbone, network.weights_digest, network.weights_hint, network.layer,
+        network.pooling, network.size, network.row_shape, build,
+    )  # fmt: skip
+
+
+def kept_files(home: Path) -> list[Path]:
+    return sorted(home.glob("graphs/*/*"))
+
+
+def test_a_kept_graph_needs_no_keras_and_gives_the_same_rows(home, network):
+    """The second run reads the graph, at any batch, and its rows are those of live Keras."""
+    first = prove(network)
+    second = prove(without_keras(network), batch=3)
+    assert (first.from_kept, second.from_kept) == (False, True)
+    assert (first.parity, first.versions) == (second.parity, second.versions)
+    assert 0 < first.parity <= 1e-5
+    assert {"keras", "tensorflow", "openvino"} == set(first.versions)
+    pixels = probe_pixels(Decoding(SIZE))
+    rows = run_padded(second.runtime, pixels)
+    assert row_error(rows, network.live(pixels)).max() <= 1e-5
+    assert [path.name for path in kept_files(home)] == ["graph.bin", "graph.xml", "proof"]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    # Not in place: another process may have it mapped, and nothing of ours writes in place.
+    draft = path.with_name(f"flipped-{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+@pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["graph.bin", "graph.xml", "proof"])
+def test_a_damaged_graph_is_made_again(home, network, name, damage):
+    """A flipped bit, a missing or an empty file: the graph is rebuilt, and sound afterwards."""
+    prove(network)
+    damage(next(home.glob(f"graphs/*/{name}")))
+    again = prove(network)
+    assert not again.from_kept
+    assert prove(without_keras(network)).from_kept
+    assert len(kept_files(home)) == 3
+
+
+def test_a_graph_that_gives_another_probe_is_made_again(home, network):
+    """A graph whose files are sound but which is another network's is not believed."""
+    prove(network)
+    folder = next(home.glob("graphs/*"))
+    prove(tiny(seed=1))
+    theirs = next(path for path in home.glob("graphs/*") if path != folder)
+    proof = read_record(folder / "proof")
+    for name in ("graph.xml", "graph.bin"):
+        (theirs / name).replace(folder / name)
+    write_record(folder / "proof", {**proof, "files": read_record(theirs / "proof")["files"]})
+    assert not prove(network).from_kept
+    assert prove(network).from_kept
+
+
+def test_two_processes_may_build_the_same_graph(home):
+    """Two processes that build and delete it again and again: both succeed, a sound one stays."""
+    code = (
+        "from tests.runtimes.test_kept import *\n"
+        "import shutil\n"
+        "network = tiny()\n"
+        "for _ in range(4):\n"
+        "    prove(network)\n"
+        "    for kept in Path(os.environ['FEATCACHE_HOME']).glob('graphs/[0-9a-f]*'):\n"
+        "        shutil.rmtree(kept, ignore_errors=True)\n"
+        "prove(network)\n"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for run in runs:
+        _, errors = run.communicate(timeout=240)
+        assert run.returncode == 0, errors
+    network = tiny()
+    prove(network)
+    assert prove(without_keras(network)).from_kept
+    assert len(kept_files(home)) == 3
+
+
+def test_a_home_that_cannot_be_written_costs_only_time(home, network):
+    """Where the home is a file, the run works, keeps nothing and says so."""
+    home.write_text("not a folder")
+    proven = prove(network)
+    assert "could not be kept" in proven.remarks[0]
+    assert proven.parity <= 1e-5
+
+
+def test_gc_deletes_what_was_not_used_for_a_month(home, network):
+    """A graph used today stays; one of 31 days ago goes, and so do drafts of dead processes."""
+    prove(network)
+    (home / "graphs" / ".tmp-dead").mkdir()
+    assert delete_unused_graphs() == (0, 0)
+    past = time.time() - 31 * 86_400
+    for folder in home.glob("graphs/*"):
+        os.utime(folder, (past, past))
+    os.utime(home / "graphs" / ".tmp-dead", (past, past))
+    prove(without_keras(network))
+    assert delete_unused_graphs() == (1, 0)  # the draft; the graph was used just now
+    os.utime(next(home.glob("graphs/*")), (past, past))
+    count, size = delete_unused_graphs()
+    assert count == 1
+    assert size > 5_000
+    assert kept_files(home) == []
+
+
+def unconvertible() -> Network:
+    """A network with a step that TensorFlow has and OpenVINO has not."""
+    import tensorflow
+
+    keras = import_keras()
+    backbone = find_backbone("efficientnet_lite0")
+    pixels = keras.Input((*SIZE, 3))
+    middle = keras.layers.Lambda(
+        lambda x: tensorflow.ensure_shape(
+            tensorflow.numpy_function(lambda a: a + np.float32(1), [x], "float32"), x.shape
+        ),
+        output_shape=(*SIZE, 3),
+    )(pixels)
+    base = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(middle))
+    scaled = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(pixels)
+    model = keras.Model(pixels, base(scaled))
+    return Network(backbone, "0" * 64, "none", "", "avg", SIZE, (3,), lambda: Built(model, base))
+
+
+def test_a_network_that_openvino_cannot_run_goes_to_tensorflow(home):
+    """Under auto TensorFlow takes its place and the choice says why; asked for, it is an error."""
+    network = unconvertible()
+    proven = prove(network, "auto")
+    assert proven.runtime.name == "tensorflow"
+    assert proven.runtime.choice.startswith("auto: TensorFlow, since OpenVINO cannot convert")
+    with pytest.raises(FeatcacheError, match="cannot convert efficientnet_lite0"):
+        prove(network, "openvino")
+    assert kept_files(home) == []
+
+
+def test_a_graph_that_differs_from_keras_is_not_used(home, network):
+    """A graph with another scaling than Keras's own fails its proof and is not kept."""
+    wrong = Built(network.base, network.base)  # no scaling at all before the network
+    broken = Network(
+        network.backbone, "1" * 64, "none", "", "avg", SIZE, network.row_shape, lambda: wrong
+    )
+    with pytest.raises(FeatcacheError, match="does not agree with the live Keras"):
+        prove(broken)
+    assert kept_files(home) == []
+
+
+@pytest.mark.skipif("bfloat16" not in available_precisions(), reason="this CPU has no bfloat16")
+def test_reduced_precision_is_measured_not_bounded(home, network):
+    """In bfloat16 the error against float32 is measured, kept, and larger than rounding."""
+    first = prove(network, precision="bfloat16", runtime="openvino")
+    second = prove(without_keras(network), precision="bfloat16", runtime="openvino")
+    assert 1e-5 < first.parity < 0.2
+    assert second.parity == first.parity
