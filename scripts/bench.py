@@ -87,7 +87,7 @@ def one_round(network: str, images: Path, weights: Path, folder: Path) -> dict:
     """The loop once, then every setting of featcache once, on the same files."""
     vectors = folder / "loop.npy"
     command = [sys.executable, __file__, "--loop", network, str(images), str(weights), str(vectors)]
-    loop = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    loop = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     want = np.load(vectors)
     return {
         "loop": loop,
