@@ -51,7 +51,7 @@ def kill(options: argparse.Namespace) -> dict[str, object]:
     for _ in range(options.kills):
         run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            run.wait(timeout=delays.uniform(0.5, 6))
+            run.wait(timeout=delays.uniform(1, 5.5))
             ended += 1
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)

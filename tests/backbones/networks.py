@@ -59,7 +59,7 @@ def small_network(name: str, **options: object) -> Network:
     pixels the last maps are single pixels, whose statistics over 64 photographs are too thin.
     """
     backbone = find_backbone(name)
-    side = max(64, backbone.smallest)
+    side = 2 * backbone.smallest
     size = (side, side)
     network = open_network(backbone, weights="random:3", size=size, **options)
     set_statistics(network, photographs(size, 64))
