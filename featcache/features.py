@@ -58,7 +58,7 @@ class Features:
     def vectors(self) -> np.ndarray:
         """(R, D): a row an image; unpooled maps are flattened to H·W·C. Read-only."""
         maps = self.maps
-        return maps if maps.ndim == 2 else maps.reshape(len(maps), -1)
+        return maps if maps.ndim == 2 else maps.reshape(len(maps), self.width)
 
     @property
     def classes(self) -> list[str]:

@@ -5,7 +5,7 @@ Makes no data set and writes nothing: this is what `predict` stands on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +52,14 @@ class Source:
             )
         return network
 
-    def open_runtime(self, weights: str | None, batch: int) -> Runtime:
+    def open_runtime(self, weights: str | None, batch: int, say: Callable[[str], None]) -> Runtime:
         """A runtime that agrees with live Keras and has reproduced the stored probe."""
         network = self.open_network(weights)
         proven = open_proven("auto", network, self.recipe, batch=batch)
         reason = "the stored one came with the head"
         check_probe(proven.probe, self.probe, reason, precision=self.recipe.precision)
+        for line in (proven.runtime.choice, *proven.remarks):
+            say(line)
         return proven.runtime
 
 
@@ -79,6 +81,7 @@ def look_up(
     weights: str | None = None,
     batch: int | None = None,
     threads: int = 2,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
@@ -96,9 +99,11 @@ def look_up(
         max_pixels=MAX_PIXELS,
         unique=False,
     )
-    for part in run_pass(
-        images, range(len(images)), work, lambda: source.open_runtime(weights, batch), batch
-    ):
+
+    def open_runtime() -> Runtime:
+        return source.open_runtime(weights, batch, say)
+
+    for part in run_pass(images, range(len(images)), work, open_runtime, batch):
         yield _answer(part, snapshots)
 
 

@@ -147,6 +147,7 @@ def predict(
         weights=weights,
         batch=batch,
         threads=threads or joblib.cpu_count(),
+        say=say,
     )
     tally = _Tally(stream)
     if json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,12 @@ class Head:
         weights: str | None = None,
         batch: int | None = None,
         threads: int = 2,
+        say: Callable[[str], None] = lambda line: None,
     ) -> Iterator[Prediction]:
         """Predictions one by one; memory does not grow with the number of images.
 
-        Cached rows are used where there are any; no data set is made.
+        Cached rows are used where there are any; no data set is made. `say` is told which runtime
+        computes the others, and why.
         """
         top = _checked_top(top, len(self.classes))
         answers = look_up(
@@ -123,15 +125,16 @@ class Head:
             weights=weights,
             batch=batch,
             threads=threads,
+            say=say,
         )
         for answer in answers:
-            flat = answer.vectors.reshape(len(answer.vectors), -1)
             found = {
                 o.index: Prediction(images.names[o.index], [], [], o.trouble[1])
                 for o in answer.failed
                 if o.trouble
             }
             if answer.indices:
+                flat = answer.vectors.reshape(len(answer.vectors), -1)
                 for index, row in zip(answer.indices, self.predict_proba(flat), strict=True):
                     found[index] = self._prediction(images.names[index], row, top)
             for index in sorted(found):

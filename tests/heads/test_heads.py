@@ -16,6 +16,7 @@ import featcache
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.evaluation import prefixes
 from featcache.heads.logistic import LogisticHead
+from featcache.images import find_images
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,22 @@ def test_predict_lists_a_bad_image_and_goes_on(head, tmp_path, digits):
     (tmp_path / "1b.png").write_bytes(b"junk")
     names = [(p.name, bool(p.failure)) for p in head.predict_images(tmp_path)]
     assert names == [("0.png", False), ("1.png", False), ("1b.png", True)]
+
+
+def test_predict_says_which_runtime_computes(head, tmp_path, digits):
+    """No slower path is taken in silence: the runtime and the reason for it are told."""
+    (tmp_path / "a.png").write_bytes(next((digits / "3").iterdir()).read_bytes())
+    told = []
+    list(head.predict_stream(find_images(tmp_path), cache=tmp_path / "none", say=told.append))
+    assert any("auto" in line for line in told)
+
+
+def test_images_that_all_fail_have_reasons_and_no_classes(head, tmp_path):
+    """Without a single usable image, every prediction carries its reason."""
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_bytes(b"junk")
+    predictions = head.predict_images(tmp_path)
+    assert [bool(p.failure) for p in predictions] == [True, True]
 
 
 def test_the_files_own_test_split_judges(tmp_path, digits):
