@@ -16,7 +16,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError, StorageFailure
 from featcache.features import Features, open_features
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
@@ -198,7 +198,7 @@ def same_recipe(entry: Entry, recipe: Recipe) -> bool:
     """Whether an entry holds vectors of exactly this recipe (its folder name only suggests it)."""
     try:
         return entry.recipe() == recipe.to_json()
-    except (FeatcacheError, DamagedFile):
+    except FeatcacheError:
         return False
 
 

@@ -70,7 +70,6 @@ class Answer:
     indices: list[int]
     vectors: np.ndarray
     failed: list[Outcome]
-    cached: int
 
 
 def look_up(
@@ -124,7 +123,6 @@ def _answer(part: Batch, snapshots: list[Snapshot]) -> Answer:
         indices=[indices[place] for place in order.tolist()],
         vectors=merged,
         failed=failed,
-        cached=len(indices) - len(part.rows),
     )
 
 

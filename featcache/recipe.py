@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from featcache.errors import FeatcacheError
@@ -151,10 +151,6 @@ class Recipe:
         return [
             f"{name}: {mine[name]}, {theirs[name]}" for name in mine if mine[name] != theirs[name]
         ]
-
-    def with_dtype(self, dtype: StoredType) -> Recipe:
-        """The same recipe, stored in another type."""
-        return replace(self, dtype=dtype)
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
