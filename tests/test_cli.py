@@ -18,7 +18,7 @@ from featcache.cli import app
 
 COMMANDS = (
     "demo", "dataset", "extract", "fit-head", "evaluate", "predict", "backbones", "layers",
-    "info", "ls", "verify", "repair", "rm", "gc",
+    "views", "info", "ls", "verify", "repair", "rm", "gc",
 )  # fmt: skip
 LITE = ("--backbone", "efficientnet_lite0", "--size", "32")
 

@@ -18,7 +18,8 @@ FLOORS = [
     "api", "estimate", "extraction", "known", "identity", "saving",
     "provenance", "proof", "pipeline", "probe",
     "cache", "features", "interruption", "splits",
-    "runtimes", "backbones", "store", "images", "decode", "recipe", "home", "errors",
+    "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
+    "home", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.
@@ -34,7 +35,8 @@ HOMES = {
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},
-    "cv2": {"decode"},
+    "cv2": {"decode", "augment"},
+    "matplotlib": {"plots"},
     "simplejpeg": {"decode"},
     "PIL": {"decode", "datasets"},
     "torch": set(),

@@ -9,7 +9,7 @@ import pytest
 
 import featcache
 
-HEAVY = ("tensorflow", "keras", "sklearn", "h5py", "cv2", "pandas")
+HEAVY = ("tensorflow", "keras", "sklearn", "h5py", "cv2", "pandas", "matplotlib")
 
 
 def loaded_after(code: str) -> set[str]:

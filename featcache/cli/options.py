@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
+
+from featcache.errors import FeatcacheError
 
 Images = Annotated[
     str, typer.Argument(help="A folder, a CSV manifest (path,label,split,group), or one image.")
@@ -36,3 +39,12 @@ Threads = Annotated[
 FollowLinks = Annotated[
     bool, typer.Option("--follow-symlinks", help="Follow links to folders and out of the root.")
 ]
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """--size: S, or HEIGHTxWIDTH."""
+    match = re.fullmatch(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?", text)
+    if not match:
+        raise FeatcacheError(f"--size {text!r}: expected pixels such as 224, or HEIGHTxWIDTH")
+    height, width = match.groups()
+    return int(height) if width is None else (int(height), int(width))
