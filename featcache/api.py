@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, overload
 
 import joblib
 import numpy as np
 
-from featcache.backbones import BACKBONES, Backbone, find_backbone, recall_network
+from featcache.augment import Augmentation
+from featcache.backbones import BACKBONES, Backbone, find_backbone, recall_taps
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
-from featcache.extraction import Job, Progress, Settings, run
+from featcache.extraction import run
 from featcache.features import Features
-from featcache.images import ImageSet, find_images
+from featcache.images import find_images
+from featcache.job import Job, Progress, Settings, Target, Views
 from featcache.recipe import (
     BitDepth,
     Decoding,
@@ -27,7 +29,7 @@ from featcache.recipe import (
     Resize,
     StoredType,
 )
-from featcache.runtimes import RUNTIMES, check_precision, choose_runtime, default_batch
+from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
 from featcache.splits import Carve
 
 
@@ -35,7 +37,6 @@ class Options(TypedDict, total=False):
     """The options of `extract`; their defaults are those of `prepare`."""
 
     weights: str | None
-    layer: str
     pooling: str
     size: int | tuple[int, int] | None
     resize: Resize
@@ -47,6 +48,10 @@ class Options(TypedDict, total=False):
     batch: int | None
     threads: int | None
     max_pixels: int
+    views: int
+    augment: str | None
+    seed: int
+    augment_all: bool
     cache: str | Path | None
     name: str | None
     test_from: str | None
@@ -58,46 +63,77 @@ class Options(TypedDict, total=False):
     groups: Sequence[str] | None
 
 
+Images = str | Path | np.ndarray | Sequence[Any]
+
+
+@overload
 def extract(
-    images: str | Path | np.ndarray | Sequence[Any],
+    images: Images,
     *,
     backbone: str,
+    layer: str = "",
+    progress: Callable[[Progress], None] = ...,
+    **options: Unpack[Options],
+) -> Features: ...
+
+
+@overload
+def extract(
+    images: Images,
+    *,
+    backbone: str | Sequence[str],
+    layer: str | Sequence[str] = "",
+    progress: Callable[[Progress], None] = ...,
+    **options: Unpack[Options],
+) -> Features | list[Features]: ...
+
+
+def extract(
+    images: Images,
+    *,
+    backbone: str | Sequence[str],
+    layer: str | Sequence[str] = "",
     progress: Callable[[Progress], None] = lambda progress: None,
     **options: Unpack[Options],
-) -> Features:
+) -> Features | list[Features]:
     """Run a frozen backbone once over images and keep its features; later calls only add.
 
     Parameters
     ----------
     images: a folder, a CSV manifest, one file, a list of files, or uint8 arrays (N, H, W[, C]).
-    backbone: a name out of `featcache.BACKBONES`, such as "vgg16" or "efficientnet_lite0".
+    backbone: a name out of `featcache.BACKBONES`, such as "vgg16"; several share the decoding.
+    layer: the layer to tap, "NAME" or "NAME:POOLING"; its own output without the classifier by
+        default. Several come out of one forward pass. `featcache layers` lists them.
     progress: called after every batch.
     weights: "imagenet" (the default), a path, or "random[:SEED]".
-    layer: the layer to tap; its own output without the classifier by default.
     pooling: "avg" (default), "max", or "none" ("flatten") for the whole map.
     size: input side in pixels, or (height, width); the backbone's own by default.
     resize: "squash" (default), "crop" or "pad".
     interpolation: "area" (default), or "keras": the pixels of `image_dataset_from_directory`.
     bit_depth: how 16-bit images become 8-bit: "16" (default), "12" or "minmax".
     dtype: "float32" (default) or "float16", in which vectors are stored.
+    views: augmented views of each training image beside the plain one, a row each; with
+        `augment` ("flip,rotate=40", see docs/augmentation.md), `seed`, and `augment_all` for the
+        images of every split.
     labels, splits, groups: one string an image, in the order of `images`, "" = none.
     name, cache: the data set's name; the cache folder.
     test_from: "validation:0.2" makes part of a split the test split.
-    on_error, retry_failed, max_pixels, follow_symlinks, runtime, batch, threads: as the options of
-        ``featcache extract``.
+    on_error, retry_failed, max_pixels, follow_symlinks, precision, runtime, batch, threads: as the
+        options of ``featcache extract``.
 
     Returns
     -------
-    Features: a row an image, sorted by path; `.run` says what this call did.
+    Features: a row an image (and view), sorted by path; `.run` says what this call did. A list of
+    them, one for each layer of each backbone, where `layer` or `backbone` is not a single name.
 
     Raises
     ------
     FeatcacheError: a wrong argument or input; see `featcache.errors` for its kinds.
     KeyboardInterrupt: after Ctrl-C, when the finished rows have been saved.
     """
-    job = prepare(images, backbone=backbone, **options)
-    report = run(job, progress)
-    return replace(job.cache.load(report.path), run=report)
+    job = prepare(images, backbone=backbone, layer=layer, **options)
+    found = [replace(job.cache.load(each.path), run=each) for each in run(job, progress)]
+    return found[0] if isinstance(backbone, str) and isinstance(layer, str) else found
 
 
 def load(features: str | Path, *, cache: str | Path | None = None) -> Features:
@@ -110,11 +146,11 @@ def load(features: str | Path, *, cache: str | Path | None = None) -> Features:
 
 
 def prepare(
-    images: str | Path | np.ndarray | Sequence[Any],
+    images: Images,
     *,
-    backbone: str,
+    backbone: str | Sequence[str],
     weights: str | None = None,
-    layer: str = "",
+    layer: str | Sequence[str] = "",
     pooling: str = "avg",
     size: int | tuple[int, int] | None = None,
     resize: Resize = "squash",
@@ -126,6 +162,10 @@ def prepare(
     batch: int | None = None,
     threads: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    views: int = 0,
+    augment: str | None = None,
+    seed: int = 0,
+    augment_all: bool = False,
     cache: str | Path | None = None,
     name: str | None = None,
     test_from: str | None = None,
@@ -136,33 +176,36 @@ def prepare(
     splits: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
 ) -> Job:
-    """Check every argument, find the images and build the network: an extraction ready to run."""
+    """Check every argument, find the images and the networks: an extraction ready to run."""
     _one_of("--runtime", runtime, RUNTIMES)
-    base = find_backbone(backbone)
-    decoding = Decoding(_size(size, base), resize, interpolation, bit_depth)
-    if batch is None:
-        batch = default_batch(runtime, decoding.size)
     settings = Settings(
-        batch=_positive("--batch", batch),
-        threads=_positive("--threads", joblib.cpu_count() if threads is None else threads),
+        batch=None if batch is None else _at_least("--batch", batch, 1),
+        threads=_at_least("--threads", joblib.cpu_count() if threads is None else threads, 1),
         runtime=runtime,
-        max_pixels=_positive("--max-pixels", max_pixels),
+        max_pixels=_at_least("--max-pixels", max_pixels, 1),
         on_error=_one_of("--on-error", on_error, ("skip", "fail")),
         retry_failed=retry_failed,
         carve=Carve.parse(test_from) if test_from else None,
     )
+    wanted = _views(views, augment, seed, augment_all)
     # Checks the choices before the images are listed and before TensorFlow is imported.
-    draft = Recipe(
-        backbone=base.name,
-        weights="",
-        layer=layer,
-        pooling=_pooling(pooling),
-        decoding=decoding,
-        scaling=base.scaling,
-        precision=precision,
-        runtime=_computing(runtime, precision),
-        dtype=dtype,
-    )
+    drafts = [
+        Recipe(
+            backbone=base.name,
+            weights="",
+            layer=name,
+            pooling=own,
+            decoding=Decoding(_size(size, base), resize, interpolation, bit_depth),
+            scaling=base.scaling,
+            precision=precision,
+            runtime=_computing(runtime, precision),
+            dtype=dtype,
+            augment=wanted.augmentation.spec if wanted.augmentation else "",
+            seed=wanted.seed,
+        )
+        for base in map(find_backbone, _several(backbone))
+        for name, own in (_tap(each, pooling) for each in _several(layer))
+    ]
     found = find_images(
         images,
         name=name,
@@ -171,45 +214,65 @@ def prepare(
         groups=groups,
         follow_symlinks=follow_symlinks,
     )
-    return open_job(found, draft, settings, weights=weights, cache=cache, name=name)
-
-
-def open_job(
-    images: ImageSet,
-    draft: Recipe,
-    settings: Settings,
-    *,
-    weights: str | None,
-    cache: str | Path | None,
-    name: str | None,
-) -> Job:
-    """Build the network, which completes the recipe, and claim the data set's folder."""
-    network = recall_network(
-        BACKBONES[draft.backbone],
-        weights=weights,
-        size=draft.decoding.size,
-        layer=draft.layer,
-        pooling=draft.pooling,
-    )
-    recipe = replace(draft, weights=network.weights_digest, layer=network.layer)
     feature_cache = FeatureCache.open(cache)
-    folder, remarks = feature_cache.claim(images, name)
+    targets = _targets(drafts, weights)
+    folder, remarks = feature_cache.claim(found, name)
     return Job(
-        images=images,
-        recipe=recipe,
-        network=network,
+        images=found,
+        targets=[replace(each, directory=folder / each.recipe.slug) for each in targets],
         cache=feature_cache,
-        directory=folder / recipe.slug,
         settings=settings,
-        remarks=[*images.remarks, *remarks],
+        views=wanted,
+        remarks=[*found.remarks, *remarks],
     )
+
+
+def _targets(drafts: list[Recipe], weights: str | None) -> list[Target]:
+    """The networks' weights and layers complete the recipes; the directories come later."""
+    targets = []
+    for backbone in dict.fromkeys(draft.backbone for draft in drafts):
+        mine = [draft for draft in drafts if draft.backbone == backbone]
+        asked = [(draft.layer, draft.pooling) for draft in mine]
+        size = mine[0].decoding.size
+        for network, tap in recall_taps(BACKBONES[backbone], asked, weights=weights, size=size):
+            recipe = replace(mine[0], weights=tap.weights, layer=tap.layer, pooling=tap.pooling)
+            targets.append(Target(recipe, network, tap, Path()))
+    return targets
+
+
+def _several(names: str | Sequence[str]) -> list[str]:
+    """One name or several, each once, in order."""
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names)) or [""]
+
+
+def _tap(layer: str, pooling: str) -> tuple[str, Pooling]:
+    """NAME or NAME:POOLING; `flatten` is another name for `none`: the map is stored once."""
+    name, colon, own = layer.rpartition(":")
+    name, pooling = (name, own) if colon else (layer, pooling)
+    return name, "none" if pooling == "flatten" else pooling  # type: ignore[return-value]
+
+
+def _views(count: int, augment: str | None, seed: int, of_all: bool) -> Views:
+    """The augmented views that are asked for; one option without the other is a mistake."""
+    if _at_least("--views", count, 0) == 0:
+        if augment or of_all:
+            raise FeatcacheError(
+                "--augment without --views: say how many views each image shall have (--views 8)"
+            )
+        return Views()
+    if not augment:
+        raise FeatcacheError(
+            f"--views {count} without --augment: say what shall vary, such as "
+            f"--augment classic or --augment flip,rotate=20"
+        )
+    return Views(Augmentation.parse(augment), count, _at_least("--seed", seed, 0), of_all)
 
 
 def _size(size: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, int]:
     if size is None:
         return (backbone.size, backbone.size)
     height, width = (size, size) if isinstance(size, int) else size
-    return (_positive("--size", height), _positive("--size", width))
+    return (_at_least("--size", height, 1), _at_least("--size", width, 1))
 
 
 def _computing(runtime: str, precision: str) -> str:
@@ -221,14 +284,9 @@ def _computing(runtime: str, precision: str) -> str:
     return chosen
 
 
-def _pooling(pooling: str) -> Pooling:
-    """`flatten` is another name for `none`: the map is stored once, `vectors` flattens it."""
-    return "none" if pooling == "flatten" else pooling  # type: ignore[return-value]
-
-
-def _positive(option: str, number: int) -> int:
-    if number < 1:
-        raise FeatcacheError(f"{option} {number}: expected a whole number of at least 1")
+def _at_least(option: str, number: int, smallest: int) -> int:
+    if number < smallest:
+        raise FeatcacheError(f"{option} {number}: expected a whole number of at least {smallest}")
     return number
 
 

@@ -122,12 +122,12 @@ class FeatureCache:
             )
         return open_features(entry.packed)
 
-    def siblings(self, directory: Path) -> list[Entry]:
-        """The entries of other data sets with the same recipe folder name, sorted."""
+    def of_recipe(self, recipe: Recipe) -> list[Entry]:
+        """The entries of all data sets that hold vectors of exactly this recipe, sorted."""
         return [
             entry
             for entry in self.entries()
-            if entry.directory.name == directory.name and entry.directory != directory
+            if entry.directory.name.endswith(recipe.key[:8]) and _holds(entry, recipe)
         ]
 
     def claim(self, images: ImageSet, name: str | None) -> tuple[Path, list[str]]:
@@ -194,8 +194,8 @@ class FeatureCache:
         return f"no features called {text!r} in {self.directory}; there are: {', '.join(shown)}"
 
 
-def same_recipe(entry: Entry, recipe: Recipe) -> bool:
-    """Whether an entry holds vectors of exactly this recipe (its folder name only suggests it)."""
+def _holds(entry: Entry, recipe: Recipe) -> bool:
+    """Whether an entry is of this recipe (its folder's name only suggests it)."""
     try:
         return entry.recipe() == recipe.to_json()
     except FeatcacheError:

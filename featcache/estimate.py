@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from featcache.extraction import Job, Run, begin, find_missing, work_of
-from featcache.pipeline import Outcome, read_ahead, read_key, run_pass
+from featcache.extraction import (
+    Run,
+    begin,
+    expected_batch,
+    find_groups,
+    find_missing,
+    reading_of,
+    stream_of,
+)
+from featcache.job import Job, Target
+from featcache.pipeline import run_pass
 from featcache.probe import KEPT
+from featcache.reading import Outcome, read_ahead, read_key
+from featcache.runtimes import Runtime
 
 #: Images that are timed, but at least so many batches: the last one waits for nothing.
 TIMED_IMAGES, TIMED_BATCHES = 64, 3
@@ -17,14 +29,15 @@ TIMED_IMAGES, TIMED_BATCHES = 64, 3
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would do: rows and bytes of the file, images to extract, and how long it takes.
+    """What a run would do: rows of each file and bytes of all, images to put through a network,
+    and how long it takes.
 
     `images_per_second` is measured on `measured_on` of the missing images (None: none missing).
     """
 
     rows: int
     missing: int
-    row_shape: tuple[int, ...]
+    row_shapes: list[tuple[int, ...]]
     bytes: int
     bytes_free: int
     images_per_second: float | None
@@ -34,18 +47,16 @@ class Estimate:
 
 def estimate(job: Job) -> Estimate:
     """What `run` would do, without extracting anything; images are hashed, as `run` would."""
-    state = begin(job)
-    missing = _hash_all(state, find_missing(state))
-    sample = missing[: max(TIMED_IMAGES, TIMED_BATCHES * job.settings.batch)]
-    speed = _measured_speed(state, sample) if sample else None
-    longest = max(len(name.encode()) for name in job.images.names)
+    with begin(job) as state:
+        missing = _hash_all(state, find_missing(state))
+        batch = max(expected_batch(job, target) for target in job.targets)
+        sample = missing[: max(TIMED_IMAGES, TIMED_BATCHES * batch)]
+        speed = _measured_speed(state, sample) if sample else None
     return Estimate(
-        rows=len(job.images),
+        rows=job.rows,
         missing=len(missing),
-        row_shape=job.network.row_shape,
-        # Beside its vector a row has a key, a path, a checksum and a few small integers; beside
-        # its rows a file has the probe, the channel numbers and HDF5's own structures.
-        bytes=len(job.images) * (job.row_bytes + 64 + longest + 40) + _fixed_bytes(job),
+        row_shapes=[target.tap.row_shape for target in job.targets],
+        bytes=sum(_file_bytes(job, target) for target in job.targets),
         bytes_free=job.bytes_free,
         images_per_second=speed,
         measured_on=len(sample),
@@ -53,14 +64,20 @@ def estimate(job: Job) -> Estimate:
     )
 
 
-def _fixed_bytes(job: Job) -> int:
-    width = int(np.prod(job.network.row_shape))
-    return 8 * min(width, KEPT) * 4 + job.network.row_shape[-1] * 4 + 24_000
+def _file_bytes(job: Job, target: Target) -> int:
+    """Beside its vector a row has a key, a path, a checksum and a few small integers; beside its
+    rows a file has the probe, the channel numbers and HDF5's own structures.
+    """
+    longest = max(len(name.encode()) for name in job.images.names)
+    shape = target.tap.row_shape
+    fixed = 8 * min(int(np.prod(shape)), KEPT) * 4 + shape[-1] * 4 + 24_000
+    return job.rows * (target.row_bytes + 64 + longest + 40) + fixed
 
 
-def _hash_all(state: Run, indices: list[int]) -> list[int]:
-    """Hash the images whose key is not known; gives those that really need the network."""
+def _hash_all(state: Run, missing: np.ndarray) -> list[int]:
+    """Hash the images whose key is not known; gives those that really need a network."""
     images, settings = state.job.images, state.job.settings
+    indices = np.flatnonzero(missing.any(axis=0)).tolist()
     unknown = [index for index in indices if not state.keys[index]]
 
     def hashed(index: int) -> Outcome:
@@ -72,17 +89,24 @@ def _hash_all(state: Run, indices: list[int]) -> list[int]:
     needed: dict[str, int] = {}
     for index in indices:
         key = state.keys[index].decode()
-        if key and not state.known.has(key):
+        if key and any(filling.missing(index, key) for filling in state.fillings):
             needed.setdefault(key, index)
     return sorted(needed.values())
 
 
+def _opened(runtime: Runtime) -> Runtime:
+    return runtime
+
+
 def _measured_speed(state: Run, sample: list[int]) -> float:
-    """Images a second, decoding and network together, once the network is compiled."""
-    job = state.job
-    runtime = state.open_runtime()
-    work = work_of(job, lambda key: False)
+    """Images a second, decoding and networks together, once the networks are compiled."""
+    everything = np.ones((len(state.fillings), len(state.job.images)), dtype=bool)
+    streams = []
+    for group in find_groups(state, everything):
+        runtime = state.open_runtime(group)
+        stream = stream_of(state, group)
+        streams.append(replace(stream, open_runtime=partial(_opened, runtime)))
     started = time.monotonic()
-    for _ in run_pass(job.images, sample, work, lambda: runtime, job.settings.batch):
+    for _ in run_pass(state.job.images, sample, streams, reading_of(state)):
         pass
     return len(sample) / (time.monotonic() - started)

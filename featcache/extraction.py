@@ -1,122 +1,57 @@
 """Extraction: bring the features of a data set up to date.
 
-known rows --> images that are missing --> pipeline --> parts --> features.h5
+known rows --> images that are missing --> pipeline --> parts --> one features.h5 for each target
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
+from featcache.augment import view
 from featcache.backbones import Network
-from featcache.cache import FeatureCache, note_weights
-from featcache.decode import MAX_PIXELS, decoder_versions
+from featcache.cache import note_weights
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
+from featcache.filling import Filling
 from featcache.identity import identify
-from featcache.images import ImageSet, StatCache, label_conflicts
+from featcache.images import StatCache, label_conflicts
 from featcache.interruption import watch_for_interruption
+from featcache.job import Extraction, Job, Progress, Target
 from featcache.known import Known
-from featcache.pipeline import Batch, Outcome, Work, run_pass
-from featcache.proof import Proven, open_proven
-from featcache.provenance import merged, provenance_of
-from featcache.recipe import Recipe
-from featcache.runtimes import Runtime
+from featcache.pipeline import Batch, run_pass
+from featcache.proof import open_proven
+from featcache.provenance import merged
+from featcache.reading import AHEAD, Outcome, Reading, Stream
+from featcache.runtimes import Runtime, default_batch
 from featcache.saving import Saver
-from featcache.splits import Carve
-from featcache.store import Failure, RecipeStore, Stamp
+from featcache.store import Failure, PackedFile, Stamp
+from featcache.timing import Timing
 
 STAT_CACHE = "scan.json.gz"
 STAT_CACHE_SECONDS = 60.0
 SHOWN_CONFLICTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a run works; nothing here changes a vector."""
+@dataclass(slots=True)
+class Group:
+    """Files that one network fills together: its taps, in their order."""
 
-    batch: int = 32
-    threads: int = 2
-    runtime: str = "auto"
-    max_pixels: int = MAX_PIXELS
-    on_error: str = "skip"
-    retry_failed: bool = False
-    carve: Carve | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything an extraction needs, checked, before the first image is read."""
-
-    images: ImageSet
-    recipe: Recipe
     network: Network
-    cache: FeatureCache
-    directory: Path
-    settings: Settings
-    remarks: list[str]
+    fillings: list[Filling]
+    passed: int = 0
 
-    @property
-    def store(self) -> RecipeStore:
-        return RecipeStore(self.directory, self.recipe.to_json())
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one stored vector."""
-        return int(np.prod(self.network.row_shape)) * np.dtype(self.recipe.dtype).itemsize
-
-    @property
-    def bytes_free(self) -> int:
-        """What the file system of the cache has left."""
-        place = self.directory.absolute()
-        while not place.exists():
-            place = place.parent
-        return shutil.disk_usage(place).free
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands; `saved` rows survive anything that happens next."""
-
-    done: int
-    total: int
-    extracted: int
-    failed: int
-    saved: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """What a run did. `extracted` counts images the network ran on; `reused` the other rows.
-
-    `seconds` is from the first read to the packed file, without start-up; `parity` is the probe's
-    largest error against live Keras, None where no network ran.
-    """
-
-    path: Path
-    rows: int
-    extracted: int
-    reused: int
-    failures: list[Failure]
-    seconds: float
-    runtime: str
-    choice: str
-    dim: int
-    parity: float | None
-    remarks: list[str]
-
-    @property
-    def images_per_second(self) -> float:
-        """Images the network ran on in a second."""
-        return self.extracted / self.seconds if self.seconds > 0 else 0.0
+    def needs(self, index: int, key: str) -> list[int]:
+        """The views of an image that any of the files lacks. Called from many threads."""
+        return sorted({v for filling in self.fillings for v in filling.missing(index, key)})
 
 
 @dataclass(slots=True)
@@ -124,219 +59,270 @@ class Run:
     """The state of one run: what is known, and what came out so far."""
 
     job: Job
-    known: Known
-    saver: Saver
+    fillings: list[Filling]
     stat_cache: StatCache
     keys: np.ndarray
-    failures: dict[int, Failure] = field(default_factory=dict)
+    noted: np.ndarray
+    timing: Timing
+    remarks: list[str]
     warnings: Counter[str] = field(default_factory=Counter)
-    proven: Proven | None = None
-    stamp: Stamp | None = None
-    extracted: int = 0
-    done: int = 0
+    groups: list[Group] = field(default_factory=list)
+    waiting: int = 0
+    computed: set[int] = field(default_factory=set)
     started: float = field(default_factory=time.monotonic)
     compiling: float = 0.0
     stats_saved_at: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
-        """Time since the first read, without that of compiling and proving the network."""
+        """Time since the first read, without that of compiling and proving networks."""
         return time.monotonic() - self.started - self.compiling
 
-    def open_runtime(self) -> Runtime:
-        """Compile the network and let it prove itself before a row is added."""
+    @property
+    def saved(self) -> int:
+        return sum(filling.saver.saved for filling in self.fillings)
+
+    @property
+    def failed(self) -> int:
+        return max(len(filling.failures) for filling in self.fillings)
+
+    def open_runtime(self, group: Group) -> Runtime:
+        """Compile a network and let it prove itself before a row is added."""
         began = time.monotonic()
-        settings, recipe = self.job.settings, self.job.recipe
-        self.proven = open_proven(settings.runtime, self.job.network, recipe, batch=settings.batch)
-        self.job.remarks.extend(self.proven.remarks)
-        self.stamp = self.known.stamp(self.proven, recipe.precision)
-        self.compiling = time.monotonic() - began
-        return self.proven.runtime
+        settings, recipe = self.job.settings, group.fillings[0].target.recipe
+        proven = open_proven(settings.runtime, group.network, recipe, batch=settings.batch)
+        self.remarks.extend(proven.remarks)
+        for tap, filling in enumerate(group.fillings):
+            filling.prove(proven, tap)
+        self.compiling += time.monotonic() - began
+        return proven.runtime
 
     def take(self, batch: Batch) -> None:
-        """Note what became of a batch's images, and commit when enough has come together."""
-        whole = self.known.borrow(batch)
-        failures = [
-            failure
-            for outcome in (*whole.rows, *whole.others)
-            if (failure := self.note(outcome)) is not None
-        ]
-        self.saver.add(whole, failures)
-        self.extracted += len(batch.rows)
-        self.done += len(whole.rows) + len(whole.others)
-        if self.saver.is_due:
-            self.commit()
-
-    def note(self, outcome: Outcome) -> Failure | None:
-        """Remember an image's key, and why it failed if it did."""
-        name = self.job.images.names[outcome.index]
-        self.keys[outcome.index] = outcome.key.encode()
-        if outcome.stamp is not None and outcome.key:
-            self.stat_cache.remember(name, outcome.stamp, outcome.key, outcome.hashed_at)
-        if outcome.warning:
-            self.warnings[outcome.warning] += 1
-        if outcome.trouble is None:
-            return None
-        failure = Failure(name, outcome.key, *outcome.trouble, decoder=decoder_versions())
-        self.failures[outcome.index] = failure
-        if outcome.key:
-            self.known.failures[outcome.key] = failure
-        return failure
-
-    def commit(self) -> None:
-        """Save what waits; after this returns it survives anything."""
-        self.saver.commit(self.stamp or self.known.stored_stamp() or _EMPTY_STAMP)
+        """Note what became of a batch's images, and hand its rows to the files."""
+        group = self.groups[batch.stream]
+        through = [*batch.others, *(row.outcome for row in batch.rows if row.last)]
+        for outcome in through:
+            self.note(outcome)
+        for tap, filling in enumerate(group.fillings):
+            filling.take(batch, tap)
+        group.passed += len(through)
+        self.computed.update(row.outcome.index for row in batch.rows)
         if time.monotonic() - self.stats_saved_at > STAT_CACHE_SECONDS:
             self.save_stats()
 
+    def note(self, outcome: Outcome) -> None:
+        """Remember an image's key, once, and what may be wrong with it."""
+        if self.noted[outcome.index]:
+            return
+        self.noted[outcome.index] = True
+        self.keys[outcome.index] = outcome.key.encode()
+        if outcome.stamp is not None and outcome.key:
+            name = self.job.images.names[outcome.index]
+            self.stat_cache.remember(name, outcome.stamp, outcome.key, outcome.hashed_at)
+        if outcome.warning:
+            self.warnings[outcome.warning] += 1
+
+    def commit(self) -> None:
+        """Save what waits; after this returns it survives anything."""
+        for filling in self.fillings:
+            filling.commit()
+        for filling in self.fillings:
+            filling.saver.settle()
+
     def save_stats(self) -> None:
         self.stats_saved_at = time.monotonic()
-        self.stat_cache.save(self.job.directory.parent / STAT_CACHE)
+        self.stat_cache.save(self.job.folder / STAT_CACHE)
 
     def progress(self) -> Progress:
+        passed = min((group.passed for group in self.groups), default=0)
+        total = len(self.job.images)
         return Progress(
-            done=self.done,
-            total=len(self.job.images),
-            extracted=self.extracted,
-            failed=len(self.failures),
-            saved=self.saver.saved,
+            done=total - self.waiting + passed,
+            total=total,
+            passed=passed,
+            failed=self.failed,
+            saved=self.saved,
             seconds=self.seconds,
         )
 
 
-#: Of parts that hold failures only, written before any network ran.
-_EMPTY_STAMP = Stamp(provenance_of(None), np.zeros((8, 0), np.float32))
-
-
-def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) -> Extraction:
-    """Do the work: only images without a row are put through the network.
+def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) -> list[Extraction]:
+    """Do the work: only images without a row are put through the networks; one answer a target.
 
     Raises `ImageFailure` where no image could be used (or one failed under on_error="fail"),
     `StorageFailure` where the disk refuses, `KeyboardInterrupt` after a request to stop; rows
     that were finished are saved in every case.
     """
-    state = begin(job)
-    missing = find_missing(state)
-    state.done = len(job.images) - len(missing)
-    _check_space(job, len(missing))
-    try:
-        _extract_missing(state, missing, report)
-    finally:
-        state.save_stats()
-    return _finish(state)
+    with begin(job) as state:
+        missing = find_missing(state)
+        _check_space(state, missing)
+        try:
+            _extract_missing(state, missing, report)
+        finally:
+            state.save_stats()
+        packed = [_pack(state, filling) for filling in state.fillings]
+        _log_run(state)
+        return [
+            _result(state, filling, *each)
+            for filling, each in zip(state.fillings, packed, strict=True)
+        ]
 
 
-def begin(job: Job) -> Run:
+@contextmanager
+def begin(job: Job) -> Iterator[Run]:
     """Look at what is there already."""
-    known = Known.of(job.store, job.cache, job.recipe)
+    timing, remarks = Timing(), list(job.remarks)
+    with ThreadPoolExecutor(1, thread_name_prefix="featcache-write") as writer:
+        fillings = [_filling(job, target, writer, timing) for target in job.targets]
+        for problem in (each for filling in fillings for each in filling.known.own.problems):
+            remarks.append(
+                f"{problem.path.name} is damaged ({problem.reason}): its rows are extracted "
+                f"again; `featcache repair` saves what can be saved"
+            )
+        yield Run(
+            job=job,
+            fillings=fillings,
+            stat_cache=StatCache.load(job.folder / STAT_CACHE),
+            keys=np.zeros(len(job.images), "S64"),
+            noted=np.zeros(len(job.images), bool),
+            timing=timing,
+            remarks=remarks,
+        )
+
+
+def _filling(job: Job, target: Target, writer: ThreadPoolExecutor, timing: Timing) -> Filling:
+    known = Known.of(target.store, job.cache, target.recipe)
     if job.settings.retry_failed or job.settings.on_error == "fail":
         known.failures = {}
-    for problem in known.own.problems:
-        job.remarks.append(
-            f"{problem.path.name} is damaged ({problem.reason}): its rows are extracted again; "
-            f"`featcache repair` saves what can be saved"
-        )
-    return Run(
-        job=job,
-        known=known,
-        saver=Saver(job.store, job.images, job.network.row_shape),
-        stat_cache=StatCache.load(job.directory.parent / STAT_CACHE),
-        keys=np.zeros(len(job.images), "S64"),
-    )
+    saver = Saver(target.store, job.images, target.tap.row_shape, writer, timing)
+    return Filling(job, target, known, saver)
 
 
-def find_missing(state: Run) -> list[int]:
-    """Images that must be read: no row is known for what their file's time stamps promise."""
+def find_missing(state: Run) -> np.ndarray:
+    """Images that must be read: (files, images) bool, True where a file has not all the rows that
+    the images' time stamps promise.
+    """
     images = state.job.images
     for index, name in enumerate(images.names):
         stamp = images.stat(index)
         key = state.stat_cache.key_of(name, stamp) if stamp else None
         state.keys[index] = (key or "").encode()
-    return np.flatnonzero(~state.known.has_all(state.keys)).tolist()
+    counts = np.array([len(state.job.views.of(split)) for split in images.splits], np.int32)
+    return np.stack([~filling.known.has_all(state.keys, counts) for filling in state.fillings])
 
 
-def work_of(job: Job, known: Callable[[str], bool]) -> Work:
-    """How the images of a job are treated."""
-    return Work(
-        decoding=job.recipe.decoding,
-        dtype=job.recipe.dtype,
-        known=known,
-        threads=job.settings.threads,
-        max_pixels=job.settings.max_pixels,
+def find_groups(state: Run, missing: np.ndarray) -> list[Group]:
+    """The files that lack something, by the network that fills them."""
+    groups: dict[int, Group] = {}
+    for filling, lacking in zip(state.fillings, missing, strict=True):
+        if lacking.any():
+            network = filling.target.network
+            groups.setdefault(id(network), Group(network, [])).fillings.append(filling)
+    for group in groups.values():
+        group.network = group.network.only([each.target.tap for each in group.fillings])
+    return list(groups.values())
+
+
+def stream_of(state: Run, group: Group) -> Stream:
+    """How a network's images are read."""
+    views, target = state.job.views, group.fillings[0].target
+    batch = expected_batch(state.job, target)
+    return Stream(
+        decoding=target.recipe.decoding,
+        needs=group.needs,
+        open_runtime=partial(state.open_runtime, group),
+        view=partial(_augmented, state.job) if views.augmentation else None,
+        ahead=-(-max(2 * batch, AHEAD) // (1 + views.count)),
     )
 
 
-def _extract_missing(state: Run, missing: list[int], report: Callable[[Progress], None]) -> None:
-    job = state.job
-    work = work_of(job, state.known.has)
+def expected_batch(job: Job, target: Target) -> int:
+    """Images in a network call, unless the runtime turns out to be another or to hold less."""
+    settings = job.settings
+    return settings.batch or default_batch(settings.runtime, target.network.size)
+
+
+def _augmented(job: Job, pixels: np.ndarray, key: str, number: int) -> np.ndarray:
+    if job.views.augmentation is None:
+        raise ValueError("this job has no augmentation")
+    return view(pixels, job.views.augmentation, key=key, seed=job.views.seed, number=number)
+
+
+def reading_of(state: Run) -> Reading:
+    """How the images of a job are read."""
+    return Reading(state.job.settings.threads, state.job.settings.max_pixels, state.timing)
+
+
+def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress], None]) -> None:
+    job, indices = state.job, np.flatnonzero(missing.any(axis=0)).tolist()
+    state.groups, state.waiting = find_groups(state, missing), len(indices)
+    streams = [stream_of(state, group) for group in state.groups]
     with watch_for_interruption() as interruption:
-        for batch in run_pass(job.images, missing, work, state.open_runtime, job.settings.batch):
+        for batch in run_pass(job.images, indices, streams, reading_of(state)) if streams else ():
             state.take(batch)
             report(state.progress())
-            if interruption.requested or (state.failures and job.settings.on_error == "fail"):
+            if interruption.requested or (state.failed and job.settings.on_error == "fail"):
                 break
     state.commit()
     report(state.progress())
     if interruption.requested:
         raise KeyboardInterrupt(
-            f"interrupted: {state.saver.saved:,} rows of this run are saved; "
+            f"interrupted: {state.saved:,} rows of this run are saved; "
             f"run the same command to go on"
         )
-    if state.failures and job.settings.on_error == "fail":
-        failure = next(iter(state.failures.values()))
+    if state.failed and job.settings.on_error == "fail":
+        failure = next(each for filling in state.fillings for each in filling.failures.values())
         raise ImageFailure(
             f"{failure.path}: {failure.message}. The run stopped there (--on-error fail); "
-            f"{state.saver.saved:,} rows of this run are saved"
+            f"{state.saved:,} rows of this run are saved"
         )
 
 
-def _finish(state: Run) -> Extraction:
-    """Pack what exists into features.h5: one row an image, sorted by path."""
-    job = state.job
-    snapshot = job.store.snapshot()
-    positions = snapshot.find(state.keys, np.zeros(len(job.images), np.int32))
-    present = np.flatnonzero(positions >= 0)
-    failures = _failures(state, np.flatnonzero(positions < 0))
-    if not len(present):
+def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
+    """Pack what exists into features.h5: a row for each view of each image, sorted by path."""
+    job, target = state.job, filling.target
+    snapshot = target.store.snapshot()
+    counts = [len(filling.wanted(index)) for index in range(len(job.images))]
+    indices = np.repeat(np.arange(len(counts)), counts)
+    views = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    there = snapshot.find(state.keys[indices], views) >= 0
+    failures = filling.reasons(np.unique(indices[~there]), state.keys)
+    if not there.any():
         raise ImageFailure(_all_failed(failures))
     identity = identify(
-        job.images, state.keys, present, failures=failures, carve=job.settings.carve
+        job.images,
+        state.keys,
+        (indices[there], views[there]),
+        failures=failures,
+        carve=job.settings.carve,
     )
     if snapshot.probe is None:
-        raise FeatcacheError(f"{job.directory}: no part holds a probe; run `featcache verify`")
-    packed = job.store.pack(identity, Stamp(merged(snapshot.provenances), snapshot.probe))
-    seconds = state.seconds
-    note_weights(job.directory, job.network.weights_hint)
-    _log_run(state, seconds)
-    proven = state.proven
+        raise FeatcacheError(f"{target.directory}: no part holds a probe; run `featcache verify`")
+    packed = target.store.pack(identity, Stamp(merged(snapshot.provenances), snapshot.probe))
+    note_weights(target.directory, target.network.weights_hint)
+    return packed, failures
+
+
+def _result(
+    state: Run, filling: Filling, packed: PackedFile, failures: list[Failure]
+) -> Extraction:
+    proven, seconds = filling.proven, state.seconds
+    tap = proven.taps.index(filling.target.tap) if proven else 0
     return Extraction(
         path=packed.path,
-        rows=len(present),
-        extracted=state.extracted,
-        reused=len(present) - state.extracted,
+        target=filling.target,
+        rows=len(packed.vectors),
+        extracted=filling.extracted,
+        reused=len(packed.vectors) - filling.extracted,
         failures=failures,
+        computed=len(state.computed),
         seconds=seconds,
         runtime=proven.runtime.name if proven else "none",
         choice=proven.runtime.choice if proven else "every row was known: no network ran",
-        dim=int(np.prod(job.network.row_shape)),
-        parity=proven.parity if proven else None,
-        remarks=[*job.remarks, *_warnings(state)],
+        parity=proven.parities[tap] if proven else None,
+        bound=state.timing.bound(seconds) if proven else None,
+        remarks=[*state.remarks, *_warnings(state)],
     )
-
-
-def _failures(state: Run, indices: np.ndarray) -> list[Failure]:
-    """Why each of these images has no row; the same bytes fail for the same reason everywhere."""
-    failures = []
-    for index in indices.tolist():
-        name, key = state.job.images.names[index], state.keys[index].decode()
-        cause = state.failures.get(index) or state.known.failures.get(key)
-        if cause is None:
-            raise FeatcacheError(
-                f"{name}: its row vanished while this run worked (another process cleaned the "
-                f"cache?). Run the same command again"
-            )
-        failures.append(Failure(name, key, cause.code, cause.message, cause.decoder))
-    return failures
 
 
 def _all_failed(failures: list[Failure]) -> str:
@@ -353,28 +339,38 @@ def _warnings(state: Run) -> list[str]:
     return counted + conflicts[:SHOWN_CONFLICTS] + rest
 
 
-def _log_run(state: Run, seconds: float) -> None:
-    """Host, time and speed go beside the file, never inside it."""
-    job = state.job
-    record = {
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "host": platform.node(),
-        "images": len(job.images),
-        "extracted": state.extracted,
-        "seconds": round(seconds, 3),
-        "batch": job.settings.batch,
-        "threads": job.settings.threads,
-    }
-    with (job.directory / "runs.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(record) + "\n")
+def _log_run(state: Run) -> None:
+    """Host, time and speed go beside the files, never inside them."""
+    job, seconds = state.job, state.seconds
+    for filling in state.fillings:
+        proven = filling.proven
+        record = {
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "host": platform.node(),
+            "images": len(job.images),
+            "extracted": filling.extracted,
+            "seconds": round(seconds, 3),
+            "batch": proven.runtime.batch if proven else None,
+            "threads": job.settings.threads,
+            "waited_for": state.timing.bound(seconds).shares if proven else None,
+        }
+        with (filling.target.directory / "runs.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
 
 
-def _check_space(job: Job, missing: int) -> None:
+def _check_space(state: Run, missing: np.ndarray) -> None:
     """Refuse before the work where its result cannot possibly fit."""
-    need = missing * job.row_bytes
+    job = state.job
+    counts = np.array([len(job.views.of(split)) for split in job.images.splits])
+    rows = [int(counts[lacking].sum()) for lacking in missing]
+    need = sum(
+        count * filling.target.row_bytes
+        for count, filling in zip(rows, state.fillings, strict=True)
+    )
     if need > job.bytes_free:
+        shapes = ", ".join(f"{target.name} {target.tap.row_shape}" for target in job.targets)
         raise StorageFailure(
-            f"{job.directory}: {missing:,} rows of {job.row_bytes:,} bytes need {need / 1e9:.2f} "
-            f"GB and {job.bytes_free / 1e9:.2f} GB are free. Nothing was extracted: make room, "
-            f"use another --cache, or smaller vectors (--pooling avg, --dtype float16)"
+            f"{job.folder}: {max(rows):,} rows of {shapes} need {need / 1e9:,.2f} GB and "
+            f"{job.bytes_free / 1e9:,.2f} GB are free. Nothing was extracted: make room, use "
+            f"another --cache, or smaller vectors (--pooling avg, --dtype float16)"
         )

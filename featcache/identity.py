@@ -12,16 +12,17 @@ from featcache.store import Failure, Identity
 def identify(
     images: ImageSet,
     keys: np.ndarray,
-    present: np.ndarray,
+    present: tuple[np.ndarray, np.ndarray],
     *,
     failures: list[Failure],
     carve: Carve | None,
 ) -> Identity:
-    """The identity of the images at the row numbers `present`, in their order.
+    """The identity of some rows: `present` are their images' numbers and their views, in order.
 
     `keys` (N,) 'S64' belongs to all images; a carved split is decided by them.
     """
-    rows = present.tolist()
+    indices, views = present
+    rows = indices.tolist()
     splits = [images.splits[row] for row in rows]
     if carve is not None:
         splits = carve.apply(splits, [keys[row].decode() for row in rows])
@@ -30,8 +31,8 @@ def identify(
     groups, group_names = coded([images.groups[row] for row in rows])
     return Identity(
         paths=[images.names[row] for row in rows],
-        keys=keys[present],
-        views=np.zeros(len(rows), np.int32),
+        keys=keys[indices],
+        views=views,
         labels=labels,
         classes=classes,
         splits=split_codes,

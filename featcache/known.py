@@ -1,18 +1,20 @@
-"""Known: rows that exist already, here and in the cache's other data sets; known failures."""
+"""Known: rows that exist already, here and elsewhere in the cache; failures that are known."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.cache import FeatureCache, same_recipe
+from featcache.cache import FeatureCache
 from featcache.decode import decoder_versions
-from featcache.pipeline import Batch
 from featcache.probe import check_probe
 from featcache.proof import Proven
 from featcache.provenance import merged, provenance_of, version_changes
+from featcache.reading import Outcome
 from featcache.recipe import Recipe
+from featcache.saving import Rows
 from featcache.store import Failure, RecipeStore, Snapshot, Stamp
 
 #: Failures that depend on the run (memory, --max-pixels), not on the bytes: tried again each time.
@@ -27,87 +29,114 @@ class Known:
     ----------
     own: the rows of this data set.
     siblings: those of other data sets under the same recipe.
+    plain: those of any data set under the recipe without augmentation, which has the same view 0.
     failures: by key, images that these very decoders could not decode.
     """
 
     own: Snapshot
     siblings: list[Snapshot]
+    plain: list[Snapshot]
     failures: dict[str, Failure] = field(default_factory=dict)
 
     @classmethod
     def of(cls, store: RecipeStore, cache: FeatureCache, recipe: Recipe) -> Known:
         """A look at everything the cache has under a recipe."""
-        own = store.snapshot()
-        siblings = [
-            entry.store().snapshot()
-            for entry in cache.siblings(store.packed_path.parent)
-            if same_recipe(entry, recipe)
-        ]
+        own, here = store.snapshot(), store.packed_path.parent
         current = decoder_versions()
         failures = {
             failure.key: failure
             for failure in own.failures
             if failure.key and failure.decoder == current and failure.code not in PASSING
         }
-        return cls(own, siblings, failures)
+        same = [entry for entry in cache.of_recipe(recipe) if entry.directory != here]
+        plain = cache.of_recipe(recipe.plain) if recipe.augment else []
+        return cls(
+            own,
+            [entry.store().snapshot() for entry in same],
+            [entry.store().snapshot() for entry in plain],
+            failures,
+        )
 
-    def has(self, key: str) -> bool:
-        """Whether these bytes need no network. Called from many threads."""
+    @property
+    def everything(self) -> list[Snapshot]:
+        """All snapshots, this data set's first."""
+        return [self.own, *self.siblings, *self.plain]
+
+    def missing(self, key: str, views: Sequence[int]) -> list[int]:
+        """The views of these bytes that no row is known of. Called from many threads."""
         if key in self.failures:
-            return True
-        wanted = [key.encode()]
-        return any(_find(snapshot, wanted)[0] >= 0 for snapshot in (self.own, *self.siblings))
+            return []
+        left = np.asarray(views, np.int32)
+        for snapshot in self.everything:
+            if len(left):
+                there = self._find(snapshot, np.full(len(left), key.encode(), "S64"), left) >= 0
+                left = left[~there]
+        return [int(view) for view in left]
 
-    def has_all(self, keys: np.ndarray) -> np.ndarray:
-        """Which of some keys (n,) 'S64' have a row of this data set, or are known to fail."""
-        failed = np.array([key.decode() in self.failures for key in keys], dtype=bool)
-        return failed | (_find(self.own, keys) >= 0)
+    def has_all(self, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Which of some keys (n,) 'S64' have all their views in this data set, or are known to
+        fail. `counts` (n,) are the numbers of their views.
+        """
+        complete = np.ones(len(keys), dtype=bool)
+        for view in range(int(counts.max(initial=1))):
+            asked = np.flatnonzero(counts > view)
+            there = self.own.find(keys[asked], np.full(len(asked), view, np.int32)) >= 0
+            complete[asked] &= there
+        if self.failures:
+            complete |= np.array([key.decode() in self.failures for key in keys], dtype=bool)
+        return complete
 
     def stored_stamp(self) -> Stamp | None:
         """Provenance and probe of rows that exist, here first."""
-        for snapshot in (self.own, *self.siblings):
+        for snapshot in self.everything:
             if snapshot.probe is not None:
                 return Stamp(merged(snapshot.provenances), snapshot.probe)
         return None
 
-    def stamp(self, proven: Proven, precision: str) -> Stamp:
-        """The stamp for new rows: the stored probe, once the runtime has reproduced it.
+    def stamp(self, proven: Proven, tap: int, precision: str) -> Stamp:
+        """The stamp for new rows of a tap: the stored probe, once the runtime has reproduced it.
 
         Raises `FeatcacheError` that names what changed where it has not.
         """
-        provenance = provenance_of(proven)
+        provenance, probe = provenance_of(proven, tap), proven.probes[tap]
         stored = self.stored_stamp()
         if stored is None:
-            return Stamp(provenance, proven.probe)
+            return Stamp(provenance, probe)
         changes = version_changes(stored.provenance, provenance)
-        check_probe(proven.probe, stored.probe, changes, precision=precision)
+        check_probe(probe, stored.probe, changes, precision=precision)
         return Stamp(provenance, stored.probe)
 
-    def borrow(self, batch: Batch) -> Batch:
-        """The batch with the rows that other data sets have for its images without a vector."""
-        waiting = [outcome for outcome in batch.others if outcome.trouble is None]
-        rows, vectors = [], []
-        for snapshot in self.siblings:
-            keys = [outcome.key.encode() for outcome in waiting]
-            positions = np.where(_find(self.own, keys) < 0, _find(snapshot, keys), -1)
-            there = np.flatnonzero(positions >= 0)
-            if len(there):
+    def borrow(self, outcomes: list[Outcome], views: list[int]) -> Rows:
+        """Those of some rows that this data set lacks and others of the cache have."""
+        keys = np.array([outcome.key.encode() for outcome in outcomes], "S64")
+        left = self.own.find(keys, np.array(views, np.int32)) < 0
+        taken: list[int] = []
+        vectors = []
+        for snapshot in (*self.siblings, *self.plain):
+            asked = np.flatnonzero(left)
+            positions = self._find(snapshot, keys[asked], np.array(views, np.int32)[asked])
+            there = positions >= 0
+            if there.any():
                 vectors.append(snapshot.read(positions[there]))
-                sizes = snapshot.source_sizes(positions[there]).tolist()
-                for place, size in zip(there.tolist(), sizes, strict=True):
-                    waiting[place].source_size = (size[0], size[1])
-                    rows.append(waiting[place])
-            waiting = [outcome for place, outcome in enumerate(waiting) if positions[place] < 0]
-        if not rows:
-            return batch
-        taken = {outcome.index for outcome in rows}
-        every = [*vectors, batch.vectors] if batch.rows else vectors
-        return Batch(
-            vectors=np.concatenate(every),
-            rows=[*rows, *batch.rows],
-            others=[outcome for outcome in batch.others if outcome.index not in taken],
+                self._note_sizes(snapshot, positions[there], outcomes, asked[there])
+                taken += asked[there].tolist()
+                left[asked[there]] = False
+        return Rows(
+            vectors=np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
+            outcomes=[outcomes[place] for place in taken],
+            views=[views[place] for place in taken],
         )
 
+    def _find(self, snapshot: Snapshot, keys: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Positions of rows, -1 = missing; a plain recipe answers for view 0 alone."""
+        positions = snapshot.find(keys, views)
+        is_plain = any(snapshot is each for each in self.plain)
+        return np.where(views == 0, positions, -1) if is_plain else positions
 
-def _find(snapshot: Snapshot, keys: np.ndarray | list[bytes]) -> np.ndarray:
-    return snapshot.find(np.asarray(keys, "S64"), np.zeros(len(keys), np.int32))
+    @staticmethod
+    def _note_sizes(
+        snapshot: Snapshot, positions: np.ndarray, outcomes: list[Outcome], places: np.ndarray
+    ) -> None:
+        sizes = snapshot.source_sizes(positions).tolist()
+        for place, (height, width) in zip(places.tolist(), sizes, strict=True):
+            outcomes[place].source_size = (height, width)

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import BACKBONES, Network, recall_network
-from featcache.cache import FeatureCache, same_recipe
+from featcache.backbones import BACKBONES, Network, recall_taps
+from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
+from featcache.filling import as_stored
 from featcache.images import ImageSet
-from featcache.pipeline import Batch, Outcome, Work, run_pass
+from featcache.pipeline import Batch, run_pass
 from featcache.probe import check_probe
 from featcache.proof import open_proven
+from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.recipe import Recipe
 from featcache.runtimes import Runtime, default_batch
 from featcache.store import Snapshot
@@ -37,27 +39,24 @@ class Source:
         backbone = BACKBONES.get(recipe.backbone)
         if backbone is None:
             raise FeatcacheError(f"this featcache has no backbone {recipe.backbone!r}: upgrade it")
-        network = recall_network(
-            backbone,
-            weights=wanted,
-            size=recipe.decoding.size,
-            layer=recipe.layer,
-            pooling=recipe.pooling,
-        )
-        if network.weights_digest != recipe.weights:
+        asked = [(recipe.layer, recipe.pooling)]
+        network, tap = recall_taps(backbone, asked, weights=wanted, size=recipe.decoding.size)[0]
+        if tap.weights != recipe.weights:
             raise FeatcacheError(
                 f"the weights {wanted!r} are not those the features were made with (digest "
-                f"{network.weights_digest[:12]}, expected {recipe.weights[:12]}): give the right "
-                f"file with --weights"
+                f"{tap.weights[:12]}, expected {recipe.weights[:12]}): give the right file with "
+                f"--weights"
             )
         return network
 
-    def open_runtime(self, weights: str | None, batch: int, say: Callable[[str], None]) -> Runtime:
+    def open_runtime(
+        self, weights: str | None, batch: int | None, say: Callable[[str], None]
+    ) -> Runtime:
         """A runtime that agrees with live Keras and has reproduced the stored probe."""
         network = self.open_network(weights)
         proven = open_proven("auto", network, self.recipe, batch=batch)
         reason = "the stored one came with the head"
-        check_probe(proven.probe, self.probe, reason, precision=self.recipe.precision)
+        check_probe(proven.probes[0], self.probe, reason, precision=self.recipe.precision)
         for line in (proven.runtime.choice, *proven.remarks):
             say(line)
         return proven.runtime
@@ -72,6 +71,35 @@ class Answer:
     failed: list[Outcome]
 
 
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    """View 0 of the images that the cache has rows of, under a recipe or its plain one."""
+
+    snapshots: list[Snapshot]
+
+    def missing(self, index: int, key: str) -> list[int]:
+        """[0] where an image must go through the network. Called from many threads."""
+        return [] if any(self._find(each, [key])[0] >= 0 for each in self.snapshots) else [0]
+
+    def read(self, outcomes: list[Outcome]) -> tuple[list[int], list[np.ndarray]]:
+        """The rows of images that are all known: their indices and their vectors."""
+        indices: list[int] = []
+        vectors = []
+        for snapshot in self.snapshots:
+            positions = self._find(snapshot, [outcome.key for outcome in outcomes])
+            there = positions >= 0
+            if there.any():
+                vectors.append(snapshot.read(positions[there]))
+                indices += [outcomes[place].index for place in np.flatnonzero(there)]
+                outcomes = [outcomes[place] for place in np.flatnonzero(~there)]
+        return indices, vectors
+
+    @staticmethod
+    def _find(snapshot: Snapshot, keys: list[str]) -> np.ndarray:
+        wanted = np.array([key.encode() for key in keys], "S64")
+        return snapshot.find(wanted, np.zeros(len(keys), np.int32))
+
+
 def look_up(
     images: ImageSet,
     source: Source,
@@ -84,48 +112,36 @@ def look_up(
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
-    batch = batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
-    snapshots = [
-        entry.store().snapshot()
-        for entry in cache.entries()
-        if entry.directory.name == recipe.slug and same_recipe(entry, recipe)
-    ]
-    work = Work(
+    recipes = dict.fromkeys([recipe, recipe.plain])
+    entries = [entry for each in recipes for entry in cache.of_recipe(each)]
+    cached = _Cached([entry.store().snapshot() for entry in entries])
+    size = batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
+    stream = Stream(
         decoding=recipe.decoding,
-        dtype=recipe.dtype,
-        known=lambda key: any(_find(snapshot, [key])[0] >= 0 for snapshot in snapshots),
-        threads=threads,
-        max_pixels=MAX_PIXELS,
+        needs=cached.missing,
+        open_runtime=lambda: source.open_runtime(weights, batch, say),
+        ahead=max(2 * size, AHEAD),
         unique=False,
     )
-
-    def open_runtime() -> Runtime:
-        return source.open_runtime(weights, batch, say)
-
-    for part in run_pass(images, range(len(images)), work, open_runtime, batch):
-        yield _answer(part, snapshots)
+    for part in run_pass(images, range(len(images)), [stream], Reading(threads, MAX_PIXELS)):
+        yield _answer(part, cached, recipe.dtype)
 
 
-def _answer(part: Batch, snapshots: list[Snapshot]) -> Answer:
+def _answer(part: Batch, cached: _Cached, dtype: str) -> Answer:
     failed = [outcome for outcome in part.others if outcome.trouble is not None]
-    waiting = [outcome for outcome in part.others if outcome.trouble is None]
-    indices = [outcome.index for outcome in part.rows]
-    vectors = [part.vectors] if part.rows else []
-    for snapshot in snapshots:
-        positions = _find(snapshot, [outcome.key for outcome in waiting])
-        if (positions >= 0).any():
-            vectors.append(snapshot.read(positions[positions >= 0]))
-            indices += [o.index for o, place in zip(waiting, positions, strict=True) if place >= 0]
-            waiting = [o for o, place in zip(waiting, positions, strict=True) if place < 0]
+    indices, vectors = cached.read([each for each in part.others if each.trouble is None])
+    if part.rows:
+        stored, troubles = as_stored(part.vectors[0], dtype)
+        outcomes = [row.outcome for row in part.rows]
+        for outcome, trouble in zip(outcomes, troubles, strict=True):
+            outcome.trouble = trouble
+        good = [place for place, trouble in enumerate(troubles) if trouble is None]
+        indices += [outcomes[place].index for place in good]
+        vectors.append(stored[good])
+        failed += [outcome for outcome in outcomes if outcome.trouble is not None]
     order = np.argsort(indices, kind="stable")
-    merged = np.concatenate(vectors)[order] if vectors else np.zeros((0, 0), np.float32)
     return Answer(
         indices=[indices[place] for place in order.tolist()],
-        vectors=merged,
+        vectors=np.concatenate(vectors)[order] if vectors else np.zeros((0, 0), np.float32),
         failed=failed,
     )
-
-
-def _find(snapshot: Snapshot, keys: list[str]) -> np.ndarray:
-    wanted = np.array([key.encode() for key in keys], "S64")
-    return snapshot.find(wanted, np.zeros(len(keys), np.int32))

@@ -1,291 +1,205 @@
-"""One pass of images through a network: threads read, hash and decode ahead while it computes.
+"""One pass of images through networks, which compute while threads read ahead.
 
-    bytes --read, hash--> known? --decode--> pixels --fixed batch--> runtime --> rows, in order
+    pictures (see reading.py) --fixed batch--> runtime --> rows, in order
 
-A pass touches no disk but the images. Every batch has the same shape: the last one is padded, so
-nothing is traced twice and a row does not depend on how full its batch was.
+A pass touches no disk but the images. Several networks share the decoding. Every batch has the
+same shape: the last one is padded, so nothing is traced twice and a row does not depend on how
+full its batch was.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Protocol
 
 import numpy as np
 
-from featcache.decode import BadImage, decode, one_thread_each
-from featcache.images import FileStamp, ImageSet
-from featcache.recipe import Decoding
+from featcache.images import ImageSet
+from featcache.reading import Outcome, Picture, Reading, Stream, read_ahead, read_one
+from featcache.runtimes import Runtime
+from featcache.timing import Timing
 
 #: Outcomes that need no network are handed on at least this often.
 CHUNK = 1024
 
-#: Images decoded ahead of the network, at least: a large one does not make it wait.
-AHEAD = 32
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One view of one image that went through a network; the `last` of that image or not."""
 
-class Runtime(Protocol):
-    """A compiled network: exactly `batch` images in, one float32 array for each tap out.
-
-    Up to `lanes` batches may be started before the first result is taken; the pixels of each stay
-    untouched until then.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def lanes(self) -> int: ...
-    def start(self, pixels: np.ndarray) -> Callable[[], list[np.ndarray]]: ...
-    def run(self, pixels: np.ndarray) -> list[np.ndarray]: ...
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one image. `pixels` is set only between the decoder and the network."""
-
-    index: int
-    key: str = ""
-    stamp: FileStamp | None = None
-    hashed_at: int = 0
-    pixels: np.ndarray | None = None
-    source_size: tuple[int, int] = (0, 0)
-    warning: str = ""
-    trouble: tuple[str, str] | None = None
+    outcome: Outcome
+    view: int
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What came out since the last one.
+    """What came out of one stream since its last one.
 
-    `vectors` is (n, ...) in the stored type and `rows` are its n images; `others` are images that
-    got no vector: known already, the same bytes as an earlier image, or failed (`trouble`).
+    `vectors` has for each tap the (n, ...) float32 of the n `rows`; `others` are images that the
+    stream did not compute: known already, the same bytes as an earlier image, or failed.
     """
 
-    vectors: np.ndarray
-    rows: list[Outcome]
+    stream: int
+    vectors: list[np.ndarray]
+    rows: list[Row]
     others: list[Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """How a pass treats an image.
-
-    `known(key)` says that no vector is needed for these bytes; `unique` that the same bytes under
-    another name need no second one.
-    """
-
-    decoding: Decoding
-    dtype: str
-    known: Callable[[str], bool]
-    threads: int
-    max_pixels: int
-    unique: bool = True
-
-
 @dataclass(slots=True)
-class _Filling:
-    """The batch being filled, and what has happened beside it since the last one was handed on."""
+class _Tray:
+    """The batch being filled."""
 
     buffer: np.ndarray
-    rows: list[Outcome] = field(default_factory=list)
-    others: list[Outcome] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
-    def add(self, outcome: Outcome) -> None:
-        self.buffer[len(self.rows)] = outcome.pixels
-        outcome.pixels = None
-        self.rows.append(outcome)
+    def add(self, row: Row, pixels: np.ndarray) -> None:
+        self.buffer[len(self.rows)] = pixels
+        self.rows.append(row)
 
-    def hand_on(self, dtype: str) -> Batch:
-        """What happened beside the rows, which stay."""
-        others, self.others = self.others, []
-        return Batch(np.zeros((0, 0), dtype), rows=[], others=others)
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == len(self.buffer)
 
 
 @dataclass(slots=True)
 class _Lanes:
-    """The batches under way in the network, oldest first, and the buffers that are free again."""
+    """One stream's batches under way in the network, oldest first, and what waits for the next."""
 
-    open_runtime: Callable[[], Runtime]
-    shape: tuple[int, int, int, int]
-    work: Work
+    number: int
+    stream: Stream
+    timing: Timing
     runtime: Runtime | None = None
-    under_way: deque[tuple[_Filling, Callable[[], list[np.ndarray]]]] = field(default_factory=deque)
+    tray: _Tray | None = None
+    others: list[Outcome] = field(default_factory=list)
+    claimed: set[bytes] = field(default_factory=set)  # digests as bytes: half of their hex
+    under_way: deque[tuple[_Tray, list[Outcome], Callable[[], list[np.ndarray]]]] = field(
+        default_factory=deque
+    )
     spare: list[np.ndarray] = field(default_factory=list)
 
-    def new_filling(self) -> _Filling:
-        buffer = self.spare.pop() if self.spare else None
-        if buffer is None:
-            buffer = np.zeros(self.shape, self.work.decoding.pixel_type)
-        return _Filling(buffer)
+    def take(self, outcome: Outcome) -> Iterator[Batch]:
+        """Put an image's pictures on the tray, and start the network when it is full."""
+        pictures = self._unclaimed(outcome)
+        if not pictures:
+            self.others.append(outcome)
+            if len(self.others) >= CHUNK:
+                yield from self.finish_started()
+                yield self._hand_on()
+        for place, (view, pixels) in enumerate(pictures):
+            self.tray = self.tray or self._new_tray()
+            self.tray.add(Row(outcome, view, place == len(pictures) - 1), pixels)
+            if self.tray.is_full:
+                yield from self.start(self.tray)
+                self.tray = None
 
-    def start(self, filling: _Filling) -> Iterator[Batch]:
+    def start(self, tray: _Tray) -> Iterator[Batch]:
         """Put a batch under way, behind those that must be finished to make room for it."""
-        self.runtime = self.runtime or self.open_runtime()
-        while len(self.under_way) >= self.runtime.lanes:
+        runtime = self._opened()
+        while len(self.under_way) >= runtime.lanes:
             yield self.finish_oldest()
-        filling.buffer[len(filling.rows) :] = 0
-        self.under_way.append((filling, self.runtime.start(filling.buffer)))
+        tray.buffer[len(tray.rows) :] = 0
+        self.under_way.append((tray, self.others, runtime.start(tray.buffer)))
+        self.others = []
 
     def finish(self) -> Iterator[Batch]:
+        """Everything that is left, a tray that is not full too."""
+        if self.tray:
+            yield from self.start(self.tray)
+            self.tray = None
+        yield from self.finish_started()
+        if self.others:
+            yield self._hand_on()
+
+    def finish_started(self) -> Iterator[Batch]:
         while self.under_way:
             yield self.finish_oldest()
 
     def finish_oldest(self) -> Batch:
-        filling, result = self.under_way.popleft()
-        vectors = result()[0][: len(filling.rows)]
-        self.spare.append(filling.buffer)
-        return _batch(filling, vectors, self.work.dtype)
+        tray, others, result = self.under_way.popleft()
+        with self.timing.measure("network"):
+            vectors = [array[: len(tray.rows)] for array in result()]
+        self.spare.append(tray.buffer)
+        return Batch(self.number, vectors, tray.rows, others)
 
     def abandon(self) -> None:
         """Wait until the network lets go of the buffers, whatever becomes of the results."""
         while self.under_way:
             with suppress(Exception):  # on the way out: the first error is the one to show
-                self.under_way.popleft()[1]()
+                self.under_way.popleft()[2]()
+
+    def _unclaimed(self, outcome: Outcome) -> list[Picture]:
+        """The pictures that no earlier image of the same bytes has brought already."""
+        if not outcome.pictures:
+            return []
+        pictures, outcome.pictures[self.number] = outcome.pictures[self.number], []
+        if not self.stream.unique:
+            return pictures
+        digest = bytes.fromhex(outcome.key)
+        names = [digest + view.to_bytes(4, "big") if view else digest for view, _ in pictures]
+        fresh = [name not in self.claimed for name in names]
+        self.claimed.update(names)
+        return [picture for picture, is_fresh in zip(pictures, fresh, strict=True) if is_fresh]
+
+    def _opened(self) -> Runtime:
+        self.runtime = self.runtime or self.stream.open_runtime()
+        return self.runtime
+
+    def _new_tray(self) -> _Tray:
+        if self.spare:
+            return _Tray(self.spare.pop())
+        decoding = self.stream.decoding
+        shape = (self._opened().batch, *decoding.size, 3)
+        return _Tray(np.zeros(shape, decoding.pixel_type))
+
+    def _hand_on(self) -> Batch:
+        others, self.others = self.others, []
+        return Batch(self.number, [], [], others)
 
 
 def run_pass(
-    images: ImageSet,
-    indices: Iterable[int],
-    work: Work,
-    open_runtime: Callable[[], Runtime],
-    batch: int,
+    images: ImageSet, indices: Iterable[int], streams: Sequence[Stream], reading: Reading
 ) -> Iterator[Batch]:
-    """Put the images through the network, in order; `open_runtime` is called when first needed."""
-    lanes = _Lanes(open_runtime, (batch, *work.decoding.size, 3), work)
-    filling = lanes.new_filling()
-    claimed: set[bytes] = set()  # digests as bytes: half the memory of their hex
+    """Put the images through the networks; each stream hands on its batches in their order."""
+    lanes = [_Lanes(number, stream, reading.timing) for number, stream in enumerate(streams)]
+    ahead = max(stream.ahead for stream in streams) + reading.threads
+
+    def read(index: int) -> Outcome:
+        return read_one(images, index, streams, reading)
+
+    outcomes = read_ahead(read, indices, reading.threads, ahead)
     try:
-        for outcome in _outcomes(images, indices, work, ahead=max(2 * batch, AHEAD) + work.threads):
-            if outcome.pixels is None or (work.unique and bytes.fromhex(outcome.key) in claimed):
-                outcome.pixels = None
-                filling.others.append(outcome)
-            else:
-                claimed.add(bytes.fromhex(outcome.key))
-                filling.add(outcome)
-            if len(filling.rows) == batch:
-                yield from lanes.start(filling)
-                filling = lanes.new_filling()
-            elif len(filling.others) >= CHUNK:
-                yield from lanes.finish()
-                yield filling.hand_on(work.dtype)
-        if filling.rows:
-            yield from lanes.start(filling)
-        yield from lanes.finish()
-        if not filling.rows and filling.others:
-            yield filling.hand_on(work.dtype)
+        while (outcome := _next(outcomes, reading.timing)) is not None:
+            for lane in lanes:
+                yield from lane.take(outcome)
+        for lane in lanes:
+            yield from lane.finish()
     finally:
-        lanes.abandon()
+        for lane in lanes:
+            lane.abandon()
+        outcomes.close()
 
 
-def read_key(images: ImageSet, index: int) -> Outcome:
-    """Read and hash one image, without decoding it; never raises `BadImage`."""
-    outcome = Outcome(index, hashed_at=time.time_ns())
-    try:
-        image = images.read(index)
-    except BadImage as bad:
-        outcome.trouble = (bad.code, bad.message)
-        return outcome
-    outcome.key, outcome.stamp = image.key, image.stamp
-    return outcome
+def _next(outcomes: Iterator[Outcome], timing: Timing) -> Outcome | None:
+    with timing.measure("images"):
+        return next(outcomes, None)
 
 
-def read_one(images: ImageSet, index: int, work: Work) -> Outcome:
-    """Read, hash and (where its bytes are not known) decode one image; never raises `BadImage`."""
-    outcome = Outcome(index, hashed_at=time.time_ns())
-    try:
-        image = images.read(index)
-        outcome.key, outcome.stamp = image.key, image.stamp
-        if work.known(image.key):
-            return outcome
-        decoded = decode(image.content, work.decoding, max_pixels=work.max_pixels)
-    except BadImage as bad:
-        outcome.trouble = (bad.code, bad.message)
-        return outcome
-    outcome.pixels, outcome.source_size = decoded.pixels, decoded.source_size
-    outcome.warning = decoded.warning
-    return outcome
+def run_padded(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
+    """A few images through a runtime of fixed batch, all lanes at once: padded, and cut again.
 
-
-def read_ahead(
-    task: Callable[[int], Outcome], indices: Iterable[int], threads: int, ahead: int
-) -> Iterator[Outcome]:
-    """`task` of every index, in order, with at most `ahead` of them under way or waiting."""
-    supply = iter(indices)
-    pending: deque[Future[Outcome]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="featcache-read")
-    with one_thread_each(), readers as pool:
-        try:
-            pending.extend(pool.submit(task, index) for index in islice(supply, ahead))
-            while pending:
-                outcome = pending.popleft().result()
-                pending.extend(pool.submit(task, index) for index in islice(supply, 1))
-                yield outcome
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _outcomes(
-    images: ImageSet, indices: Iterable[int], work: Work, ahead: int
-) -> Iterator[Outcome]:
-    return read_ahead(lambda index: read_one(images, index, work), indices, work.threads, ahead)
-
-
-def run_padded(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
-    """A few images through a runtime of fixed batch, all lanes at once: padded, and cut again."""
-    outputs: list[np.ndarray] = []
+    Gives one (n, ...) float32 array for each tap.
+    """
+    outputs: list[list[np.ndarray]] = []
     under_way: deque[tuple[np.ndarray, Callable[[], list[np.ndarray]]]] = deque()
     for start in range(0, len(pixels), runtime.batch):
         padded = np.zeros((runtime.batch, *pixels.shape[1:]), pixels.dtype)
         piece = pixels[start : start + runtime.batch]
         padded[: len(piece)] = piece
         if len(under_way) == runtime.lanes:
-            outputs.append(under_way.popleft()[1]()[0])
+            outputs.append(under_way.popleft()[1]())
         under_way.append((padded, runtime.start(padded)))
-    outputs += [result()[0] for _, result in under_way]
-    return np.concatenate(outputs)[: len(pixels)]
-
-
-def _batch(filling: _Filling, vectors: np.ndarray, dtype: str) -> Batch:
-    """What a filled buffer became; rows that the network cannot answer for have failed."""
-    stored, troubles = _as_stored(vectors, dtype)
-    for outcome, trouble in zip(filling.rows, troubles, strict=True):
-        outcome.trouble = trouble
-    good = np.array([trouble is None for trouble in troubles], dtype=bool)
-    return Batch(
-        vectors=np.ascontiguousarray(stored[good]),
-        rows=[outcome for outcome in filling.rows if outcome.trouble is None],
-        others=filling.others + [o for o in filling.rows if o.trouble is not None],
-    )
-
-
-def _as_stored(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, list[tuple[str, str] | None]]:
-    """The rows in the stored type, and for each row what is wrong with it, if anything."""
-    axes = tuple(range(1, vectors.ndim))
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = vectors.astype(dtype, copy=False)
-    finite = np.isfinite(vectors).all(axis=axes)
-    fits = np.isfinite(stored).all(axis=axes)
-    troubles: list[tuple[str, str] | None] = []
-    for row in range(len(vectors)):
-        if not finite[row]:
-            troubles.append(("non-finite", "the network gives NaN or infinity for this image"))
-        elif not fits[row]:
-            largest = float(np.abs(vectors[row]).max())
-            troubles.append(
-                (
-                    "overflow",
-                    f"a feature of {largest:.6g} does not fit {dtype}: use --dtype float32",
-                )
-            )
-        else:
-            troubles.append(None)
-    return stored, troubles
+    outputs += [result() for _, result in under_way]
+    return [np.concatenate(tap)[: len(pixels)] for tap in zip(*outputs, strict=True)]

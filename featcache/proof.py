@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones import Network, Tap
 from featcache.errors import FeatcacheError
 from featcache.pipeline import run_padded
 from featcache.probe import check_parity, measure_error, probe_pixels, thinned, tolerance
@@ -25,6 +25,7 @@ from featcache.runtimes import (
     Runtime,
     check_precision,
     choose_runtime,
+    default_batch,
     find_graph,
     graph_key,
 )
@@ -33,15 +34,17 @@ from featcache.runtimes.kept import discard_draft, draft_graph, keep_graph
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A runtime, its thinned probe vectors (8, k), and its largest error against live Keras.
+    """A runtime, and for each tap its thinned probe vectors (8, k) and its largest error against
+    live Keras.
 
     `versions` are those of the libraries that made and proved the graph; `from_kept` says that an
     earlier run did so; `remarks` is what the user should know.
     """
 
     runtime: Runtime
-    probe: np.ndarray
-    parity: float
+    taps: tuple[Tap, ...]
+    probes: list[np.ndarray]
+    parities: list[float]
     versions: dict[str, str]
     from_kept: bool = False
     remarks: list[str] = field(default_factory=list)
@@ -54,11 +57,12 @@ class _Order:
     choice: Choice
     network: Network
     recipe: Recipe
-    batch: int
+    batch: int | None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return (self.batch, *self.network.size, 3)
+        size = self.network.size
+        return (self.batch or default_batch(self.choice.name, size), *size, 3)
 
     @property
     def key(self) -> str:
@@ -81,9 +85,10 @@ class _Order:
         )
 
 
-def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int) -> Proven:
-    """A runtime for a network under a recipe that has proven itself, now or in an earlier run.
+def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int | None) -> Proven:
+    """A runtime for a network that has proven itself on all its taps, now or in an earlier run.
 
+    `recipe` is that of any of the taps; `batch` None is the best of the runtime that is used.
     Raises `FeatcacheError` where it differs from live Keras by more than rounding; under "auto"
     TensorFlow then takes the place of OpenVINO, and `runtime.choice` says why.
     """
@@ -115,12 +120,13 @@ def _from_kept(order: _Order) -> Proven | None:
         runtime = order.load(graph.path, order.recipe.precision)
     except FeatcacheError:
         return None  # another file than was hashed, or another OpenVINO: it is made again
-    probe = thinned(run_padded(runtime, probe_pixels(order.recipe.decoding)))
-    if probe.shape != graph.probe.shape:
-        return None
-    if not measure_error(probe, graph.probe) <= tolerance(order.recipe.precision):
-        return None
-    return Proven(runtime, probe, graph.parity, graph.versions, from_kept=True)
+    probes = _probes(runtime, order)
+    bound = tolerance(order.recipe.precision)
+    for probe, kept in zip(probes, graph.probes, strict=True):
+        if probe.shape != kept.shape or not measure_error(probe, kept) <= bound:
+            return None
+    taps = order.network.taps
+    return Proven(runtime, taps, probes, graph.parities, graph.versions, from_kept=True)
 
 
 def _anew(order: _Order) -> Proven:
@@ -130,37 +136,50 @@ def _anew(order: _Order) -> Proven:
     graph = convert_network(order.network)
     draft, remarks = draft_graph(lambda path: save_graph(graph, path))
     try:
-        runtime, probe, parity = _proved(order, draft)
-        proven = Proven(runtime, probe, parity, versions(), remarks=remarks)
+        runtime, probes, parities = _proved(order, draft)
+        taps = order.network.taps
+        proven = Proven(runtime, taps, probes, parities, versions(), remarks=remarks)
         if not remarks:
-            remarks += keep_graph(order.key, KeptGraph(draft, probe, parity, proven.versions))
+            remarks += keep_graph(order.key, KeptGraph(draft, probes, parities, proven.versions))
         return proven
     finally:
         discard_draft(draft)
 
 
-def _proved(order: _Order, path: Path) -> tuple[Runtime, np.ndarray, float]:
-    """The compiled graph, its thinned probe, and its error against live Keras."""
+def _proved(order: _Order, path: Path) -> tuple[Runtime, list[np.ndarray], list[float]]:
+    """The compiled graph, and for each tap its thinned probe and its error against live Keras."""
     pixels = probe_pixels(order.recipe.decoding)
     live = order.network.live(pixels.astype(np.float32))
     runtime = order.load(path, "float32")
     vectors = run_padded(runtime, pixels)
-    parity = check_parity(vectors, live, runtime.name)
+    parities = _parities(vectors, live, runtime)
     if order.recipe.precision != "float32":
         runtime = order.load(path, order.recipe.precision)
         vectors = run_padded(runtime, pixels)
-        parity = measure_error(vectors, live)
-    return runtime, thinned(vectors), parity
+        parities = [measure_error(*pair) for pair in zip(vectors, live, strict=True)]
+    return runtime, [thinned(tap) for tap in vectors], parities
+
+
+def _parities(vectors: list[np.ndarray], live: list[np.ndarray], runtime: Runtime) -> list[float]:
+    return [check_parity(*pair, runtime.name) for pair in zip(vectors, live, strict=True)]
+
+
+def _probes(runtime: Runtime, order: _Order) -> list[np.ndarray]:
+    pixels = probe_pixels(order.recipe.decoding)
+    return [thinned(tap) for tap in run_padded(runtime, pixels)]
 
 
 def _tensorflow(order: _Order) -> Proven:
     from featcache.runtimes.tensorflow import compile_network
 
-    decoding = order.recipe.decoding
-    pixels = probe_pixels(decoding)
+    pixels = probe_pixels(order.recipe.decoding)
     runtime = compile_network(
-        order.network, order.choice, batch=order.batch, pixel_type=decoding.pixel_type
+        order.network,
+        order.choice,
+        batch=order.shape[0],
+        pixel_type=order.recipe.decoding.pixel_type,
     )
     vectors = run_padded(runtime, pixels)
-    parity = check_parity(vectors, order.network.live(pixels.astype(np.float32)), runtime.name)
-    return Proven(runtime, thinned(vectors), parity, runtime.versions)
+    parities = _parities(vectors, order.network.live(pixels.astype(np.float32)), runtime)
+    probes = [thinned(tap) for tap in vectors]
+    return Proven(runtime, order.network.taps, probes, parities, runtime.versions)

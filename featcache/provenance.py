@@ -19,8 +19,8 @@ from featcache.proof import Proven
 _PARITY = "probe_error_against_keras"
 
 
-def provenance_of(proven: Proven | None) -> str:
-    """The versions in use, and how well the runtime agreed with live Keras."""
+def provenance_of(proven: Proven | None, tap: int = 0) -> str:
+    """The versions in use, and how well the runtime agreed with live Keras on a tap."""
     versions = {
         "featcache": version("featcache"),
         "python": platform.python_version(),
@@ -33,7 +33,7 @@ def provenance_of(proven: Proven | None) -> str:
         runtime = proven.runtime
         versions |= {**proven.versions, "runtime": runtime.name, "device": runtime.device}
         # Two digits: a last-bit difference between two runs must not make two files differ.
-        versions[_PARITY] = f"{proven.parity:.1e}"
+        versions[_PARITY] = f"{proven.parities[tap]:.1e}"
     return json.dumps(versions, sort_keys=True)
 
 

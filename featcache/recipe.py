@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from featcache.errors import FeatcacheError
@@ -75,6 +75,8 @@ class Recipe:
     precision: the type the network computes in.
     runtime: what computes, where precision is not float32 (in float32 all must agree); else "".
     dtype: the type a vector is stored in.
+    augment: canonical augmentation of the views above 0 (see `augment.py`); "" has view 0 only.
+    seed: of those views; 0 where there are none.
     """
 
     backbone: str
@@ -86,6 +88,8 @@ class Recipe:
     precision: Precision = "float32"
     runtime: str = ""
     dtype: StoredType = "float32"
+    augment: str = ""
+    seed: int = 0
     pipeline: int = PIPELINE
 
     def __post_init__(self) -> None:
@@ -99,11 +103,14 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical text: sorted keys, ASCII, no floats but as their `repr`.
 
-        An empty `runtime` is left out: float32 recipes keep the keys they had before it existed.
+        An empty `runtime` or `augment` is left out: recipes without them keep the keys they had
+        before those existed.
         """
         values = _plain(self)
         if not self.runtime:
             del values["runtime"]
+        if not self.augment:
+            del values["augment"], values["seed"]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -133,6 +140,11 @@ class Recipe:
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise FeatcacheError(f"not a recipe: {error!r} in {text[:200]!r}") from error
+
+    @property
+    def plain(self) -> Recipe:
+        """The recipe of the same view 0, without augmented views."""
+        return replace(self, augment="", seed=0)
 
     @property
     def key(self) -> str:

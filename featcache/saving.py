@@ -1,65 +1,96 @@
-"""Saving: finished rows wait for each other, and are committed together as a part."""
+"""Saving: finished rows wait for each other, and are committed together as a part, in a thread."""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from featcache.images import ImageSet
-from featcache.pipeline import Batch
+from featcache.reading import Outcome
 from featcache.store import Block, Failure, RecipeStore, Stamp
+from featcache.timing import Timing
 
 #: A part is committed at whichever comes first.
 PART_ROWS, PART_BYTES, PART_SECONDS = 1024, 16_000_000, 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Finished rows: `vectors` (n, ...) in the stored type, of `views[i]` of `outcomes[i]`."""
+
+    vectors: np.ndarray
+    outcomes: list[Outcome]
+    views: list[int]
+
+
 @dataclass(slots=True)
 class Saver:
-    """Collects batches and commits them; `saved` rows survive anything that happens next."""
+    """Collects rows and commits them; `saved` rows survive anything that happens next.
+
+    One commit is under way at a time, in the thread of `writer`, while the networks go on.
+    """
 
     store: RecipeStore
     images: ImageSet
     row_shape: tuple[int, ...]
-    waiting: list[Batch] = field(default_factory=list)
+    writer: ThreadPoolExecutor
+    timing: Timing
+    waiting: list[Rows] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     saved: int = 0
+    under_way: Future[int] | None = None
     committed_at: float = field(default_factory=time.monotonic)
 
-    def add(self, batch: Batch, failures: list[Failure]) -> None:
+    def add(self, rows: Rows, failures: list[Failure]) -> None:
         """Take what came out of a batch; failures of files that could not be read are not kept."""
-        if batch.rows:
-            self.waiting.append(batch)
+        if rows.outcomes:
+            self.waiting.append(rows)
         self.failures += [failure for failure in failures if failure.key]
 
     @property
     def is_due(self) -> bool:
         """Whether enough has come together, or has waited long enough, to be a part."""
-        rows = sum(len(batch.rows) for batch in self.waiting)
-        size = sum(batch.vectors.nbytes for batch in self.waiting)
+        count = sum(len(rows.outcomes) for rows in self.waiting)
+        size = sum(rows.vectors.nbytes for rows in self.waiting)
         late = time.monotonic() - self.committed_at > PART_SECONDS
         something = bool(self.waiting or self.failures)
-        return rows >= PART_ROWS or size >= PART_BYTES or (late and something)
+        return count >= PART_ROWS or size >= PART_BYTES or (late and something)
 
     def commit(self, stamp: Stamp) -> None:
-        """Save what waits as one part; when this returns it is durable."""
+        """Begin to save what waits as one part, once the one before it is safe.
+
+        Raises what went wrong with that one.
+        """
+        self.settle()
         if self.waiting or self.failures:
             block = self._block()
-            self.store.commit(block, stamp)
-            self.saved += len(block.paths)
             self.waiting, self.failures = [], []
+            self.under_way = self.writer.submit(self._write, block, stamp)
         self.committed_at = time.monotonic()
 
+    def settle(self) -> None:
+        """Wait until what was given to `commit` is durable; raises what went wrong with it."""
+        if self.under_way is not None:
+            with self.timing.measure("writing"):
+                commit, self.under_way = self.under_way, None
+                self.saved += commit.result()
+
+    def _write(self, block: Block, stamp: Stamp) -> int:
+        self.store.commit(block, stamp)
+        return len(block.paths)
+
     def _block(self) -> Block:
-        rows = [outcome for batch in self.waiting for outcome in batch.rows]
-        vectors = [batch.vectors for batch in self.waiting]
-        sizes = np.array([outcome.source_size for outcome in rows], np.int32)
+        outcomes = [outcome for rows in self.waiting for outcome in rows.outcomes]
+        vectors = [rows.vectors for rows in self.waiting]
+        sizes = np.array([outcome.source_size for outcome in outcomes], np.int32)
         return Block(
-            vectors=np.concatenate(vectors) if rows else np.zeros((0, *self.row_shape), "<f4"),
-            keys=np.array([outcome.key.encode() for outcome in rows], "S64"),
-            views=np.zeros(len(rows), np.int32),
-            paths=[self.images.names[outcome.index] for outcome in rows],
+            vectors=np.concatenate(vectors) if vectors else np.zeros((0, *self.row_shape), "<f4"),
+            keys=np.array([outcome.key.encode() for outcome in outcomes], "S64"),
+            views=np.array([view for rows in self.waiting for view in rows.views], np.int32),
+            paths=[self.images.names[outcome.index] for outcome in outcomes],
             source_sizes=sizes.reshape(-1, 2),
             failures=self.failures,
         )

@@ -15,8 +15,8 @@ ROOT = Path(featcache.__file__).parent
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
     "fitting", "evaluation", "heads", "lookup",
-    "api", "estimate", "extraction", "known", "identity", "saving",
-    "provenance", "proof", "pipeline", "probe",
+    "api", "estimate", "checking", "extraction", "filling", "known", "saving", "job", "identity",
+    "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "cache", "features", "interruption", "splits",
     "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
     "home", "errors",

@@ -51,17 +51,29 @@ def find_layer(network: Any, name: str) -> tuple[str, Any]:
     )
 
 
-def cut(network: Any, layer: Any, *, pooling: str) -> Any:
-    """The network from its input to the layer's output, a map (4-D) pooled as asked for."""
+def has_layer(network: Any, name: str) -> bool:
+    """Whether `find_layer` would find it."""
+    try:
+        find_layer(network, name)
+    except FeatcacheError:
+        return False
+    return True
+
+
+def pooled(layer: Any, pooling: str) -> Any:
+    """The layer's output tensor, a map (4-D) pooled as asked for.
+
+    Raises `FeatcacheError` for a layer with several outputs.
+    """
     keras = import_keras()
     output = layer.output
     if isinstance(output, (list, tuple, dict)):
         raise FeatcacheError(f"--layer {layer.name!r} has several outputs; choose one with one")
     if len(output.shape) == 4 and pooling == "avg":
-        output = keras.layers.GlobalAveragePooling2D()(output)
-    elif len(output.shape) == 4 and pooling == "max":
-        output = keras.layers.GlobalMaxPooling2D()(output)
-    return keras.Model(network.input, output)
+        return keras.layers.GlobalAveragePooling2D()(output)
+    if len(output.shape) == 4 and pooling == "max":
+        return keras.layers.GlobalMaxPooling2D()(output)
+    return output
 
 
 def snake_case(name: str) -> str:

@@ -1,24 +1,27 @@
-"""Network: a backbone that is opened, from RGB pixels to the vector of one tap."""
+"""Network: a backbone that is opened, from RGB pixels to the vectors of its taps."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from featcache.backbones.construct import Shape, preprocess
+from featcache.backbones.construct import Shape, construct, preprocess
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.layers import cut, find_layer
+from featcache.backbones.layers import find_layer, has_layer, pooled
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import open_weights
 from featcache.errors import FeatcacheError
-from featcache.recipe import Scaling
+from featcache.recipe import Pooling, Scaling
 
 _POOLINGS = ("avg", "max", "none")
+
+#: A tap as it is asked for: the name of a layer ("" is the network's own output), and a pooling.
+Asked = tuple[str, Pooling]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +32,40 @@ class Built:
     base: Any
 
 
-@dataclass(frozen=True)
-class Network:
-    """One tap of one backbone with its weights; Keras builds it when it is first needed.
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One output of a network.
 
     Attributes
     ----------
-    weights_digest: SHA-256 of the weight values of the network without its top, in hex.
-    weights_hint: where they came from: "imagenet", "embedded", "random:0" or a path.
     layer: canonical name of the tapped layer, "" for the network's own output.
+    pooling: "avg", "max" or "none".
     row_shape: of one vector.
+    weights: SHA-256, in hex, of the weight values it may depend on: of the network without its
+        top, or with it where the layer belongs to the top.
+    """
+
+    layer: str
+    pooling: Pooling
+    row_shape: tuple[int, ...]
+    weights: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """Some taps of one backbone with its weights; Keras builds it when it is first needed.
+
+    Attributes
+    ----------
+    weights_hint: where the weights came from: "imagenet", "embedded", "random:0" or a path.
+    taps: its outputs, which one forward pass gives together.
     build: makes the Keras models; called once, or never where a kept graph will do.
     """
 
     backbone: Backbone
-    weights_digest: str
     weights_hint: str
-    layer: str
-    pooling: str
     size: tuple[int, int]
-    row_shape: tuple[int, ...]
+    taps: tuple[Tap, ...]
     build: Callable[[], Built] = field(repr=False, compare=False)
 
     @cached_property
@@ -57,7 +74,9 @@ class Network:
 
     @property
     def model(self) -> Any:
-        """Keras model; RGB pixels 0..255, float32, (batch, H, W, 3) -> (batch, \\*row_shape)."""
+        """Keras model; RGB pixels 0..255, float32, (batch, H, W, 3) -> (batch, \\*row_shape);
+        a list of them where there are several taps.
+        """
         return self.built.model
 
     @property
@@ -65,15 +84,31 @@ class Network:
         """The same without the pixel scaling, for `live`."""
         return self.built.base
 
-    def live(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def live(self, pixels: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """What Keras itself gives: its ``preprocess_input``, then the network called eagerly.
 
         The parity reference: it uses none of our scaling constants. `pixels` is RGB 0..255,
-        (n, H, W, 3) of any number type; the result is (n, \\*row_shape) float32.
+        (n, H, W, 3) of any number type; the result is (n, \\*row_shape) float32 for each tap.
         """
         scaled = preprocess(self.backbone, np.asarray(pixels))
-        rows = self.base(scaled, training=False)
-        return np.array(rows, dtype=np.float32)
+        return [np.array(rows, np.float32) for rows in each_tap(self.base(scaled, training=False))]
+
+    def only(self, taps: Sequence[Tap]) -> Network:
+        """The same network with some of its taps, in the order given."""
+        if tuple(taps) == self.taps:
+            return self
+        positions = [self.taps.index(tap) for tap in taps]
+
+        def build() -> Built:
+            outputs = [self.base.outputs[position] for position in positions]
+            return _built(self.base.input, outputs, self.backbone, self.size)
+
+        return replace(self, taps=tuple(taps), build=build)
+
+
+def each_tap(outputs: Any) -> list[Any]:
+    """What a Keras model gave, one for each tap: Keras gives a single output without its list."""
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def open_network(
@@ -82,35 +117,106 @@ def open_network(
     weights: str | None,
     size: tuple[int, int],
     layer: str = "",
-    pooling: str = "avg",
+    pooling: Pooling = "avg",
 ) -> Network:
+    """Open a backbone with one tap; see `open_taps`."""
+    return open_taps(backbone, [(layer, pooling)], weights=weights, size=size)[0][0]
+
+
+def open_taps(
+    backbone: Backbone, asked: Sequence[Asked], *, weights: str | None, size: tuple[int, int]
+) -> list[tuple[Network, Tap]]:
     """Open a backbone: build it, give it its weights, tap it, put the pixel scaling before it.
 
     `weights` is None (the usual ones), "imagenet", "embedded", "random", "random:SEED" or the
-    path of a weights file. `size` is (height, width) in pixels. Imports Keras.
+    path of a weights file. `size` is (height, width) in pixels. Imports Keras. Gives each tap
+    once, in the order asked for, with its network: as few networks as Keras allows, so that one
+    forward pass answers for all of its taps.
 
     Raises `FeatcacheError` for a size, layer, pooling or weights that cannot be.
     """
-    if pooling not in _POOLINGS:
-        raise FeatcacheError(f"--pooling {pooling!r} is not one of {', '.join(_POOLINGS)}")
-    # ConvNeXt normalises after its pooling: only Keras's own pooled output will do for layer "".
-    own_pooling = pooling if pooling != "none" and not layer else None
-    whole, hint = open_weights(backbone, Shape(size, own_pooling), weights=weights)
-    base = whole
-    if layer:
-        layer, tapped = find_layer(whole, layer)
-        base = cut(whole, tapped, pooling=pooling)
-    built = Built(with_scaling(base, backbone.scaling, size), base)
-    return Network(
-        backbone=backbone,
-        weights_digest=_digest(whole),
-        weights_hint=hint,
-        layer=layer,
-        pooling=pooling,
-        size=size,
-        row_shape=_row_shape(base, layer),
-        build=lambda: built,
-    )
+    for _, pooling in asked:
+        if pooling not in _POOLINGS:
+            raise FeatcacheError(f"--pooling {pooling!r} is not one of {', '.join(_POOLINGS)}")
+    found = []
+    for shape, members in _shapes(backbone, asked, size):
+        network = _open_shape(backbone, shape, members, weights=weights, size=size)
+        found += list(zip(members, [(network, tap) for tap in network.taps], strict=True))
+    order = list(dict.fromkeys(asked))
+    found.sort(key=lambda item: order.index(item[0]))
+    return list(dict.fromkeys(pair for _, pair in found))
+
+
+def _shapes(
+    backbone: Backbone, asked: Sequence[Asked], size: tuple[int, int]
+) -> list[tuple[Shape, list[Asked]]]:
+    """Which Keras networks answer for the taps.
+
+    Only Keras's own pooled output will do for the network's own (ConvNeXt normalises after its
+    pooling), so each pooling of that is a network; a named layer comes from any of them.
+    """
+    asked = list(dict.fromkeys(asked))
+    own = [(layer, pooling) for layer, pooling in asked if not layer]
+    named = [(layer, pooling) for layer, pooling in asked if layer]
+    shapes = [
+        (Shape(size, None if pooling == "none" else pooling), [("", pooling)]) for _, pooling in own
+    ]
+    if named and _needs_top(backbone, [layer for layer, _ in named], size):
+        shapes.append((Shape(None, include_top=True), named))
+    elif named and shapes:
+        shapes[0][1].extend(named)
+    elif named:
+        shapes.append((Shape(size), named))
+    return shapes
+
+
+def _needs_top(backbone: Backbone, layers: list[str], size: tuple[int, int]) -> bool:
+    """Whether one of the layers is in the network only with its top."""
+    plain = construct(backbone, Shape(size))
+    above = [layer for layer in layers if not has_layer(plain, layer)]
+    if not above:
+        return False
+    find_layer(construct(backbone, Shape(None, include_top=True)), above[0])
+    if size != (backbone.size, backbone.size):
+        raise FeatcacheError(
+            f"--layer {above[0]!r} is in the top of {backbone.name}, which takes images of "
+            f"{backbone.size}x{backbone.size} only, not {size[0]}x{size[1]}: leave --size out"
+        )
+    return True
+
+
+def _open_shape(
+    backbone: Backbone,
+    shape: Shape,
+    asked: list[Asked],
+    *,
+    weights: str | None,
+    size: tuple[int, int],
+) -> Network:
+    whole, hint = open_weights(backbone, shape, weights=weights)
+    below = whole
+    if shape.include_top:
+        below = construct(backbone, Shape(size))
+    digests = {len(whole.weights): _digest(whole.weights)}
+    count = len(below.weights)
+    digests.setdefault(count, _digest(whole.weights[:count]))
+    taps, outputs = [], []
+    for asked_layer, pooling in asked:
+        layer, output = "", whole.output
+        if asked_layer:
+            layer, tapped = find_layer(whole, asked_layer)
+            output = pooled(tapped, pooling)
+        in_top = shape.include_top and not has_layer(below, layer)
+        digest = digests[len(whole.weights) if in_top else count]
+        taps.append(Tap(layer, pooling, _row_shape(output, layer), digest))
+        outputs.append(output)
+    built = _built(whole.input, outputs, backbone, size)
+    return Network(backbone, hint, size, tuple(taps), lambda: built)
+
+
+def _built(pixels: Any, outputs: list[Any], backbone: Backbone, size: tuple[int, int]) -> Built:
+    base = import_keras().Model(pixels, outputs)
+    return Built(with_scaling(base, backbone.scaling, size), base)
 
 
 def open_classifier(backbone: Backbone, *, weights: str | None) -> Any:
@@ -145,18 +251,18 @@ def _scale(pixels: Any, scaling: Scaling) -> Any:
     return x
 
 
-def _digest(network: Any) -> str:
+def _digest(weights: Sequence[Any]) -> str:
     """SHA-256 over (index, dtype, shape, bytes) of every weight's value, in the network's order."""
     digest = hashlib.sha256()
-    for index, variable in enumerate(network.weights):
+    for index, variable in enumerate(weights):
         value = np.ascontiguousarray(variable.numpy())
         digest.update(f"{index} {value.dtype.str} {value.shape}\n".encode("ascii"))
         digest.update(value.data)
     return digest.hexdigest()
 
 
-def _row_shape(base: Any, layer: str) -> tuple[int, ...]:
-    shape = tuple(base.output_shape[1:])
+def _row_shape(output: Any, layer: str) -> tuple[int, ...]:
+    shape = tuple(output.shape[1:])
     if not shape or None in shape:
         raise FeatcacheError(
             f"--layer {layer!r} gives rows of shape {shape}, which is not fixed: choose a layer "

@@ -1,8 +1,8 @@
 """Recall: what is known of a network from an earlier run, so that Keras need not be asked.
 
-A note says what one source of weights gave for one tap: the digest of its values, the layer's
-canonical name, the shape of a row. The note's name is made of everything that could change that;
-a note that is missing or damaged costs the time of building the network.
+A note says what one source of weights gave for some taps: the digests of its values, the layers'
+canonical names, the shapes of their rows. The note's name is made of everything that could change
+that; a note that is missing or damaged costs the time of building the network.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import os
 import platform
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from featcache.backbones.efficientnet_lite0 import embedded_file
-from featcache.backbones.network import Built, Network, open_network
+from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import resolve_weights
 from featcache.errors import FeatcacheError
@@ -34,82 +36,85 @@ _TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-nightly"
 
 
 @dataclass(frozen=True, slots=True)
-class Tap:
-    """What is asked of a backbone: as the arguments of `open_network`."""
+class _Question:
+    """What is asked of a backbone: as the arguments of `open_taps`."""
 
     backbone: Backbone
+    asked: tuple[Asked, ...]
     weights: str | None
     size: tuple[int, int]
-    layer: str
-    pooling: str
 
-    def open(self) -> Network:
-        return open_network(
-            self.backbone,
-            weights=self.weights,
-            size=self.size,
-            layer=self.layer,
-            pooling=self.pooling,
-        )
+    def open(self) -> list[tuple[Network, Tap]]:
+        return open_taps(self.backbone, self.asked, weights=self.weights, size=self.size)
 
 
-def recall_network(
-    backbone: Backbone,
-    *,
-    weights: str | None,
-    size: tuple[int, int],
-    layer: str = "",
-    pooling: str = "avg",
-) -> Network:
-    """As `open_network`, but without Keras where a note of an earlier run tells all it would."""
-    tap = Tap(backbone, weights, size, layer, pooling)
+def recall_taps(
+    backbone: Backbone, asked: Sequence[Asked], *, weights: str | None, size: tuple[int, int]
+) -> list[tuple[Network, Tap]]:
+    """As `open_taps`, but without Keras where a note of an earlier run tells all it would."""
+    question = _Question(backbone, tuple(asked), weights, size)
     began = time.time_ns()
-    files = _weights_files(tap)
-    note = _note_path(tap, files)
-    known = _recalled(tap, note) if note else None
+    files = _weights_files(question)
+    note = _note_path(question, files)
+    known = _recalled(question, note) if note else None
     if known:
         return known
-    network = tap.open()
+    found = question.open()
     if note and all(_is_settled(stamp, began) for _, stamp in files):
-        _keep(note, network)
-    return network
+        _keep(note, found)
+    return found
 
 
-def _recalled(tap: Tap, note: Path) -> Network | None:
+def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | None:
     record = read_record(note)
     if record is None:
         return None
     touch(note)
-    digest = str(record["digest"])
-    return Network(
-        backbone=tap.backbone,
-        weights_digest=digest,
-        weights_hint=resolve_weights(tap.backbone, tap.weights),
-        layer=str(record["layer"]),
-        pooling=tap.pooling,
-        size=tap.size,
-        row_shape=tuple(record["row_shape"]),
-        build=lambda: _built_as_noted(tap, note, digest),
+    opened: dict[int, Network] = {}
+
+    def build(number: int, taps: tuple[Tap, ...]) -> Built:
+        if not opened:
+            opened.update(enumerate(_distinct(question.open())))
+        if number not in opened or opened[number].taps != taps:
+            _refuse(note, resolve_weights(question.backbone, question.weights))
+        return opened[number].built
+
+    networks = []
+    for number, noted in enumerate(record["networks"]):
+        taps = tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in noted)
+        networks.append(
+            Network(
+                backbone=question.backbone,
+                weights_hint=resolve_weights(question.backbone, question.weights),
+                size=question.size,
+                taps=taps,
+                build=partial(build, number, taps),
+            )
+        )
+    return [(networks[number], networks[number].taps[tap]) for number, tap in record["order"]]
+
+
+def _refuse(note: Path, hint: str) -> NoReturn:
+    """The weights that Keras has built have not the values that the note promised."""
+    note.unlink(missing_ok=True)
+    raise FeatcacheError(
+        f"the weights {hint!r} are not those that were noted: they changed without their file's "
+        "times changing. The note is deleted: run the same command again"
     )
 
 
-def _built_as_noted(tap: Tap, note: Path, digest: str) -> Built:
-    """The Keras models, whose weights must have the values that the note promised."""
-    network = tap.open()
-    if network.weights_digest != digest:
-        note.unlink(missing_ok=True)
-        raise FeatcacheError(
-            f"the weights {network.weights_hint!r} are not those that were noted: they changed "
-            "without their file's times changing. The note is deleted: run the same command again"
-        )
-    return network.built
+def _distinct(found: list[tuple[Network, Tap]]) -> list[Network]:
+    return list({id(network): network for network, _ in found}.values())
 
 
-def _keep(note: Path, network: Network) -> None:
+def _keep(note: Path, found: list[tuple[Network, Tap]]) -> None:
+    networks = _distinct(found)
     record = {
-        "digest": network.weights_digest,
-        "layer": network.layer,
-        "row_shape": list(network.row_shape),
+        "networks": [[asdict(tap) for tap in network.taps] for network in networks],
+        "order": [
+            [next(n for n, each in enumerate(networks) if each is network), network.taps.index(tap)]
+            for network, tap in found
+        ],
     }
     try:
         write_record(note, record)
@@ -118,35 +123,34 @@ def _keep(note: Path, network: Network) -> None:
         return
 
 
-def _note_path(tap: Tap, files: list[tuple[str, FileStamp]]) -> Path | None:
+def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path | None:
     """Where the note would be; None where nothing could tell whether it still holds."""
     versions = _versions()
-    weights = resolve_weights(tap.backbone, tap.weights)
+    weights = resolve_weights(question.backbone, question.weights)
     if versions is None or not (files or weights.startswith("random:")):
         return None
     parts: list[Any] = [
         PIPELINE,
-        tap.backbone.name,
+        question.backbone.name,
         weights,
         [(path, asdict(stamp)) for path, stamp in files],
-        tap.size,
-        tap.layer,
-        tap.pooling,
+        question.size,
+        question.asked,
         versions,
     ]
     name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
     return home() / "notes" / f"{name}.note"
 
 
-def _weights_files(tap: Tap) -> list[tuple[str, FileStamp]]:
+def _weights_files(question: _Question) -> list[tuple[str, FileStamp]]:
     """The files that hold the weights, as they are now; none for random weights."""
-    weights = resolve_weights(tap.backbone, tap.weights)
+    weights = resolve_weights(question.backbone, question.weights)
     if weights.startswith("random:"):
         return []
     if weights == "embedded":
         paths = [embedded_file()]
     elif weights == "imagenet":
-        paths = _downloaded(tap.backbone)
+        paths = _downloaded(question.backbone)
     else:
         paths = [Path(weights)]
     return [(str(path), FileStamp.of(path.stat())) for path in paths if path.is_file()]

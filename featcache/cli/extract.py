@@ -15,7 +15,7 @@ from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
     from featcache.estimate import Estimate
-    from featcache.extraction import Extraction, Job
+    from featcache.job import Extraction, Job
 
 #: Failures named on the screen; all of them are in the file and in --json.
 SHOWN = 10
@@ -29,12 +29,17 @@ def register(app: typer.Typer) -> None:
 
 def extract(
     images: Images,
-    backbone: Annotated[str, typer.Option(help="The network, such as vgg16 or resnet50.")],
+    backbone: Annotated[
+        list[str], typer.Option(help="The network, such as vgg16; several share the decoding.")
+    ],
     weights: Weights = None,
     layer: Annotated[
-        str,
-        typer.Option(help="Tap this layer (NAME or NAME:POOLING).", show_default="its output"),
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Tap this layer (NAME or NAME:POOLING); several in one pass.",
+            show_default="its output",
+        ),
+    ] = None,
     pooling: Annotated[
         str, typer.Option(help="avg, max, or none (also: flatten) for the whole map.")
     ] = "avg",
@@ -62,6 +67,21 @@ def extract(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Images with more pixels are refused.")
     ] = 64_000_000,
+    views: Annotated[
+        int, typer.Option(min=0, help="Augmented views of each training image, a row each.")
+    ] = 0,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="What varies in a view: classic, flip-rotate, or flip,rotate=40,..."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the views.")] = 0,
+    augment_all: Annotated[
+        bool, typer.Option("--augment-all", help="Views for the images of every split.")
+    ] = False,
+    check: Annotated[
+        int,
+        typer.Option(min=0, help="Compare so many of your images with the live Keras network."),
+    ] = 0,
     cache: Cache = None,
     name: Annotated[
         str | None, typer.Option(help="The data set's name.", show_default="the folder's")
@@ -89,13 +109,12 @@ def extract(
     """
     from featcache.api import prepare
 
-    layer, pooling = _tap(layer, pooling)
-    say(f"opening {backbone}")
+    say(f"opening {', '.join(backbone)}")
     job = prepare(
         images,
         backbone=backbone,
         weights=weights,
-        layer=layer,
+        layer=layer or "",
         pooling=pooling,
         size=_size(size),
         resize=resize,  # type: ignore[arg-type]  # the recipe checks the choices
@@ -107,6 +126,10 @@ def extract(
         batch=batch,
         threads=threads,
         max_pixels=max_pixels,
+        views=views,
+        augment=augment,
+        seed=seed,
+        augment_all=augment_all,
         cache=cache,
         name=name,
         test_from=test_from,
@@ -118,35 +141,65 @@ def extract(
     if dry_run:
         _dry_run(job, as_json=json)
     else:
-        _run(job, as_json=json)
+        _run(job, check, as_json=json)
 
 
-def _run(job: Job, *, as_json: bool) -> None:
+def _run(job: Job, check: int, *, as_json: bool) -> None:
+    from featcache.checking import check_rows
     from featcache.extraction import run
 
     with progress_display() as report:
-        result = run(job, report)
-    for remark in result.remarks:
+        results = run(job, report)
+    for remark in results[-1].remarks:
         say(f"note: {remark}")
-    for failure in result.failures[:SHOWN]:
-        say(f"failed: {failure.path}: {failure.message}")
-    if len(result.failures) > SHOWN:
-        say(f"failed: {len(result.failures) - SHOWN} more, listed in /failed_path of the file")
+    _say_failures(results)
+    errors = check_rows(job, results, check) if check else []
     if as_json:
-        answer(_record(job, result))
+        answer(_record(job, results, errors))
         return
+    for result in results:
+        _show_file(result)
+    _show_run(results)
+    for result, error in zip(results, errors, strict=False):
+        show(
+            f"check      {check} images of {result.target.name}: "
+            f"rows agree with live Keras to {error:.1e}"
+        )
+
+
+def _say_failures(results: list[Extraction]) -> None:
+    failures = list(dict.fromkeys(each for result in results for each in result.failures))
+    for failure in failures[:SHOWN]:
+        say(f"failed: {failure.path}: {failure.message}")
+    if len(failures) > SHOWN:
+        say(f"failed: {len(failures) - SHOWN} more, listed in /failed_path of the file")
+
+
+def _show_file(result: Extraction) -> None:
+    recipe = result.target.recipe
     show(f"features   {result.path}")
-    show(f"rows       {result.rows:,} x {result.dim:,} {job.recipe.dtype}")
     show(
-        f"images     {result.extracted:,} extracted, {result.reused:,} reused, "
-        f"{len(result.failures):,} failed"
+        f"rows       {result.rows:,} x {result.dim:,} {recipe.dtype}: {result.extracted:,} "
+        f"extracted, {result.reused:,} reused, {len(result.failures):,} images failed"
     )
-    if result.extracted:
-        speed = f"{result.images_per_second:.1f} images/s"
-        show(f"speed      {speed}, {time_text(result.seconds)}, {result.choice}")
-        show(f"parity     {_parity_text(job.recipe.precision, result.parity or 0.0)}")
-    else:
+    if result.parity is not None:
+        show(f"parity     {_parity_text(recipe.precision, result.parity)}")
+
+
+def _show_run(results: list[Extraction]) -> None:
+    """Speed, and what bound it; the same for all files of a run."""
+    result = next((each for each in results if each.bound), results[-1])
+    if result.bound is None:
         show(f"time       {time_text(result.seconds)}, {result.choice}")
+        return
+    speed = f"{result.images_per_second:.1f} images/s"
+    show(f"speed      {speed}, {time_text(result.seconds)}, {result.choice}")
+    bound = result.bound
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in bound.shares.items())
+    show(
+        f"bound by   {bound.by} (waited for: {shares}); reading and decoding kept "
+        f"{sum(bound.cores.values()):.0%} of the cores busy. Faster with: {bound.advice}"
+    )
 
 
 def _parity_text(precision: str, error: float) -> str:
@@ -155,7 +208,9 @@ def _parity_text(precision: str, error: float) -> str:
     return f"{precision} differs from float32 by {error:.1e} on the probe"
 
 
-def _record(job: Job, result: Extraction) -> dict[str, Any]:
+def _record(job: Job, results: list[Extraction], errors: list[float]) -> dict[str, Any]:
+    result = results[-1]
+    recipe = result.target.recipe
     return {
         "features": str(result.path),
         "rows": result.rows,
@@ -165,16 +220,28 @@ def _record(job: Job, result: Extraction) -> dict[str, Any]:
         "failures": [asdict(failure) for failure in result.failures],
         "seconds": round(result.seconds, 3),
         "images_per_second": round(result.images_per_second, 2),
-        "backbone": job.recipe.backbone,
-        "key": job.recipe.key,
+        "bound": asdict(result.bound) if result.bound else None,
+        "backbone": recipe.backbone,
+        "key": recipe.key,
         "runtime": result.runtime,
-        "precision": job.recipe.precision,
+        "precision": recipe.precision,
         "choice": result.choice,
         "dim": result.dim,
-        "taps": {job.recipe.layer or "output": str(result.path)},
+        "taps": {_tap_name(job, each): str(each.path) for each in results},
         "probe_error": result.parity,
+        "checked": [
+            {"tap": _tap_name(job, each), "error": error}
+            for each, error in zip(results, errors, strict=False)
+        ],
         "remarks": result.remarks,
     }
+
+
+def _tap_name(job: Job, result: Extraction) -> str:
+    """The tap of a file, with its backbone where there are several."""
+    several = len({target.recipe.backbone for target in job.targets}) > 1
+    target = result.target
+    return f"{target.recipe.backbone}/{target.name}" if several else target.name
 
 
 def _introduce(job: Job) -> None:
@@ -182,23 +249,27 @@ def _introduce(job: Job) -> None:
     say(f"{job.images.name}: {len(job.images):,} images")
     for split, label, count in job.images.rows()[:COUNTED]:
         say(f"  {split or '-':<12}{label or '(no label)':<24}{count:>8,}")
-    decoding = job.recipe.decoding
-    say(
-        f"{job.recipe.backbone} ({job.network.weights_hint} weights) at "
-        f"{decoding.size[0]}x{decoding.size[1]}, "
-        f"{decoding.interpolation} interpolation, pooling {job.recipe.pooling}"
-    )
+    for target in job.targets:
+        recipe, decoding = target.recipe, target.recipe.decoding
+        say(
+            f"{recipe.backbone} ({target.network.weights_hint} weights) at "
+            f"{decoding.size[0]}x{decoding.size[1]}, {decoding.interpolation} interpolation, "
+            f"{recipe.layer or 'its output'}, pooling {recipe.pooling}: "
+            f"{job.rows:,} rows, {size_text(job.rows * target.row_bytes)}"
+        )
 
 
 def _dry_run(job: Job, *, as_json: bool) -> None:
     from featcache.estimate import estimate
 
     plan = estimate(job)
+    files = [str(target.directory / "features.h5") for target in job.targets]
     if as_json:
-        answer({**asdict(plan), "dry_run": True, "features": str(job.directory / "features.h5")})
+        answer({**asdict(plan), "dry_run": True, "features": files[-1], "files": files})
         return
-    show(f"would write {job.directory / 'features.h5'}")
-    show(f"rows        {plan.rows:,} of shape {plan.row_shape}, {_news(plan)}")
+    for file, shape in zip(files, plan.row_shapes, strict=True):
+        show(f"would write {file}: {plan.rows:,} rows of shape {shape}")
+    show(f"images      {_news(plan)}")
     show(f"disk        {size_text(plan.bytes)}, {size_text(plan.bytes_free)} free")
     if plan.images_per_second:
         show(
@@ -209,12 +280,6 @@ def _dry_run(job: Job, *, as_json: bool) -> None:
 
 def _news(plan: Estimate) -> str:
     return f"{plan.missing:,} to extract" if plan.missing else "nothing to extract"
-
-
-def _tap(layer: str, pooling: str) -> tuple[str, str]:
-    """NAME or NAME:POOLING."""
-    name, colon, own = layer.rpartition(":")
-    return (name, own) if colon else (layer, pooling)
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

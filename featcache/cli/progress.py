@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from featcache.cli.console import say, time_text
 
 if TYPE_CHECKING:
-    from featcache.extraction import Progress
+    from featcache.job import Progress
 
 #: Seconds between plain lines where stderr is not a terminal.
 PLAIN_SECONDS = 10.0
@@ -29,7 +29,7 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
 
 def describe(progress: Progress) -> str:
     """Where a run stands, in one line."""
-    speed = progress.extracted / progress.seconds if progress.seconds > 0 else 0.0
+    speed = progress.images_per_second
     left = (progress.total - progress.done) / speed if speed > 0 else None
     parts = [f"{progress.done:,} of {progress.total:,}", f"{speed:.1f} images/s"]
     if left:

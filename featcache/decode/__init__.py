@@ -5,8 +5,17 @@ from featcache.decode.decoder import (
     MAX_PIXELS,
     Decoded,
     decode,
+    decode_all,
     decoder_versions,
     one_thread_each,
 )
 
-__all__ = ["MAX_PIXELS", "BadImage", "Decoded", "decode", "decoder_versions", "one_thread_each"]
+__all__ = [
+    "MAX_PIXELS",
+    "BadImage",
+    "Decoded",
+    "decode",
+    "decode_all",
+    "decoder_versions",
+    "one_thread_each",
+]

@@ -7,9 +7,9 @@ Safe in threads; libjpeg-turbo, Pillow and OpenCV release the GIL while they wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -62,9 +62,23 @@ def decode(image: bytes | Pixels, decoding: Decoding, *, max_pixels: int = MAX_P
 
     Raises `BadImage`, and nothing else, where the image cannot be used.
     """
-    pixels, warning = _rgb(image, decoding, max_pixels)
-    resized = resize(pixels, decoding)
-    return Decoded(resized, (pixels.shape[0], pixels.shape[1]), warning)
+    return decode_all(image, [decoding], max_pixels=max_pixels)[0]
+
+
+def decode_all(
+    image: bytes | Pixels, decodings: Sequence[Decoding], *, max_pixels: int = MAX_PIXELS
+) -> list[Decoded]:
+    """The same for several decodings; those that differ in geometry alone share the work."""
+    shared: dict[Decoding, tuple[Pixels, str]] = {}
+    decoded = []
+    for decoding in decodings:
+        colours = replace(decoding, size=(1, 1), resize="squash")
+        if colours not in shared:
+            shared[colours] = _rgb(image, decoding, max_pixels)
+        pixels, warning = shared[colours]
+        resized = resize(pixels, decoding)
+        decoded.append(Decoded(resized, (pixels.shape[0], pixels.shape[1]), warning))
+    return decoded
 
 
 def decoder_versions() -> str:

@@ -43,14 +43,14 @@ class KeptGraph:
     Attributes
     ----------
     path: of the graph, as OpenVINO reads it.
-    probe: its thinned probe vectors, (8, k) float32.
-    parity: its largest error on the probe against live Keras in float32.
+    probes: for each tap its thinned probe vectors, (8, k) float32.
+    parities: for each tap its largest error on the probe against live Keras.
     versions: of the libraries that it was made and proven with.
     """
 
     path: Path
-    probe: np.ndarray[Any, Any]
-    parity: float
+    probes: list[np.ndarray[Any, Any]]
+    parities: list[float]
     versions: dict[str, str]
 
 
@@ -59,9 +59,7 @@ def graph_key(network: Network, *, pixel_type: str, precision: str) -> str:
     parts = [
         PIPELINE,
         network.backbone.name,
-        network.weights_digest,
-        network.layer,
-        network.pooling,
+        [(tap.layer, tap.pooling, tap.weights) for tap in network.taps],
         network.size,
         repr(network.backbone.scaling),
         pixel_type,
@@ -83,8 +81,15 @@ def find_graph(key: str) -> KeptGraph | None:
         if not _is_whole(folder, record["files"]):
             return None
     touch(folder)
-    probe = np.frombuffer(base64.b64decode(record["probe"]), "<f4").reshape(8, -1)
-    return KeptGraph(folder / _GRAPH, probe, float(record["parity"]), dict(record["versions"]))
+    return KeptGraph(
+        path=folder / _GRAPH,
+        probes=[
+            np.frombuffer(base64.b64decode(probe), "<f4").reshape(8, -1)
+            for probe in record["probes"]
+        ],
+        parities=[float(parity) for parity in record["parities"]],
+        versions=dict(record["versions"]),
+    )
 
 
 def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
@@ -132,8 +137,11 @@ def keep_graph(key: str, graph: KeptGraph) -> list[str]:
     try:
         record = {
             "files": {name: _digest(draft / name) for name in _FILES},
-            "probe": base64.b64encode(graph.probe.astype("<f4").tobytes()).decode("ascii"),
-            "parity": graph.parity,
+            "probes": [
+                base64.b64encode(probe.astype("<f4").tobytes()).decode("ascii")
+                for probe in graph.probes
+            ],
+            "parities": graph.parities,
             "versions": graph.versions,
         }
         write_record(draft / _PROOF, record)

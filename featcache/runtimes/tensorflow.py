@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones import Network
+from featcache.backbones.network import each_tap
 from featcache.backbones.keras_import import import_keras, import_tensorflow
 from featcache.runtimes.choice import Choice
 from featcache.runtimes.runtime import Array, Result, Runtime
@@ -29,7 +30,7 @@ def compile_network(network: Network, choice: Choice, *, batch: int, pixel_type:
 
     def launch(pixels: Array) -> Result:
         rows = graph(tensorflow.constant(pixels))
-        return lambda: [np.array(rows.numpy(), dtype=np.float32, copy=True)]
+        return lambda: [np.array(tap.numpy(), np.float32, copy=True) for tap in each_tap(rows)]
 
     return Runtime(
         name="tensorflow",

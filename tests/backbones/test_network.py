@@ -43,7 +43,7 @@ def test_convnext_is_pooled_by_keras_itself():
     row, size = find_backbone("convnexttiny"), (64, 64)
     pooled = open_network(row, weights="random:3", size=size)
     mapped = open_network(row, weights="random:3", size=size, pooling="none")
-    assert pooled.weights_digest == mapped.weights_digest
+    assert pooled.taps[0].weights == mapped.taps[0].weights
     kind = import_keras().applications.ConvNeXtTiny
     own = kind(include_top=False, weights=None, input_shape=(*size, 3), pooling="avg")
     for mine, theirs in zip(own.weights, pooled.base.weights, strict=True):
@@ -51,7 +51,7 @@ def test_convnext_is_pooled_by_keras_itself():
     pixels = photographs(size, 2).astype("float32")
     rows = np.asarray(pooled.model(pixels, training=False))
     assert error_norm(rows, np.asarray(own(pixels, training=False))) <= 1e-5
-    assert error_norm(mapped.live(pixels).mean(axis=(1, 2)), rows) > 1e-2
+    assert error_norm(mapped.live(pixels)[0].mean(axis=(1, 2)), rows) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_convnext_is_pooled_by_keras_itself():
 def test_pooling_of_the_default_tap(mobilenet, pooling, row_shape):
     """The network's own output comes averaged, as maxima, or as the whole map."""
     network = open_small(mobilenet, pooling=pooling)
-    assert network.row_shape == row_shape
-    assert network.live(photographs((32, 32), 2)).shape == (2, *row_shape)
+    assert network.taps[0].row_shape == row_shape
+    assert network.live(photographs((32, 32), 2))[0].shape == (2, *row_shape)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "none"])
@@ -76,13 +76,13 @@ def test_a_named_layer_is_that_layers_output(mobilenet, pooling):
     pooled = {"avg": maps.mean((1, 2)), "max": maps.max((1, 2)), "none": maps}[pooling]
     rows = np.asarray(network.model(pixels.astype("float32"), training=False))
     assert error_norm(rows, pooled) <= 1e-5
-    assert network.row_shape == pooled.shape[1:]
+    assert network.taps[0].row_shape == pooled.shape[1:]
 
 
 def test_the_size_may_be_oblong(mobilenet):
     """Height and width are given in that order and need not be equal."""
     network = open_network(mobilenet, weights="random", size=(64, 96), pooling="none")
-    assert network.row_shape == (2, 3, 1024)
+    assert network.taps[0].row_shape == (2, 3, 1024)
     assert network.size == (64, 96)
 
 
@@ -101,17 +101,17 @@ def test_layer_names_do_not_depend_on_the_session():
 
 def test_a_layer_may_be_counted_from_the_end(mobilenet):
     """Layer "-1" is the last layer, and the network tells its name."""
-    assert open_small(mobilenet, layer="-1").layer == "conv_pw_13_relu"
+    assert open_small(mobilenet, layer="-1").taps[0].layer == "conv_pw_13_relu"
 
 
 def test_the_digest_is_of_the_weight_values(mobilenet):
     """Tap, pooling and size leave the digest alone; other weights do not."""
-    plain = open_small(mobilenet).weights_digest
-    assert open_small(mobilenet, layer="conv1", pooling="none").weights_digest == plain
+    plain = open_small(mobilenet).taps[0].weights
+    assert open_small(mobilenet, layer="conv1", pooling="none").taps[0].weights == plain
     larger = open_network(mobilenet, weights="random:3", size=(64, 64))
-    assert larger.weights_digest == plain
+    assert larger.taps[0].weights == plain
     other = open_network(mobilenet, weights="random:4", size=(32, 32))
-    assert other.weights_digest != plain
+    assert other.taps[0].weights != plain
 
 
 def test_an_unknown_layer_gets_the_nearest(mobilenet):
@@ -173,7 +173,7 @@ def test_opening_a_network_leaves_the_terminal_clean():
         "from featcache.runtimes import open_runtime\n"
         "n = open_network(find_backbone('mobilenet'), weights='random', size=(32, 32))\n"
         "r = open_runtime('auto', n, batch=1, pixel_type='uint8')\n"
-        "r.run(np.zeros((1, 32, 32, 3), np.uint8)); n.live(np.zeros((1, 32, 32, 3)))\n"
+        "r.run(np.zeros((1, 32, 32, 3), np.uint8)); n.live(np.zeros((1, 32, 32, 3)))[0]\n"
     )
     done = run_python(code, TF_CPP_MIN_LOG_LEVEL="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -115,14 +115,14 @@ def test_a_bad_image_costs_only_itself(photos, cache):
 
 def test_failures_are_tried_again_when_asked(photos, cache, monkeypatch):
     """A known failure is not decoded again, unless --retry-failed says so."""
-    import featcache.pipeline as pipeline
+    import featcache.reading as reading
 
     bad = photos / "temple" / "cut.jpg"
     bad.write_bytes((photos / "temple" / "00.jpg").read_bytes()[:800])
     extract(photos, cache)
     seen = []
-    real = pipeline.decode
-    monkeypatch.setattr(pipeline, "decode", lambda *a, **k: seen.append(1) or real(*a, **k))
+    real = reading.decode_all
+    monkeypatch.setattr(reading, "decode_all", lambda *a, **k: seen.append(1) or real(*a, **k))
     extract(photos, cache)
     assert seen == []
     extract(photos, cache, retry_failed=True)
@@ -240,7 +240,7 @@ def test_dry_run_counts_without_extracting(photos, cache):
 
     options = {"backbone": "efficientnet_lite0", "size": 32, "cache": cache, "batch": 16}
     plan = estimate(prepare(photos, **options))
-    assert (plan.rows, plan.missing, plan.row_shape) == (48, 48, (1280,))
+    assert (plan.rows, plan.missing, plan.row_shapes) == (48, 48, [(1280,)])
     features = extract(photos, cache)
     assert counts(features) == (48, 0, 0)
     assert plan.bytes == pytest.approx(features.path.stat().st_size, rel=0.2)

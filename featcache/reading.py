@@ -1,0 +1,151 @@
+"""Reading: images become pixels that wait for their networks, in threads.
+
+    bytes --read, hash--> needed? --decode--> pixels --view--> pictures
+
+The threads release the GIL while they read, hash, decode and resize.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from featcache.decode import BadImage, decode_all, one_thread_each
+from featcache.images import FileStamp, ImageSet
+from featcache.recipe import Decoding
+from featcache.runtimes import Runtime
+from featcache.timing import Timing
+
+#: Pictures decoded ahead of the networks, at least: a large image does not make them wait.
+AHEAD = 32
+
+#: A picture that waits for its network: the number of the view, and its pixels.
+Picture = tuple[int, np.ndarray]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one image.
+
+    `needed` are the views that each stream had no row of; `pictures`, their pixels, are there
+    only between the decoder and the network.
+    """
+
+    index: int
+    key: str = ""
+    stamp: FileStamp | None = None
+    hashed_at: int = 0
+    needed: list[Sequence[int]] = field(default_factory=list)
+    pictures: list[list[Picture]] = field(default_factory=list)
+    source_size: tuple[int, int] = (0, 0)
+    warning: str = ""
+    trouble: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One network in a pass.
+
+    Attributes
+    ----------
+    decoding: from bytes to its pixels.
+    needs: the views of an image, by index and key, that have no row; called from many threads.
+    open_runtime: called when the first picture is there.
+    view: a view above 0, from the pixels of the plain image, the key and the number.
+    ahead: images that should wait ready.
+    unique: whether the same bytes under another name need no second row.
+    """
+
+    decoding: Decoding
+    needs: Callable[[int, str], Sequence[int]]
+    open_runtime: Callable[[], Runtime]
+    view: Callable[[np.ndarray, str, int], np.ndarray] | None = None
+    ahead: int = AHEAD
+    unique: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How images are read: threads, the largest image allowed, and who notes the time."""
+
+    threads: int
+    max_pixels: int
+    timing: Timing = field(default_factory=Timing)
+
+
+def read_key(images: ImageSet, index: int) -> Outcome:
+    """Read and hash one image, without decoding it; never raises `BadImage`."""
+    outcome = Outcome(index, hashed_at=time.time_ns())
+    try:
+        image = images.read(index)
+    except BadImage as bad:
+        outcome.trouble = (bad.code, bad.message)
+        return outcome
+    outcome.key, outcome.stamp = image.key, image.stamp
+    return outcome
+
+
+def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: Reading) -> Outcome:
+    """Read, hash and (for the streams that need it) decode one image; never raises `BadImage`."""
+    outcome = Outcome(index, hashed_at=time.time_ns())
+    try:
+        with reading.timing.measure("reading"):
+            image = images.read(index)
+        outcome.key, outcome.stamp = image.key, image.stamp
+        outcome.needed = [stream.needs(index, image.key) for stream in streams]
+        if any(outcome.needed):
+            with reading.timing.measure("decoding"):
+                _decode(outcome, image.content, streams, reading.max_pixels)
+    except BadImage as bad:
+        outcome.trouble = (bad.code, bad.message)
+    return outcome
+
+
+def _decode(
+    outcome: Outcome, content: bytes | np.ndarray, streams: Sequence[Stream], max_pixels: int
+) -> None:
+    """Give the outcome the pictures that the streams need."""
+    asking = [number for number, views in enumerate(outcome.needed) if views]
+    decodings = [streams[number].decoding for number in asking]
+    decoded = decode_all(content, decodings, max_pixels=max_pixels)
+    outcome.pictures = [[] for _ in streams]
+    for number, plain in zip(asking, decoded, strict=True):
+        stream, views = streams[number], outcome.needed[number]
+        outcome.pictures[number] = [
+            (view, _seen(stream, plain.pixels, outcome.key, view)) for view in views
+        ]
+    outcome.source_size, outcome.warning = decoded[0].source_size, decoded[0].warning
+
+
+def _seen(stream: Stream, pixels: np.ndarray, key: str, view: int) -> np.ndarray:
+    """The pixels of a view; view 0 is the plain image."""
+    if view == 0:
+        return pixels
+    if stream.view is None:
+        raise ValueError(f"view {view} was asked of a stream without augmentation")
+    return stream.view(pixels, key, view)
+
+
+def read_ahead(
+    task: Callable[[int], Outcome], indices: Iterable[int], threads: int, ahead: int
+) -> Generator[Outcome, None, None]:
+    """`task` of every index, in order, with at most `ahead` of them under way or waiting."""
+    supply = iter(indices)
+    pending: deque[Future[Outcome]] = deque()
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="featcache-read")
+    with one_thread_each(), readers as pool:
+        try:
+            pending.extend(pool.submit(task, index) for index in islice(supply, ahead))
+            while pending:
+                outcome = pending.popleft().result()
+                pending.extend(pool.submit(task, index) for index in islice(supply, 1))
+                yield outcome
+        finally:
+            for future in pending:
+                future.cancel()
