@@ -48,7 +48,9 @@ class Report:
         return asdict(self)
 
 
-def evaluate(head: Head, features: Features, *, split: str | None = None) -> Report:
+def evaluate(
+    head: Head, features: Features, *, split: str | None = None, average_views: bool = False
+) -> Report:
     """Judge a head on labelled rows that it was not trained on.
 
     Parameters
@@ -56,6 +58,8 @@ def evaluate(head: Head, features: Features, *, split: str | None = None) -> Rep
     split: "train", "validation" or "test"; by default the file's test split, else its validation
         split, else all labelled rows. Rows whose image the head was trained on are left out of
         the last three and counted in `remarks`; only an explicit "train" keeps them.
+    average_views: judge the mean of the probabilities of an image's augmented views, where the
+        features have them (test-time augmentation); by default its plain row alone.
 
     Raises
     ------
@@ -64,6 +68,8 @@ def evaluate(head: Head, features: Features, *, split: str | None = None) -> Rep
     head.check_fits(features)
     chosen, protocol = _rows_of(features, split)
     labelled = chosen & (features.labels != "")
+    if not average_views:
+        labelled &= features.views == 0
     remarks = []
     if split != "train":
         seen = np.isin(prefixes(features.keys), head.trained_on)
@@ -79,14 +85,16 @@ def evaluate(head: Head, features: Features, *, split: str | None = None) -> Rep
         )
     rows = features[labelled]
     rows.check()
+    if average_views:
+        protocol += f", mean of {int(rows.views.max()) + 1} views an image"
     return judge(head, rows, protocol=protocol, remarks=remarks)
 
 
 def judge(head: Head, rows: Features, *, protocol: str, remarks: list[str]) -> Report:
-    """The report of a head on exactly these rows."""
+    """The report of a head on exactly these rows; those of one image are averaged."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    probabilities = head.predict_proba(rows)
+    rows, probabilities = _of_images(rows, head.predict_proba(rows))
     predicted = np.array(head.classes)[probabilities.argmax(axis=1)]
     classes = sorted(set(head.classes) | set(rows.classes))
     unknown = sorted(set(rows.classes) - set(head.classes))
@@ -117,6 +125,16 @@ def judge(head: Head, rows: Features, *, protocol: str, remarks: list[str]) -> R
         protocol=protocol,
         remarks=remarks,
     )
+
+
+def _of_images(rows: Features, probabilities: np.ndarray) -> tuple[Features, np.ndarray]:
+    """One row an image: its first one, and the mean probabilities of all of its views."""
+    if not rows.views.any():
+        return rows, probabilities
+    _, first, image = np.unique(rows.names, return_index=True, return_inverse=True)
+    mean = np.zeros((len(first), probabilities.shape[1]))
+    np.add.at(mean, image, probabilities)
+    return rows[first], mean / np.bincount(image)[:, np.newaxis]
 
 
 def prefixes(keys: np.ndarray) -> np.ndarray:

@@ -127,6 +127,8 @@ def fit(
 def assign_roles(features: Features, seed: int) -> Roles:
     """Training and judging rows: the file's own test or validation split, else a stratified one.
 
+    Augmented views train, and never judge; all views of an image are on one side.
+
     Raises `FeatcacheError` where there are no labels, fewer than two classes, or no row to train
     or to judge on.
     """
@@ -136,8 +138,9 @@ def assign_roles(features: Features, seed: int) -> Roles:
             f"{features.path}: no row has a label. Labels come from class folders "
             f"(photos/cat/1.jpg) or from the label column of a CSV manifest"
         )
+    plain = features.views == 0
     for split in ("test", "validation"):
-        judged = labelled & (features.splits == split)
+        judged = labelled & plain & (features.splits == split)
         if judged.any():
             train = labelled & np.isin(features.splits, ["train", ""])
             roles = _without_copies(
@@ -154,9 +157,11 @@ def assign_roles(features: Features, seed: int) -> Roles:
             seed,
         )
         words = f"accuracy on a stratified {HELD_OUT:.0%} held out by image hash"
-        roles = Roles(labelled & ~held, held, words, [])
+        roles = Roles(labelled & ~held, held & plain, words, [])
     _check_roles(features, roles)
     counts = f"{int(roles.judge.sum())} rows), trained on {int(roles.train.sum())} rows"
+    if not plain.all():
+        counts += f" (augmented views of {int((roles.train & plain).sum())} images among them)"
     return replace(roles, protocol=f"{roles.protocol} ({counts}")
 
 
@@ -211,9 +216,10 @@ def choose_c(
     if folds < 2:
         return 0.01, "C = 0.01 without cross-validation (a class has a single training image)"
     say(f"choosing C out of {len(C_GRID)} by {folds}-fold cross-validation on {len(rows)} rows")
+    plain = train.views[rows] == 0
     scores = np.mean(
         [
-            _fold_scores(vectors, codes, fit_rows, test_rows)
+            _fold_scores(vectors, codes, fit_rows, test_rows[plain[test_rows]])
             for fit_rows, test_rows in _folds(codes, unit, folds, seed)
         ],
         axis=0,

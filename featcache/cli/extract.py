@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.cli.console import answer, command, say, show, size_text, time_text
-from featcache.cli.options import Batch, Cache, FollowLinks, Images, Json, Threads, Weights
+from featcache.cli.options import (
+    Batch,
+    Cache,
+    FollowLinks,
+    Images,
+    Json,
+    Threads,
+    Weights,
+    parse_size,
+)
 from featcache.cli.progress import progress_display
-from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
     from featcache.estimate import Estimate
@@ -116,7 +123,7 @@ def extract(
         weights=weights,
         layer=layer or "",
         pooling=pooling,
-        size=_size(size),
+        size=None if size is None else parse_size(size),
         resize=resize,  # type: ignore[arg-type]  # the recipe checks the choices
         interpolation=interpolation,  # type: ignore[arg-type]
         bit_depth=bit_depth,  # type: ignore[arg-type]
@@ -280,13 +287,3 @@ def _dry_run(job: Job, *, as_json: bool) -> None:
 
 def _news(plan: Estimate) -> str:
     return f"{plan.missing:,} to extract" if plan.missing else "nothing to extract"
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text)
-    if not match:
-        raise FeatcacheError(f"--size {text!r}: expected pixels such as 224, or HEIGHTxWIDTH")
-    height, width = match.groups()
-    return int(height) if width is None else (int(height), int(width))

@@ -79,6 +79,10 @@ def evaluate(
         str | None,
         typer.Option(help="train, validation or test.", show_default="test, else validation"),
     ] = None,
+    average_views: Annotated[
+        bool,
+        typer.Option("--average-views", help="Judge the mean over an image's augmented views."),
+    ] = False,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
@@ -87,7 +91,9 @@ def evaluate(
     from featcache.evaluation import evaluate as judge
     from featcache.heads import Head
 
-    report = judge(Head.load(head), load(features, cache=cache), split=split)
+    report = judge(
+        Head.load(head), load(features, cache=cache), split=split, average_views=average_views
+    )
     if json:
         answer(report.to_dict())
         return

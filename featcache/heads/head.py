@@ -86,8 +86,11 @@ class Head:
         return self.model.predict_proba(vectors)
 
     def check_fits(self, features: Features) -> None:
-        """Refuse features of another recipe, naming every field that differs."""
-        differences = self.recipe.differences(features.recipe)
+        """Refuse features of another recipe, naming every field that differs.
+
+        Augmentation does not count: it makes other rows, not another space.
+        """
+        differences = self.recipe.plain.differences(features.recipe.plain)
         if differences:
             raise FeatcacheError(
                 f"{features.path.parent.name} was not made by this head's recipe. "

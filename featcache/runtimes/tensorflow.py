@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones import Network
-from featcache.backbones.network import each_tap
 from featcache.backbones.keras_import import import_keras, import_tensorflow
+from featcache.backbones.network import each_tap
 from featcache.runtimes.choice import Choice
 from featcache.runtimes.runtime import Array, Result, Runtime
 

@@ -97,7 +97,9 @@ def test_composite_and_derived_layers_come_back(backbone, name, top, tmp_path):
     row = find_backbone(backbone)
     shape = Shape(None, include_top=True) if top else Shape(SIZE)
     network = open_file(save(construct(row, shape, seed=5), tmp_path / name), row)
-    assert network.taps[0].weights == open_network(row, weights="random:5", size=SIZE).taps[0].weights
+    assert (
+        network.taps[0].weights == open_network(row, weights="random:5", size=SIZE).taps[0].weights
+    )
 
 
 def test_the_imagenet_step_of_efficientnet_follows_its_weights(tmp_path):
