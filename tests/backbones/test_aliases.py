@@ -74,6 +74,25 @@ def test_two_inputs_or_outputs_or_calls_are_no_cut():
     assert cut_names(keras.Model(first, early)) == {"one", "early"}
 
 
+def test_a_sequential_network_is_a_chain_and_a_subclassed_one_has_no_graph():
+    """Users' models: Sequential ones have aliases, subclassed ones have none and no error."""
+    keras = import_keras()
+    layers = keras.layers
+    chain = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 3, strides=2, padding="same", name="half"),
+            layers.MaxPooling2D(name="quarter"),
+            layers.GlobalAveragePooling2D(name="pooled"),
+            layers.Dense(2, name="classes"),
+        ]
+    )
+    assert aliases(chain) == {"stride2": "half", "stride4": "quarter", "penultimate": ""}
+    assert cut_names(chain) >= {"half", "quarter", "pooled", "classes"}
+    subclassed = type("Subclassed", (keras.Model,), {})()
+    assert aliases(subclassed) == {}
+
+
 def test_layers_that_other_networks_use_too_are_cut_as_before():
     """What is built on a network later does not change what can be cut in it."""
     keras = import_keras()
