@@ -14,10 +14,10 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
-    "fitting", "evaluation", "heads", "lookup",
+    "fitting", "evaluation", "classification", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "filling", "known", "saving", "job", "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
-    "cache", "features", "interruption", "splits",
+    "throughput", "cache", "features", "interruption", "splits",
     "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
     "home", "errors",
 ]  # fmt: skip

@@ -5,19 +5,29 @@
 Listing and naming need no Keras; it is imported when a network is opened.
 """
 
-from featcache.backbones.listing import list_layers
+from featcache.backbones.aliases import penultimate_layer
+from featcache.backbones.downloaded import whereabouts
+from featcache.backbones.imagenet_labels import class_names
+from featcache.backbones.listing import LayerRow, list_layers
 from featcache.backbones.network import Network, Tap, open_classifier, open_network
+from featcache.backbones.published import Published, published
 from featcache.backbones.recall import recall_taps
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "LayerRow",
     "Network",
+    "Published",
     "Tap",
+    "class_names",
     "find_backbone",
     "list_layers",
     "open_classifier",
     "open_network",
+    "penultimate_layer",
+    "published",
     "recall_taps",
+    "whereabouts",
 ]

@@ -10,6 +10,7 @@ import difflib
 import re
 from typing import Any
 
+from featcache.backbones.aliases import PENULTIMATE, classifier_input, stride_layers
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
 
@@ -34,20 +35,47 @@ def canonical_names(network: Any) -> dict[str, str]:
     return names
 
 
-def find_layer(network: Any, name: str) -> tuple[str, Any]:
-    """The canonical name and the layer of `name`, which may be an index from the end ("-1").
+def aliases(network: Any) -> dict[str, str]:
+    """Portable alias -> canonical name of its layer, as far as this network has them.
 
-    Raises `FeatcacheError` with the nearest names where there is none.
+    `penultimate` is there only with the top (see `penultimate_layer` for a backbone without); its
+    name is "" where the classifier reads what the base itself gives when it is pooled.
+    """
+    names = canonical_names(network)
+    found = {alias: names[layer.name] for alias, layer in stride_layers(network).items()}
+    read = classifier_input(network)
+    if read is not None:
+        layer, is_own_output = read
+        found[PENULTIMATE] = "" if is_own_output else names[layer.name]
+    return found
+
+
+def find_layer(network: Any, name: str) -> tuple[str, Any]:
+    """The canonical name and the layer of `name`: a name, an index from the end, or an alias.
+
+    An index is "-1", "-2" ...; the aliases are those of `aliases`. Raises `FeatcacheError` with
+    the nearest names where there is none.
     """
     layers = canonical_layers(network)
     if re.fullmatch(r"-[1-9]\d*", name) and int(name) >= -len(layers):
         return list(layers.items())[int(name)]
     if name in layers:
         return name, layers[name]
-    near = difflib.get_close_matches(name, layers, n=5, cutoff=0.4) or list(layers)[-5:]
-    raise FeatcacheError(
-        f"--layer {name!r} is not a layer of {network.name} ({len(layers)} layers): "
-        f"nearest are {', '.join(near)}; `featcache layers` lists all of them"
+    known = aliases(network)
+    read = classifier_input(network) if name == PENULTIMATE else None
+    if read is not None:
+        return known[name], read[0]
+    if name in known:
+        return known[name], layers[known[name]]
+    raise FeatcacheError(_no_such_layer(network, name, list(layers), list(known)))
+
+
+def _no_such_layer(network: Any, name: str, layers: list[str], known: list[str]) -> str:
+    near = difflib.get_close_matches(name, [*layers, *known], n=5, cutoff=0.4) or layers[-5:]
+    aliased = f"; aliases here are {', '.join(known)}" if known else ""
+    return (
+        f"--layer {name!r} is not a layer of {network.name} ({len(layers)} layers): nearest are "
+        f"{', '.join(near)}{aliased}; `featcache layers` lists all of them"
     )
 
 

@@ -2,16 +2,79 @@
 
 from __future__ import annotations
 
-from featcache.backbones.layers import canonical_layers
-from featcache.backbones.network import open_network
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.backbones.aliases import PENULTIMATE
+from featcache.backbones.construct import Shape, construct
+from featcache.backbones.graph import cut_places, steps
+from featcache.backbones.layers import aliases, canonical_layers, canonical_names, find_layer
 from featcache.backbones.table import Backbone
 
 
-def list_layers(backbone: Backbone) -> list[tuple[str, tuple[int, ...]]]:
-    """Canonical name and output shape of every layer, at the default size; needs no weights."""
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One layer of a backbone at its default size.
+
+    Attributes
+    ----------
+    name: canonical name, as --layer takes it.
+    kind: class of the layer.
+    shape: of its output for one image; () where it has several.
+    cut: whether the graph can be cut here: all later layers read the input through this output.
+    alias: its portable name, "" where it has none.
+    top: whether it belongs to the ImageNet classifier.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    cut: bool
+    alias: str
+    top: bool
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in the output of one image."""
+        return math.prod(self.shape) if self.shape else 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the output of one image as float32."""
+        return 4 * self.numbers
+
+
+def list_layers(backbone: Backbone) -> list[LayerRow]:
+    """Every layer at the default size, those of the top last; needs no weights."""
     size = (backbone.size, backbone.size)
-    network = open_network(backbone, weights="random", size=size, pooling="none")
+    base = construct(backbone, Shape(size))
+    whole = construct(backbone, Shape(size, include_top=True))
+    rows = _rows(base, {name: alias for alias, name in aliases(base).items()}, top=False)
+    names = {row.name for row in rows}
+    _, read = find_layer(whole, PENULTIMATE)
+    penultimate = {canonical_names(whole)[read.name]: PENULTIMATE}
+    return rows + [row for row in _rows(whole, penultimate, top=True) if row.name not in names]
+
+
+def _rows(network: Any, alias_of: dict[str, str], *, top: bool) -> list[LayerRow]:
+    graph = steps(network)
+    cuts = {id(graph[place].operation) for place in cut_places(network, graph)}
     return [
-        (name, tuple(int(side) for side in layer.output.shape[1:]))
-        for name, layer in canonical_layers(network.base).items()
+        LayerRow(
+            name=name,
+            kind=type(layer).__name__,
+            shape=_shape(layer),
+            cut=id(layer) in cuts,
+            alias=alias_of.get(name, ""),
+            top=top,
+        )
+        for name, layer in canonical_layers(network).items()
     ]
+
+
+def _shape(layer: Any) -> tuple[int, ...]:
+    output = layer.output
+    if isinstance(output, list | tuple | dict):
+        return ()
+    return tuple(int(side) for side in output.shape[1:])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones.aliases import PENULTIMATE, penultimate_layer
 from featcache.backbones.construct import Shape, construct, preprocess
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import find_layer, has_layer, pooled
@@ -19,6 +20,9 @@ from featcache.errors import FeatcacheError
 from featcache.recipe import Pooling, Scaling
 
 _POOLINGS = ("avg", "max", "none")
+
+#: Another name of the network's own output.
+OUTPUT = "output"
 
 #: A tap as it is asked for: the name of a layer ("" is the network's own output), and a pooling.
 Asked = tuple[str, Pooling]
@@ -138,12 +142,12 @@ def open_taps(
     for _, pooling in asked:
         if pooling not in _POOLINGS:
             raise FeatcacheError(f"--pooling {pooling!r} is not one of {', '.join(_POOLINGS)}")
+    asked = list(dict.fromkeys((_own_name(backbone, layer), pooling) for layer, pooling in asked))
     found = []
     for shape, members in _shapes(backbone, asked, size):
         network = _open_shape(backbone, shape, members, weights=weights, size=size)
         found += list(zip(members, [(network, tap) for tap in network.taps], strict=True))
-    order = list(dict.fromkeys(asked))
-    found.sort(key=lambda item: order.index(item[0]))
+    found.sort(key=lambda item: asked.index(item[0]))
     return list(dict.fromkeys(pair for _, pair in found))
 
 
@@ -155,7 +159,6 @@ def _shapes(
     Only Keras's own pooled output will do for the network's own (ConvNeXt normalises after its
     pooling), so each pooling of that is a network; a named layer comes from any of them.
     """
-    asked = list(dict.fromkeys(asked))
     own = [(layer, pooling) for layer, pooling in asked if not layer]
     named = [(layer, pooling) for layer, pooling in asked if layer]
     shapes = [
@@ -168,6 +171,13 @@ def _shapes(
     elif named:
         shapes.append((Shape(size), named))
     return shapes
+
+
+def _own_name(backbone: Backbone, layer: str) -> str:
+    """A layer as it is asked for, but for two names that are the same in every network."""
+    if layer == PENULTIMATE:
+        return penultimate_layer(backbone)
+    return "" if layer == OUTPUT else layer
 
 
 def _needs_top(backbone: Backbone, layers: list[str], size: tuple[int, int]) -> bool:

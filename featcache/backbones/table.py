@@ -34,6 +34,7 @@ class Backbone:
     scaling: from RGB pixels in 0..255 to what the network was trained on.
     constructor, module: where ``keras.applications`` has it ("" when embedded).
     smallest: smallest legal input side without the classifier, in pixels.
+    penultimate: what its classifier reads: a layer of its top, or "" for its own pooled output.
     """
 
     name: str
@@ -44,29 +45,39 @@ class Backbone:
     constructor: str
     module: str
     smallest: int
+    penultimate: str = ""
 
 
 def _family(
-    module: str, scaling: Scaling, networks: dict[str, tuple[int, int]], *, smallest: int = 32
+    module: str,
+    scaling: Scaling,
+    networks: dict[str, tuple[int, int]],
+    *,
+    smallest: int = 32,
+    penultimate: str = "",
 ) -> list[Backbone]:
     """The rows of one module of ``keras.applications``: class name -> (size, width)."""
     return [
-        Backbone(name.lower(), "keras", size, width, scaling, name, module, smallest)
+        Backbone(name.lower(), "keras", size, width, scaling, name, module, smallest, penultimate)
         for name, (size, width) in networks.items()
     ]
 
 
 _ROWS: list[Backbone] = [
     Backbone("efficientnet_lite0", "embedded", 224, 1280, _LITE, "", "", 32),
-    *_family("vgg16", _CAFFE, {"VGG16": (224, 512)}),
-    *_family("vgg19", _CAFFE, {"VGG19": (224, 512)}),
+    *_family("vgg16", _CAFFE, {"VGG16": (224, 512)}, penultimate="fc2"),
+    *_family("vgg19", _CAFFE, {"VGG19": (224, 512)}, penultimate="fc2"),
     *_family("xception", _TF, {"Xception": (299, 2048)}, smallest=71),
     *_family("inception_v3", _TF, {"InceptionV3": (299, 2048)}, smallest=75),
     *_family("inception_resnet_v2", _TF, {"InceptionResNetV2": (299, 1536)}, smallest=75),
     *_family("mobilenet", _TF, {"MobileNet": (224, 1024)}),
     *_family("mobilenet_v2", _TF, {"MobileNetV2": (224, 1280)}),
+    # Their tops have a convolution of their own between pooling and classifier.
     *_family(
-        "mobilenet_v3", _INSIDE, {"MobileNetV3Small": (224, 576), "MobileNetV3Large": (224, 960)}
+        "mobilenet_v3", _INSIDE, {"MobileNetV3Small": (224, 576)}, penultimate="activation_18"
+    ),
+    *_family(
+        "mobilenet_v3", _INSIDE, {"MobileNetV3Large": (224, 960)}, penultimate="activation_20"
     ),
     *_family(
         "efficientnet",

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +17,10 @@ from featcache.cli.options import (
     Json,
     Threads,
 )
-from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
+from featcache.cli.predictions import deliver
 
 if TYPE_CHECKING:
     from featcache.evaluation import Report
-    from featcache.heads.head import Prediction
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20
@@ -155,100 +150,4 @@ def predict(
         threads=threads or joblib.cpu_count(),
         say=say,
     )
-    tally = _Tally(stream)
-    if json:
-        predictions = [_plain(prediction) for prediction in tally]
-        tally.require_success()
-        answer({"predictions": predictions, "failed": tally.failed, "head": str(head)})
-    elif out:
-        _write(Path(out), tally, min(top, len(saved.classes)))
-        tally.require_success()
-        show(f"{tally.done - tally.failed:,} predictions in {out}, {tally.failed} images failed")
-    else:
-        _print(tally)
-        tally.require_success()
-
-
-class _Tally:
-    """Counts predictions as they stream by, and tells about images that failed."""
-
-    def __init__(self, stream: Iterable[Prediction]) -> None:
-        self.stream, self.done, self.failed, self.example = stream, 0, 0, ""
-
-    def __iter__(self) -> Iterator[Prediction]:
-        for prediction in self.stream:
-            self.done += 1
-            if prediction.failure:
-                self.failed += 1
-                self.example = f"{prediction.name}: {prediction.failure}"
-                say(f"failed: {self.example}")
-            yield prediction
-
-    def require_success(self) -> None:
-        if self.done == self.failed:
-            raise ImageFailure(f"not one of {self.done} images could be used: {self.example}")
-
-
-def _print(predictions: Iterable[Prediction]) -> None:
-    for prediction in predictions:
-        if not prediction.failure:
-            pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-            show(f"{prediction.name}  " + "  ".join(f"{name} {p:.3f}" for name, p in pairs))
-
-
-def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
-    if path.suffix.lower() not in (".csv", ".json"):
-        raise FeatcacheError(f"--out {path}: expected a name that ends in .csv or .json")
-    with _whole_file(path) as file:
-        if path.suffix.lower() == ".json":
-            _write_json(file, predictions)
-        else:
-            _write_csv(file, predictions, top)
-
-
-def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
-    from json import dumps
-
-    separator = "[\n"
-    for prediction in predictions:
-        file.write(separator + dumps(_plain(prediction), ensure_ascii=False))
-        separator = ",\n"
-    file.write("\n]\n")
-
-
-def _write_csv(file: IO[str], predictions: Iterable[Prediction], top: int) -> None:
-    writer = csv.writer(file)
-    columns = [f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability")]
-    writer.writerow(["path", *columns, "failure"])
-    for prediction in predictions:
-        pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-        cells: list[Any] = [cell for name, p in pairs for cell in (_cell(name), f"{p:.6f}")]
-        cells += [""] * (2 * top - len(cells))
-        writer.writerow([_cell(prediction.name), *cells, _cell(prediction.failure)])
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name only when it is complete."""
-    draft = path.with_name(f".tmp-{path.name}")
-    try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        draft.replace(path)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {path}: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _cell(text: str) -> str:
-    """A CSV cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _plain(prediction: Prediction) -> dict[str, Any]:
-    record: dict[str, Any] = {"path": prediction.name}
-    if prediction.failure:
-        return {**record, "failure": prediction.failure}
-    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-    return {**record, "top": [{"class": name, "probability": p} for name, p in pairs]}
+    deliver(stream, top=min(top, len(saved.classes)), out=out, json=json, about={"head": str(head)})

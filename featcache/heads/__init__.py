@@ -4,6 +4,6 @@ fit(vectors, codes, ...) -> head        predict_proba(vectors) -> (n, K)
 state() -> arrays                       from_state(arrays, settings) -> head
 """
 
-from featcache.heads.head import HEADS, Head
+from featcache.heads.head import HEADS, Head, Prediction
 
-__all__ = ["HEADS", "Head"]
+__all__ = ["HEADS", "Head", "Prediction"]

@@ -67,9 +67,10 @@ def test_several_backbones_share_the_decoding(photos, cache, tmp_path, monkeypat
 
 
 def test_the_same_tap_twice_is_one_file(photos, cache):
-    """A layer by name, by index from the end and again: one target."""
-    job = prepare(photos, backbone=LITE, size=32, cache=cache, layer=["block2_add"] * 2)
-    assert len(job.targets) == 1
+    """A layer by name, by alias and again, the output by three names: one target each."""
+    layers = ["block2_add", "stride4", "block2_add", "", "output", "penultimate"]
+    job = prepare(photos, backbone=LITE, size=32, cache=cache, layer=layers)
+    assert [target.recipe.layer for target in job.targets] == ["block2_add", ""]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -1,0 +1,104 @@
+"""The graph of a Keras network: where one tensor holds all that goes on, and at which stride."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+#: Behind these a map has another stride than its layers' strides say, or none.
+_NO_STRIDE = ("Global", "UpSampling", "Conv2DTranspose", "Flatten", "Resizing", "Reshape")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation of a graph and the places of those it reads; `calls` is how often it runs."""
+
+    operation: Any
+    parents: tuple[int, ...]
+    calls: int
+
+    @property
+    def kind(self) -> str:
+        return type(self.operation).__name__
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it gives exactly one tensor, once."""
+        output = self.operation.output if self.calls == 1 else None
+        return output is not None and not isinstance(output, list | tuple | dict)
+
+
+def has_graph(network: Any) -> bool:
+    """Whether the network is made of layers with known connections (a subclassed one is not)."""
+    return hasattr(_functional(network), "operations")
+
+
+def steps(network: Any) -> list[Step]:
+    """The operations of a network, each behind those it reads; not all of them are layers."""
+    network = _functional(network)
+    operations = network.operations
+    places = {id(operation): place for place, operation in enumerate(operations)}
+    mine = {id(node) for depth in network._nodes_by_depth.values() for node in depth}
+    graph = []
+    for operation in operations:
+        # A layer may also be part of other networks, with nodes of theirs.
+        nodes = [node for node in operation._inbound_nodes if id(node) in mine]
+        parents = {places[id(parent.operation)] for node in nodes for parent in node.parent_nodes}
+        graph.append(Step(operation, tuple(sorted(parents)), len(nodes)))
+    return graph
+
+
+def output_places(network: Any, graph: list[Step]) -> list[int]:
+    """The places of the operations whose results the network gives."""
+    outputs = {id(tensor._keras_history[0]) for tensor in _functional(network).outputs}
+    return [place for place, step in enumerate(graph) if id(step.operation) in outputs]
+
+
+def cut_places(network: Any, graph: list[Step]) -> set[int]:
+    """The places where the graph can be cut: all that follows reads the input through this tensor.
+
+    The graph is in order, so a place is on every path from input to output exactly where no
+    connection passes over it: one walk finds all of them.
+    """
+    furthest = list(range(len(graph)))
+    for place, step in enumerate(graph):
+        for parent in step.parents:
+            first, last = sorted((parent, place))  # a layer that is called again reads backwards
+            furthest[first] = max(furthest[first], last)
+    for place in output_places(network, graph):
+        furthest[place] = len(graph)
+    reached = max(place for place, step in enumerate(graph) if not step.parents)
+    found = set()
+    for place, step in enumerate(graph):
+        if reached <= place and step.is_single:
+            found.add(place)
+        reached = max(reached, furthest[place])
+    return found
+
+
+def strides(graph: list[Step]) -> list[float]:
+    """Pixels of the input for each step of each operation's map; infinite where it has no map."""
+    found: list[float] = []
+    for place, step in enumerate(graph):
+        # A gate (squeeze-and-excitation) has no map of its own: the smallest stride is the map's.
+        before = min((found[parent] for parent in step.parents if parent < place), default=1.0)
+        found.append(before * _own_stride(step.operation))
+    return found
+
+
+def _own_stride(operation: Any) -> float:
+    nested: Iterable[Any] = getattr(operation, "layers", ())
+    if nested:
+        return math.prod(_own_stride(layer) for layer in nested)
+    if type(operation).__name__.startswith(_NO_STRIDE):
+        return math.inf
+    given = getattr(operation, "strides", 1)
+    sides = set(given) if isinstance(given, list | tuple) else {given}
+    return float(sides.pop()) if len(sides) == 1 else math.inf
+
+
+def _functional(network: Any) -> Any:
+    """A Sequential keeps its graph in a network inside."""
+    return getattr(network, "_functional", None) or network

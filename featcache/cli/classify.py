@@ -1,0 +1,47 @@
+"""featcache classify"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featcache.cli.console import command, say
+from featcache.cli.options import FollowLinks, Images, Json, Threads, Weights
+from featcache.cli.predictions import deliver
+
+
+def register(app: typer.Typer) -> None:
+    app.command("classify")(command(classify))
+
+
+def classify(
+    images: Images,
+    backbone: Annotated[
+        str, typer.Option(help="A network of `featcache backbones`.")
+    ] = "efficientnet_lite0",
+    weights: Weights = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="Classes named for an image.")] = 5,
+    out: Annotated[
+        str | None, typer.Option(help="Write a .csv or .json file instead of printing.")
+    ] = None,
+    threads: Threads = None,
+    follow_symlinks: FollowLinks = False,
+    json: Json = False,
+) -> None:
+    """What a backbone sees in images: the names of ImageNet's 1000 classes and probabilities.
+
+    Nothing is trained or cached; efficientnet_lite0 needs no download.
+    """
+    import joblib
+
+    from featcache.backbones import find_backbone
+    from featcache.classification import classify as classified
+    from featcache.images import find_images
+
+    row = find_backbone(backbone)
+    found = find_images(images, follow_symlinks=follow_symlinks)
+    for remark in found.remarks:
+        say(f"note: {remark}")
+    stream = classified(found, row, weights=weights, top=top, threads=threads or joblib.cpu_count())
+    deliver(stream, top=top, out=out, json=json, about={"backbone": row.name})
