@@ -264,5 +264,5 @@ def _softmax_remark(model: Any, feature: str) -> tuple[str, ...]:
         last = last.layers[-1]
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     if feature and (activation == "softmax" or type(last).__name__ == "Softmax"):
-        return (f"its output {feature!r} is class probabilities; --layer -2 is what they rest on",)
+        return (f"its output {feature!r} is class probabilities; --layer -2 taps the layer before",)
     return ()

@@ -9,7 +9,7 @@ import numpy as np
 
 #: Layers that leave a pixel's value range alone, when nothing is trained.
 _NEUTRAL = {
-    "GetItem", "Identity", "InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Dropout",
+    "Identity", "InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Dropout",
     "Cast",
 }  # fmt: skip
 
@@ -31,7 +31,12 @@ def scales_itself(pixels: Any, calls: list[Call]) -> str:
 
     Only a single chain of steps from the input counts: with two branches nothing is certain.
     """
-    first = [call for call in calls if any(given is pixels for given in call.inputs)]
+    first = _takers(pixels, calls)
+    if all(type(call.layer).__name__ == "GetItem" for call in first):
+        # Keras turns RGB round to BGR by taking the channels one by one and stacking them again.
+        first = _one_each([taker for call in first for taker in _takers(call.output, calls)])
+        if [type(call.layer).__name__ for call in first] == ["Stack"]:
+            return scales_itself(first[0].output, calls)
     if len(first) != 1:
         return ""
     layer = first[0].layer
@@ -40,6 +45,21 @@ def scales_itself(pixels: Any, calls: list[Call]) -> str:
     if _takes_bytes(first[0]):
         return f"the model scales pixels 0..255 itself, in its layer {layer.name!r}"
     return _follow(first[0], calls) if _is_neutral(layer) else ""
+
+
+def _takers(tensor: Any, calls: list[Call]) -> list[Call]:
+    """The calls that a tensor goes into, alone or in a list."""
+    return [call for call in calls if any(given is tensor for given in _flat(call.inputs))]
+
+
+def _one_each(calls: list[Call]) -> list[Call]:
+    return list({id(call): call for call in calls}.values())
+
+
+def _flat(inputs: Any) -> list[Any]:
+    if not isinstance(inputs, (list, tuple)):
+        return [inputs]
+    return [value for each in inputs for value in _flat(each)]
 
 
 def _follow(call: Call, calls: list[Call]) -> str:

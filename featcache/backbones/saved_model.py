@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from featcache.backbones.keras_file import input_problem
 from featcache.backbones.keras_import import import_keras, import_tensorflow
@@ -22,6 +25,9 @@ _SIGNATURES = ("image_feature_vector", "feature_vector", "serving_default", "def
 #: Names of the output that is meant where a function has several.
 _FEATURES = ("default", "feature_vector", "pooled", "pooled_features", "features", "embedding")
 
+#: How far a row may move when other images are beside it: rounding is a hundred times less.
+_SAME_ROW = 1e-3
+
 #: Operations that reach out of the graph; no network of images needs them.
 _REACHING = {"ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc", "PrintV2"}
 
@@ -30,15 +36,15 @@ _REACHING = {"ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc"
 class Endpoint:
     """One function of a SavedModel: float32 or uint8 images in, named tensors out.
 
-    `shape` is (None, height, width, 3), sides None where they are free; `holder` is what keeps
-    its variables.
+    `shape` is (None, height, width, 3), sides None where they are free; `variables` are those that
+    the function reads.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     call: Callable[[Any], dict[str, Any]]
-    holder: Any
+    variables: tuple[Any, ...]
 
 
 def open_saved_model(
@@ -52,7 +58,7 @@ def open_saved_model(
     scaling, remarks = settle_scale(path, scale, known)
     rows = _row_shapes(path, endpoint, settled)
     keras = import_keras()
-    layer = _keras_layer(endpoint, rows)
+    layer = _keras_layer(endpoint, rows, root)
     pixels = keras.Input((*settled, 3), dtype="float32", name="pixels")
     tensors = layer(pixels)
     return UserModel(
@@ -84,13 +90,13 @@ def _check_graph(path: Path) -> list[str]:
 
     Raises `FeatcacheError` where the file is damaged, or an operation reaches out of the graph.
     """
-    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     stored = SavedModel()
     try:
         stored.ParseFromString((path / "saved_model.pb").read_bytes())
-    except (DecodeError, OSError) as error:
+    except Exception as error:
+        # OSError, or what protobuf raises for bytes that are no message of its.
         raise FeatcacheError(f"{path}/saved_model.pb is damaged: {one_line(error)}") from error
     if not stored.meta_graphs:
         raise FeatcacheError(f"{path}/saved_model.pb is damaged: it holds no graph")
@@ -160,8 +166,12 @@ def _signatures(root: Any) -> Iterator[Endpoint | str]:
         if len(specs) != 1 or positional:
             yield f"{name}: it takes {len(specs)} inputs, {', '.join(map(str, specs))}"
             continue
-        (key, spec), call = next(iter(specs.items())), signature
-        yield _endpoint(name, spec, lambda x, call=call, key=key: call(**{key: x}), signature)
+        key, spec = next(iter(specs.items()))
+        yield _endpoint(name, spec, partial(_call_named, signature, key), signature.variables)
+
+
+def _call_named(signature: Any, key: str, pixels: Any) -> Any:
+    return signature(**{key: pixels})
 
 
 def _own_calls(root: Any) -> Iterator[Endpoint | str]:
@@ -173,15 +183,12 @@ def _own_calls(root: Any) -> Iterator[Endpoint | str]:
         if True in training:
             continue
         keywords = {"training": False} if training or "training" in named else {}
-        yield _endpoint(
-            "__call__",
-            images,
-            lambda x, keywords=keywords: function(x, **keywords),
-            root,
-        )
+        yield _endpoint("__call__", images, partial(function, **keywords), concrete.variables)
 
 
-def _endpoint(name: str, spec: Any, call: Callable[[Any], Any], holder: Any) -> Endpoint | str:
+def _endpoint(
+    name: str, spec: Any, call: Callable[[Any], Any], variables: tuple[Any, ...]
+) -> Endpoint | str:
     tensorflow = import_tensorflow()
     if not isinstance(spec, tensorflow.TensorSpec):
         return f"{name}: its input is a {type(spec).__name__}, not a plain tensor"
@@ -197,7 +204,7 @@ def _endpoint(name: str, spec: Any, call: Callable[[Any], Any], holder: Any) -> 
             pixels = tensorflow.saturate_cast(tensorflow.round(pixels), "uint8")
         return _named(call(pixels))
 
-    return Endpoint(name, shape, dtype, called, holder)
+    return Endpoint(name, shape, dtype, called, tuple(variables))
 
 
 def _named(outputs: Any) -> dict[str, Any]:
@@ -217,17 +224,17 @@ def _row_shapes(
     Raises `FeatcacheError` where it fails, or no output has one float32 row for each image.
     """
     tensorflow = import_tensorflow()
+    # Not zeros: a row that depends on its neighbours has to show.
+    images = np.random.default_rng(0).uniform(0, 1, (2, *size, 3)).astype(np.float32)
     try:
-        one, two = (
-            endpoint.call(tensorflow.zeros((count, *size, 3), "float32")) for count in (1, 2)
-        )
+        one, two = (endpoint.call(tensorflow.constant(images[:count])) for count in (1, 2))
     except Exception as error:
         # Whatever its operations raise for images of this size.
         raise FeatcacheError(
             f"{path}: {endpoint.name!r} fails on images of {size[0]}x{size[1]}: {one_line(error)}"
         ) from error
     rows, problems = {}, []
-    for name in one:
+    for name in sorted(one):
         problem = _output_problem(one[name], two[name])
         if problem:
             problems.append(f"{name}: {problem}")
@@ -250,6 +257,9 @@ def _output_problem(one: Any, two: Any) -> str:
         return f"one image gives {shapes[0]}, two give {shapes[1]}: not a row for each image"
     if shapes[0][1:] != shapes[1][1:]:
         return f"the shape of its rows depends on the batch: {shapes[0]}, {shapes[1]}"
+    alone, beside = one.numpy()[0], two.numpy()[0]
+    if np.abs(alone - beside).max() > _SAME_ROW * np.abs(alone).max():
+        return "a row depends on the other images of its batch, as in training"
     return ""
 
 
@@ -259,15 +269,15 @@ def _feature(names: tuple[str, ...]) -> str:
     return next((name for name in _FEATURES if name in names), "")
 
 
-def _keras_layer(endpoint: Endpoint, rows: dict[str, tuple[int, ...]]) -> Any:
+def _keras_layer(endpoint: Endpoint, rows: dict[str, tuple[int, ...]], root: Any) -> Any:
     """A Keras layer that calls the endpoint; it owns the variables, so they can be trained."""
     keras = import_keras()
 
-    class SavedModel(keras.layers.Layer):  # type: ignore[misc]
+    class SavedModel(keras.layers.Layer):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__(name="saved_model")
-            # The endpoint's variables live only as long as what holds them.
-            self.holder = [endpoint.holder]
+            # Tables and other resources live only as long as the object they were loaded with.
+            self.root = [root]
             self.kept = [
                 keras.Variable(
                     variable,
@@ -275,7 +285,7 @@ def _keras_layer(endpoint: Endpoint, rows: dict[str, tuple[int, ...]]) -> Any:
                     dtype=variable.dtype.name,
                     name=variable.name.replace("/", "_").replace(":0", ""),
                 )
-                for variable in _variables(endpoint)
+                for variable in {id(each): each for each in endpoint.variables}.values()
             ]
 
         def call(self, pixels: Any, training: bool = False) -> dict[str, Any]:
@@ -291,10 +301,3 @@ def _keras_layer(endpoint: Endpoint, rows: dict[str, tuple[int, ...]]) -> Any:
             }
 
     return SavedModel()
-
-
-def _variables(endpoint: Endpoint) -> list[Any]:
-    """The variables of the endpoint, each once."""
-    holder = endpoint.holder
-    captured = getattr(holder, "variables", ()) or getattr(holder, "graph", holder).variables
-    return list({id(variable): variable for variable in captured}.values())
