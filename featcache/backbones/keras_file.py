@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.pixel_chain import Call, scales_itself
 from featcache.backbones.user_model import UserModel, one_line, settle_scale, settle_size
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, StorageFailure
 from featcache.store.foreign import check_weights_file
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -30,6 +32,12 @@ _UNSAFE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 
 #: Packages whose classes Keras finds by itself.
 _KERAS_PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp", "builtins")
+
+#: What Python's zipfile, zlib and json raise for bytes that are not theirs.
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError,
+    RecursionError, RuntimeError, OverflowError, struct.error,
+)  # fmt: skip
 
 _WAY_OUT = (
     "Rewrite it as a layer that is registered with @keras.saving.register_keras_serializable() and "
@@ -81,7 +89,9 @@ def check_archive(path: Path) -> None:
             _check_members(path, archive)
             config = json.loads(archive.read(_CONFIG))
             _check_weights(archive)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RecursionError, OSError) as error:
+    except StorageFailure:
+        raise
+    except _BROKEN as error:
         raise FeatcacheError(
             f"{path} is not a whole .keras file: {one_line(error)}. Expected is what "
             "model.save('name.keras') of Keras 3 writes"
@@ -106,9 +116,16 @@ def _check_weights(archive: zipfile.ZipFile) -> None:
     """Walk the weights as any other weights file; HDF5 needs them unpacked."""
     with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
         unpacked = Path(folder) / _WEIGHTS
-        with archive.open(_WEIGHTS) as source, unpacked.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        check_weights_file(unpacked)
+        try:
+            with archive.open(_WEIGHTS) as source, unpacked.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        except OSError as error:
+            raise StorageFailure(f"no room to unpack the weights in {folder}: {error}") from error
+        try:
+            check_weights_file(unpacked)
+        except FeatcacheError as error:
+            # Its text names the unpacked file, which is gone when the user reads it.
+            raise ValueError(f"its weights: {one_line(error.__cause__ or error)}") from error
 
 
 def _classes(config: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
