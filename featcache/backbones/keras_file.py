@@ -48,10 +48,14 @@ _WAY_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A loaded model called once more on pixels of a known size, every layer's output noted."""
+    """A loaded model called once more on pixels of a known size, every layer's output noted.
+
+    `feature` is the name of the model's one output; "" where it has several.
+    """
 
     network: Any
     tensors: dict[str, Any]
+    feature: str
     calls: list[Call]
 
 
@@ -64,7 +68,6 @@ def open_keras_file(
     settled = settle_size(path, _input_sides(path, model), size)
     replay = _replay(path, model, settled)
     scaling, remarks = settle_scale(path, scale, scales_itself(replay.network.input, replay.calls))
-    feature = _feature(replay)
     return UserModel(
         path=path,
         digest=digest,
@@ -72,10 +75,10 @@ def open_keras_file(
         scaling=scaling,
         network=replay.network,
         tensors=replay.tensors,
-        feature=feature,
+        feature=replay.feature,
         taps=True,
         finetune=bool(replay.network.trainable_weights),
-        remarks=(*remarks, *_softmax_remark(model, feature)),
+        remarks=(*remarks, *_softmax_remark(model, replay.feature)),
     )
 
 
@@ -239,7 +242,14 @@ def _replay(path: Path, model: Any, size: tuple[int, int]) -> Replay:
         size_text = f"{size[0]}x{size[1]}"
         raise FeatcacheError(f"{path} cannot take {size_text}: {one_line(error)}") from error
     network = keras.Model(pixels, outputs[0] if len(outputs) == 1 else outputs)
-    return Replay(network, _tensors(calls), calls)
+    tensors = _tensors(calls)
+    if len(outputs) != 1:
+        return Replay(network, tensors, "", calls)
+    names = [name for name, tensor in tensors.items() if tensor is outputs[0]]
+    if not names:
+        # Its last layer is called more than once.
+        tensors["output"] = outputs[0]
+    return Replay(network, tensors, names[0] if names else "output", calls)
 
 
 def _called_again(model: Any, pixels: Any, call: Callable[..., Any]) -> list[Any]:
@@ -266,13 +276,6 @@ def _tensors(calls: list[Call]) -> dict[str, Any]:
         for call in calls
         if counts[call.layer.name] == 1 and hasattr(call.output, "shape")
     }
-
-
-def _feature(replay: Replay) -> str:
-    """The name of the layer whose output is the model's one output; "" where it has several."""
-    outputs = replay.network.outputs
-    names = [name for name, tensor in replay.tensors.items() if tensor is outputs[0]]
-    return names[0] if len(outputs) == 1 and names else ""
 
 
 def _softmax_remark(model: Any, feature: str) -> tuple[str, ...]:

@@ -130,6 +130,18 @@ def test_a_nested_base_is_a_tap(models):
     )
 
 
+def test_a_layer_that_is_called_twice_is_no_tap(tmp_path):
+    """Its name would mean two outputs; the model's own output is there all the same."""
+    x = made.image()
+    shared = layers.Dense(8, name="shared")
+    model = keras.Model(x, shared(shared(made.features(x))))
+    opened = open_user_model(made.save(model, tmp_path / "m.keras"), trusted=True, scale="0..1")
+    assert opened.outputs == ("conv", "bn", "relu", "pool", "output")
+    pixels = np.ones((2, *SIZE, 3), np.float32)
+    wanted = np.asarray(model(pixels, training=False))
+    assert error_norm(np.asarray(opened.model(pixels, training=False)), wanted) <= 1e-6
+
+
 def test_outputs_of_a_saved_model_are_taps(models):
     """TF-Hub's "default" is the feature; other outputs are tapped by name, slashes and all."""
     opened = open_user_model(models["hub"], trusted=True, size=(48, 40), scale="0..1")

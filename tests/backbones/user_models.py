@@ -133,6 +133,7 @@ def save_tf1_module(path: Path, side: int = 32) -> Path:
             images = v1.placeholder(tf.float32, (None, side, side, 3), name="images")
             weights = v1.get_variable("kernel", initializer=kernel)
             rows = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, weights, 2, "SAME")), [1, 2])
+            rows = 2 * rows if tags else rows
             session.run(v1.global_variables_initializer())
             signature = v1.saved_model.predict_signature_def({"images": images}, {"default": rows})
             options: dict[str, Any] = {"signature_def_map": {"image_feature_vector": signature}}
