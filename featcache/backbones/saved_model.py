@@ -14,9 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.keras_file import input_problem
 from featcache.backbones.keras_import import import_keras, import_tensorflow
-from featcache.backbones.user_model import UserModel, one_line, settle_scale, settle_size
+from featcache.backbones.saved_graph import load_graph
+from featcache.backbones.user_model import (
+    UserModel,
+    input_problem,
+    one_line,
+    settle_scale,
+    settle_size,
+)
 from featcache.errors import FeatcacheError
 
 #: Signatures by preference: TF-Hub's for images, TensorFlow Serving's, TF1 modules', Keras's.
@@ -27,9 +33,6 @@ _FEATURES = ("default", "feature_vector", "pooled", "pooled_features", "features
 
 #: How far a row may move when other images are beside it: rounding is a hundred times less.
 _SAME_ROW = 1e-3
-
-#: Operations that reach out of the graph; no network of images needs them.
-_REACHING = {"ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc", "PrintV2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def open_saved_model(
     path: Path, digest: str, *, size: tuple[int, int] | None, scale: str | None
 ) -> UserModel:
     """Open a SavedModel that the user trusts; its outputs can be tapped by name."""
-    root = _load(path)
+    root = load_graph(path)
     endpoint = _choose(path, root, size)
     settled = settle_size(path, (endpoint.shape[1], endpoint.shape[2]), size)
     known = f"{endpoint.name!r} takes uint8 pixels" if endpoint.dtype == "uint8" else ""
@@ -73,55 +76,6 @@ def open_saved_model(
         finetune=bool(layer.trainable_weights),
         remarks=remarks,
     )
-
-
-def _load(path: Path) -> Any:
-    tensorflow = import_tensorflow()
-    tags = _check_graph(path)
-    try:
-        return tensorflow.saved_model.load(str(path), tags=tags)
-    except Exception as error:
-        # TensorFlow raises its own errors, OSError, KeyError, ValueError, as its protocol breaks.
-        raise FeatcacheError(f"TensorFlow cannot load {path}: {one_line(error)}") from error
-
-
-def _check_graph(path: Path) -> list[str]:
-    """The tags of the graph to load, after a look at the operations of all that is in the file.
-
-    Raises `FeatcacheError` where the file is damaged, or an operation reaches out of the graph.
-    """
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    stored = SavedModel()
-    try:
-        stored.ParseFromString((path / "saved_model.pb").read_bytes())
-    except Exception as error:
-        # OSError, or what protobuf raises for bytes that are no message of its.
-        raise FeatcacheError(f"{path}/saved_model.pb is damaged: {one_line(error)}") from error
-    if not stored.meta_graphs:
-        raise FeatcacheError(f"{path}/saved_model.pb is damaged: it holds no graph")
-    for graph in stored.meta_graphs:
-        reaching = _REACHING.intersection(_operations(graph.graph_def))
-        if reaching:
-            raise FeatcacheError(
-                f"{path} was not loaded: its graph has operations that reach out of it, "
-                f"{', '.join(sorted(reaching))}: export the network of images alone"
-            )
-    return _tags([list(graph.meta_info_def.tags) for graph in stored.meta_graphs])
-
-
-def _operations(graph: Any) -> Iterator[str]:
-    yield from (node.op for node in graph.node)
-    for function in graph.library.function:
-        yield from (node.op for node in function.node_def)
-
-
-def _tags(found: list[list[str]]) -> list[str]:
-    """Of several graphs the one that infers: "serve", or TF1 modules' own, which has no tags."""
-    for wanted in (["serve"], []):
-        if wanted in found:
-            return wanted
-    return next((tags for tags in found if "train" not in tags), found[0])
 
 
 def _choose(path: Path, root: Any, size: tuple[int, int] | None) -> Endpoint:

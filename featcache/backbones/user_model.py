@@ -148,6 +148,21 @@ def settle_size(
     return asked
 
 
+def input_problem(shape: tuple[int | None, ...], dtype: str) -> str:
+    """Why an input of this shape and type is not a batch of RGB images; "" where it is."""
+    if dtype not in ("float32", "uint8"):
+        return f"its input is of type {dtype}: expected is float32 or uint8 pixels"
+    if len(shape) != 4:
+        return f"its input is of shape {shape}: expected is (batch, height, width, 3)"
+    if shape[3] == 1:
+        return "it takes grey images of one channel: only models of RGB images are supported"
+    if shape[3] not in (3, None):
+        return f"its input is of shape {shape}: expected are 3 channels, in the last place"
+    if shape[0] is not None:
+        return f"its batch is fixed to {shape[0]}: save it with a free batch size (None)"
+    return ""
+
+
 def one_line(error: BaseException, most: int = 300) -> str:
     """What an error of a library says, on one line of bounded length."""
     return " ".join(str(error).split())[:most] or type(error).__name__

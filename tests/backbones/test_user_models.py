@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from featcache.backbones.keras_file import check_archive
+from featcache.backbones.keras_archive import check_archive
 from featcache.backbones.network import with_scaling
 from featcache.backbones.own_model import digest_user_model, is_user_model, open_user_model
 from featcache.backbones.user_model import SCALES
@@ -299,6 +299,7 @@ UNKNOWN = {
     "nothing": layers.Identity(),
     "Rescaling of 0..1": layers.Rescaling(2.0, offset=-1),
     "Normalization of 0..1": layers.Normalization(mean=[0.4, 0.4, 0.4], variance=[0.1, 0.1, 0.1]),
+    "arithmetic of 0..1": lambda x: (x - 0.5) / 0.5,
     "a branch beside it": lambda x: layers.Rescaling(1 / 255)(x) + x,
     "a convolution before it": lambda x: layers.Rescaling(1 / 255)(layers.Conv2D(3, 1)(x)),
 }
