@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from featcache.augment import Augmentation
-from featcache.backbones import BACKBONES, Backbone, find_backbone, recall_taps
+from featcache.backbones import Network, Source, Tap, recall_backbone
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
@@ -27,6 +27,7 @@ from featcache.recipe import (
     Precision,
     Recipe,
     Resize,
+    Scaling,
     StoredType,
 )
 from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
@@ -37,6 +38,8 @@ class Options(TypedDict, total=False):
     """The options of `extract`; their defaults are those of `prepare`."""
 
     weights: str | None
+    scale: str | None
+    trust_model: bool
     pooling: str
     size: int | tuple[int, int] | None
     resize: Resize
@@ -101,7 +104,8 @@ def extract(
     Parameters
     ----------
     images: a folder, a CSV manifest, one file, a list of files, or uint8 arrays (N, H, W[, C]).
-    backbone: a name out of `featcache.BACKBONES`, such as "vgg16"; several share the decoding.
+    backbone: a name out of `featcache.BACKBONES`, such as "vgg16", or the path of a ``.keras``
+        file or SavedModel of your own (`trust_model`, `scale`); several share the decoding.
     layer: the layer to tap, "NAME" or "NAME:POOLING"; its own output without the classifier by
         default. Several come out of one forward pass. `featcache layers` lists them.
     progress: called after every batch.
@@ -150,6 +154,8 @@ def prepare(
     *,
     backbone: str | Sequence[str],
     weights: str | None = None,
+    scale: str | None = None,
+    trust_model: bool = False,
     layer: str | Sequence[str] = "",
     pooling: str = "avg",
     size: int | tuple[int, int] | None = None,
@@ -189,23 +195,18 @@ def prepare(
     )
     wanted = _views(views, augment, seed, augment_all)
     # Checks the choices before the images are listed and before TensorFlow is imported.
-    drafts = [
-        Recipe(
-            backbone=base.name,
-            weights="",
-            layer=name,
-            pooling=own,
-            decoding=Decoding(_size(size, base), resize, interpolation, bit_depth),
-            scaling=base.scaling,
-            precision=precision,
-            runtime=_computing(runtime, precision),
-            dtype=dtype,
-            augment=wanted.augmentation.spec if wanted.augmentation else "",
-            seed=wanted.seed,
-        )
-        for base in map(find_backbone, _several(backbone))
-        for name, own in (_tap(each, pooling) for each in _several(layer))
-    ]
+    draft = Recipe(
+        backbone="",
+        weights="",
+        decoding=Decoding((1, 1), resize, interpolation, bit_depth),
+        scaling=Scaling(),
+        precision=precision,
+        runtime=_computing(runtime, precision),
+        dtype=dtype,
+        augment=wanted.augmentation.spec if wanted.augmentation else "",
+        seed=wanted.seed,
+    )
+    taps = [_tap(each, pooling) for each in _several(layer)]
     found = find_images(
         images,
         name=name,
@@ -214,30 +215,38 @@ def prepare(
         groups=groups,
         follow_symlinks=follow_symlinks,
     )
+    source = Source(weights, _size(size), scale, trust_model)
+    opened = [
+        pair
+        for each in dict.fromkeys(_several(backbone))
+        for pair in recall_backbone(each, taps, source)
+    ]
     feature_cache = FeatureCache.open(cache)
-    targets = _targets(drafts, weights)
     folder, remarks = feature_cache.claim(found, name)
+    targets = [_target(draft, network, tap, folder) for network, tap in opened]
+    of_networks = dict.fromkeys(remark for network, _ in opened for remark in network.remarks)
     return Job(
         images=found,
-        targets=[replace(each, directory=folder / each.recipe.slug) for each in targets],
+        targets=targets,
         cache=feature_cache,
         settings=settings,
         views=wanted,
-        remarks=[*found.remarks, *remarks],
+        remarks=[*found.remarks, *remarks, *of_networks],
     )
 
 
-def _targets(drafts: list[Recipe], weights: str | None) -> list[Target]:
-    """The networks' weights and layers complete the recipes; the directories come later."""
-    targets = []
-    for backbone in dict.fromkeys(draft.backbone for draft in drafts):
-        mine = [draft for draft in drafts if draft.backbone == backbone]
-        asked = [(draft.layer, draft.pooling) for draft in mine]
-        size = mine[0].decoding.size
-        for network, tap in recall_taps(BACKBONES[backbone], asked, weights=weights, size=size):
-            recipe = replace(mine[0], weights=tap.weights, layer=tap.layer, pooling=tap.pooling)
-            targets.append(Target(recipe, network, tap, Path()))
-    return targets
+def _target(draft: Recipe, network: Network, tap: Tap, folder: Path) -> Target:
+    """The network and the tap complete the recipe, which names the directory."""
+    recipe = replace(
+        draft,
+        backbone=network.backbone.name,
+        weights=tap.weights,
+        layer=tap.layer,
+        pooling=tap.pooling,
+        decoding=replace(draft.decoding, size=network.size),
+        scaling=network.backbone.scaling,
+    )
+    return Target(recipe, network, tap, FeatureCache.place(folder, recipe, network.name))
 
 
 def _several(names: str | Sequence[str]) -> list[str]:
@@ -268,9 +277,9 @@ def _views(count: int, augment: str | None, seed: int, of_all: bool) -> Views:
     return Views(Augmentation.parse(augment), count, _at_least("--seed", seed, 0), of_all)
 
 
-def _size(size: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, int]:
+def _size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
-        return (backbone.size, backbone.size)
+        return None
     height, width = (size, size) if isinstance(size, int) else size
     return (_at_least("--size", height, 1), _at_least("--size", width, 1))
 

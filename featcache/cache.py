@@ -159,6 +159,14 @@ class FeatureCache:
             f"every name for {root} is taken in {self.directory}: give one with --name"
         )
 
+    @staticmethod
+    def place(folder: Path, recipe: Recipe, name: str) -> Path:
+        """Where a data set's features under a recipe lie: there already, or to be called `name`."""
+        for entry in (Entry(path) for path in sorted(folder.glob(f"*-{recipe.key[:8]}"))):
+            if _holds(entry, recipe):
+                return entry.directory
+        return folder / f"{_slug(name).lower()[:39]}-{recipe.key[:8]}"
+
     def remove(self, features: str | Path) -> tuple[Entry, int]:
         """Delete one entry, and its data set's folder with the last one; gives its bytes."""
         entry = self.find(features)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import BACKBONES, Network, recall_taps
+from featcache.backbones import Network, recall_recipe
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
-from featcache.errors import FeatcacheError
 from featcache.filling import as_stored
 from featcache.images import ImageSet
 from featcache.pipeline import Batch, run_pass
@@ -26,6 +25,24 @@ from featcache.store import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
+class Want:
+    """How missing rows are computed.
+
+    Attributes
+    ----------
+    weights: where the weights lie now, None = where they lay.
+    trusted: whether a user's own model may be run.
+    batch: images in a network call, None = the runtime's best.
+    threads: that read and decode.
+    """
+
+    weights: str | None = None
+    trusted: bool = False
+    batch: int | None = None
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """How to make vectors again: the recipe, where its weights lay, and the probe they gave."""
 
@@ -33,28 +50,16 @@ class Source:
     weights_hint: str
     probe: np.ndarray
 
-    def open_network(self, weights: str | None) -> Network:
+    def open_network(self, weights: str | None, *, trusted: bool) -> Network:
         """The network of the recipe, with `weights` or those of the hint; the digest is checked."""
-        recipe, wanted = self.recipe, weights or self.weights_hint
-        backbone = BACKBONES.get(recipe.backbone)
-        if backbone is None:
-            raise FeatcacheError(f"this featcache has no backbone {recipe.backbone!r}: upgrade it")
-        asked = [(recipe.layer, recipe.pooling)]
-        network, tap = recall_taps(backbone, asked, weights=wanted, size=recipe.decoding.size)[0]
-        if tap.weights != recipe.weights:
-            raise FeatcacheError(
-                f"the weights {wanted!r} are not those the features were made with (digest "
-                f"{tap.weights[:12]}, expected {recipe.weights[:12]}): give the right file with "
-                f"--weights"
-            )
-        return network
+        wanted = weights or self.weights_hint
+        network, tap = recall_recipe(self.recipe, wanted, trusted=trusted)
+        return network.only([tap])
 
-    def open_runtime(
-        self, weights: str | None, batch: int | None, say: Callable[[str], None]
-    ) -> Runtime:
+    def open_runtime(self, want: Want, say: Callable[[str], None]) -> Runtime:
         """A runtime that agrees with live Keras and has reproduced the stored probe."""
-        network = self.open_network(weights)
-        proven = open_proven("auto", network, self.recipe, batch=batch)
+        network = self.open_network(want.weights, trusted=want.trusted)
+        proven = open_proven("auto", network, self.recipe, batch=want.batch)
         reason = "the stored one came with the head"
         check_probe(proven.probes[0], self.probe, reason, precision=self.recipe.precision)
         for line in (proven.runtime.choice, *proven.remarks):
@@ -104,10 +109,8 @@ def look_up(
     images: ImageSet,
     source: Source,
     cache: FeatureCache,
+    want: Want,
     *,
-    weights: str | None = None,
-    batch: int | None = None,
-    threads: int = 2,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
@@ -115,15 +118,15 @@ def look_up(
     recipes = dict.fromkeys([recipe, recipe.plain])
     entries = [entry for each in recipes for entry in cache.of_recipe(each)]
     cached = _Cached([entry.store().snapshot() for entry in entries])
-    size = batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
+    size = want.batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
     stream = Stream(
         decoding=recipe.decoding,
         needs=cached.missing,
-        open_runtime=lambda: source.open_runtime(weights, batch, say),
+        open_runtime=lambda: source.open_runtime(want, say),
         ahead=max(2 * size, AHEAD),
         unique=False,
     )
-    for part in run_pass(images, range(len(images)), [stream], Reading(threads, MAX_PIXELS)):
+    for part in run_pass(images, range(len(images)), [stream], Reading(want.threads, MAX_PIXELS)):
         yield _answer(part, cached, recipe.dtype)
 
 

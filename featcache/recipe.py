@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -150,12 +149,6 @@ class Recipe:
     def key(self) -> str:
         """SHA-256 of the canonical text, in hex: the identity of every vector made by it."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
-
-    @property
-    def slug(self) -> str:
-        """The name of the recipe's folder: ``<backbone>-<first eight hex digits of the key>``."""
-        safe = re.sub(r"[^a-z0-9._]+", "-", self.backbone.lower()).strip("-.")[:39]
-        return f"{safe or 'backbone'}-{self.key[:8]}"
 
     def differences(self, other: Recipe) -> list[str]:
         """The fields in which two recipes differ, each as "field: ours, theirs"."""

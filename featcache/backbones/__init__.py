@@ -1,6 +1,6 @@
 """Backbones: the table of networks, and the one way to open one.
 
-    find_backbone(name) -> Backbone -> open_network(backbone, weights=..., size=...) -> Network
+    recall_backbone(name, [(layer, pooling)], Source(weights, size)) -> [(Network, Tap)]
 
 Listing and naming need no Keras; it is imported when a network is opened.
 """
@@ -10,8 +10,8 @@ from featcache.backbones.downloaded import whereabouts
 from featcache.backbones.imagenet_labels import class_names
 from featcache.backbones.listing import LayerRow, list_layers
 from featcache.backbones.network import Network, Tap, open_classifier, open_network
+from featcache.backbones.opening import Source, recall_backbone, recall_recipe
 from featcache.backbones.published import Published, published
-from featcache.backbones.recall import recall_taps
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "LayerRow",
     "Network",
     "Published",
+    "Source",
     "Tap",
     "class_names",
     "find_backbone",
@@ -28,6 +29,7 @@ __all__ = [
     "open_network",
     "penultimate_layer",
     "published",
-    "recall_taps",
+    "recall_backbone",
+    "recall_recipe",
     "whereabouts",
 ]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from featcache.backbones import efficientnet_lite0
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.table import Backbone
@@ -78,8 +80,16 @@ def check_size(backbone: Backbone, size: tuple[int, int] | None) -> None:
 
 
 def preprocess(backbone: Backbone, pixels: Any) -> Any:
-    """The family's own ``preprocess_input``, on a float32 copy of the pixels."""
+    """The family's own ``preprocess_input``, on a float32 copy of the pixels.
+
+    A user's own model has no family: its scaling is applied as it was asked for.
+    """
     copy = pixels.astype("float32", copy=True)
+    if backbone.source == "own":
+        scaling = backbone.scaling
+        ordered = copy[..., ::-1] if scaling.order == "bgr" else copy
+        mean, std = (np.array(each, np.float32) for each in (scaling.mean, scaling.std))
+        return (ordered / np.float32(scaling.divisor) - mean) / std
     if backbone.source == "embedded":
         return efficientnet_lite0.preprocess_input(copy)
     return getattr(import_keras().applications, backbone.module).preprocess_input(copy)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from featcache.backbones.startup_noise import without_startup_noise
 from featcache.errors import FeatcacheError
+
+_TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-nightly")
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "GLOG_minloglevel": "2"}
 
@@ -71,3 +75,13 @@ def _check_setting(name: str, value: str, needed: str) -> None:
             f"the Keras setting {name} is {value!r}; featcache needs {needed!r}, or the vectors "
             f"would be others than the recipe says: keras.config.set_{name}({needed!r})"
         )
+
+
+def keras_versions() -> list[str] | None:
+    """Of what builds a network, without importing it; None where nobody can tell."""
+    for name in _TENSORFLOWS:
+        try:
+            return [version("keras"), version(name), platform.machine()]
+        except PackageNotFoundError:
+            continue
+    return None

@@ -88,15 +88,17 @@ def has_layer(network: Any, name: str) -> bool:
     return True
 
 
-def pooled(layer: Any, pooling: str) -> Any:
-    """The layer's output tensor, a map (4-D) pooled as asked for.
-
-    Raises `FeatcacheError` for a layer with several outputs.
-    """
-    keras = import_keras()
+def output_of(layer: Any) -> Any:
+    """The layer's output tensor; raises `FeatcacheError` where it has several."""
     output = layer.output
     if isinstance(output, (list, tuple, dict)):
         raise FeatcacheError(f"--layer {layer.name!r} has several outputs; choose one with one")
+    return output
+
+
+def pooled(output: Any, pooling: str) -> Any:
+    """A tensor, pooled as asked for where it is a map (4-D)."""
+    keras = import_keras()
     if len(output.shape) == 4 and pooling == "avg":
         return keras.layers.GlobalAveragePooling2D()(output)
     if len(output.shape) == 4 and pooling == "max":

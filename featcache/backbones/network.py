@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from featcache.backbones.aliases import PENULTIMATE, penultimate_layer
 from featcache.backbones.construct import Shape, construct, preprocess
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.layers import find_layer, has_layer, pooled
+from featcache.backbones.layers import find_layer, has_layer, output_of, pooled
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import open_weights
 from featcache.errors import FeatcacheError
@@ -64,6 +65,7 @@ class Network:
     weights_hint: where the weights came from: "imagenet", "embedded", "random:0" or a path.
     taps: its outputs, which one forward pass gives together.
     build: makes the Keras models; called once, or never where a kept graph will do.
+    remarks: what the user should know about it.
     """
 
     backbone: Backbone
@@ -71,6 +73,13 @@ class Network:
     size: tuple[int, int]
     taps: tuple[Tap, ...]
     build: Callable[[], Built] = field(repr=False, compare=False)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As people call it: the name in the table, or that of the user's own file."""
+        own = self.backbone.source == "own"
+        return Path(self.weights_hint).stem if own else self.backbone.name
 
     @cached_property
     def built(self) -> Built:
@@ -105,7 +114,7 @@ class Network:
 
         def build() -> Built:
             outputs = [self.base.outputs[position] for position in positions]
-            return _built(self.base.input, outputs, self.backbone, self.size)
+            return assemble(self.base.input, outputs, self.backbone, self.size)
 
         return replace(self, taps=tuple(taps), build=build)
 
@@ -215,16 +224,17 @@ def _open_shape(
         layer, output = "", whole.output
         if asked_layer:
             layer, tapped = find_layer(whole, asked_layer)
-            output = pooled(tapped, pooling)
+            output = pooled(output_of(tapped), pooling)
         in_top = shape.include_top and not has_layer(below, layer)
         digest = digests[len(whole.weights) if in_top else count]
-        taps.append(Tap(layer, pooling, _row_shape(output, layer), digest))
+        taps.append(Tap(layer, pooling, row_shape(output, layer), digest))
         outputs.append(output)
-    built = _built(whole.input, outputs, backbone, size)
+    built = assemble(whole.input, outputs, backbone, size)
     return Network(backbone, hint, size, tuple(taps), lambda: built)
 
 
-def _built(pixels: Any, outputs: list[Any], backbone: Backbone, size: tuple[int, int]) -> Built:
+def assemble(pixels: Any, outputs: list[Any], backbone: Backbone, size: tuple[int, int]) -> Built:
+    """The Keras models from an input of scaled pixels to some outputs of its graph."""
     base = import_keras().Model(pixels, outputs)
     return Built(with_scaling(base, backbone.scaling, size), base)
 
@@ -271,7 +281,8 @@ def _digest(weights: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def _row_shape(output: Any, layer: str) -> tuple[int, ...]:
+def row_shape(output: Any, layer: str) -> tuple[int, ...]:
+    """The shape of one row of a tap; raises `FeatcacheError` where it is not fixed."""
     shape = tuple(output.shape[1:])
     if not shape or None in shape:
         raise FeatcacheError(

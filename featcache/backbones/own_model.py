@@ -58,14 +58,20 @@ def open_user_model(
     batch of RGB images to features.
     """
     path = path.expanduser()
-    _check_path(path)
-    if not trusted:
-        raise FeatcacheError(_untrusted(path))
+    check_trust(path, trusted=trusted)
     if scale is not None:
         settle_scale(path, scale, "")
     digest = digest_user_model(path)
     opened = open_keras_file if path.is_file() else open_saved_model
     return opened(path, digest, size=size, scale=scale)
+
+
+def check_trust(path: Path, *, trusted: bool) -> None:
+    """Raise `FeatcacheError` where there is no such model, or the user does not trust it."""
+    path = path.expanduser()
+    _check_path(path)
+    if not trusted:
+        raise FeatcacheError(_untrusted(path))
 
 
 def _check_path(path: Path) -> None:

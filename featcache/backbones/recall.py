@@ -10,17 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from featcache.backbones.efficientnet_lite0 import embedded_file
+from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import resolve_weights
@@ -31,8 +30,6 @@ from featcache.recipe import PIPELINE
 
 #: A file written so shortly before it was read may change once more without its times changing.
 RACY_NS = 2_000_000_000
-
-_TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-nightly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def _keep(note: Path, found: list[tuple[Network, Tap]]) -> None:
 
 def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path | None:
     """Where the note would be; None where nothing could tell whether it still holds."""
-    versions = _versions()
+    versions = keras_versions()
     weights = resolve_weights(question.backbone, question.weights)
     if versions is None or not (files or weights.startswith("random:")):
         return None
@@ -168,13 +165,3 @@ def _downloaded(backbone: Backbone) -> list[Path]:
 
 def _is_settled(stamp: FileStamp, now_ns: int) -> bool:
     return max(stamp.mtime_ns, stamp.ctime_ns) < now_ns - RACY_NS
-
-
-def _versions() -> list[str] | None:
-    """Of what builds a network; random weights are other ones in other versions."""
-    for name in _TENSORFLOWS:
-        try:
-            return [version("keras"), version(name), platform.machine()]
-        except PackageNotFoundError:
-            continue
-    return None

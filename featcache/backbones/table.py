@@ -28,7 +28,8 @@ class Backbone:
     Attributes
     ----------
     name: canonical name, the lower-cased Keras class name.
-    source: "keras" for ``keras.applications``, "embedded" for weights that come as a package.
+    source: "keras" for ``keras.applications``, "embedded" for weights that come as a package,
+        "own" for a model of the user's, which is in no table.
     size: default input side, in pixels.
     width: number of features of the pooled output.
     scaling: from RGB pixels in 0..255 to what the network was trained on.
@@ -38,7 +39,7 @@ class Backbone:
     """
 
     name: str
-    source: Literal["embedded", "keras"]
+    source: Literal["embedded", "keras", "own"]
     size: int
     width: int
     scaling: Scaling

@@ -15,6 +15,7 @@ from featcache.cli.options import (
     Images,
     Json,
     Threads,
+    TrustModel,
     Weights,
     parse_size,
 )
@@ -37,9 +38,15 @@ def register(app: typer.Typer) -> None:
 def extract(
     images: Images,
     backbone: Annotated[
-        list[str], typer.Option(help="The network, such as vgg16; several share the decoding.")
+        list[str],
+        typer.Option(help="The network, such as vgg16, or a model's path; several in one pass."),
     ],
     weights: Weights = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Pixels of a model of your own: 0..1, -1..1, caffe, torch or none."),
+    ] = None,
+    trust_model: TrustModel = False,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -121,6 +128,8 @@ def extract(
         images,
         backbone=backbone,
         weights=weights,
+        scale=scale,
+        trust_model=trust_model,
         layer=layer or "",
         pooling=pooling,
         size=None if size is None else parse_size(size),

@@ -16,6 +16,7 @@ from featcache.cli.options import (
     Images,
     Json,
     Threads,
+    TrustModel,
 )
 from featcache.cli.predictions import deliver
 
@@ -125,8 +126,9 @@ def predict(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="The weights file, if it is not where it lay at fitting."),
+        typer.Option(help="The weights file or model, if it is not where it lay at fitting."),
     ] = None,
+    trust_model: TrustModel = False,
     batch: Batch = None,
     threads: Threads = None,
     cache: Cache = None,
@@ -146,6 +148,7 @@ def predict(
         top=top,
         cache=cache,
         weights=weights,
+        trust_model=trust_model,
         batch=batch,
         threads=threads or joblib.cpu_count(),
         say=say,

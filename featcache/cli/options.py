@@ -28,6 +28,10 @@ Weights = Annotated[
         show_default="the backbone's ImageNet weights",
     ),
 ]
+TrustModel = Annotated[
+    bool,
+    typer.Option("--trust-model", help="Run a .keras file or SavedModel: they are programs."),
+]
 Batch = Annotated[
     int | None,
     typer.Option(min=1, help="Images in a network call.", show_default="the runtime's best"),

@@ -21,7 +21,7 @@ from featcache.errors import FeatcacheError, StorageFailure
 from featcache.features import Features
 from featcache.heads.logistic import LogisticHead
 from featcache.images import ImageSet, find_images
-from featcache.lookup import Source, look_up
+from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
 
 #: Every kind of head, by the name that --head takes.
@@ -111,13 +111,15 @@ class Head:
         top: int = 1,
         cache: str | Path | None = None,
         weights: str | None = None,
+        trust_model: bool = False,
         batch: int | None = None,
         threads: int = 2,
         say: Callable[[str], None] = lambda line: None,
     ) -> Iterator[Prediction]:
         """Predictions one by one; memory does not grow with the number of images.
 
-        Cached rows are used where there are any; no data set is made. `say` is told which runtime
+        Cached rows are used where there are any; no data set is made. `trust_model` lets a model
+        of your own run again, where the features were made with one. `say` is told which runtime
         computes the others, and why.
         """
         top = _checked_top(top, len(self.classes))
@@ -125,9 +127,7 @@ class Head:
             images,
             self.source,
             FeatureCache.open(cache),
-            weights=weights,
-            batch=batch,
-            threads=threads,
+            Want(weights, trust_model, batch, threads),
             say=say,
         )
         for answer in answers:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from featcache.backbones import Network, find_backbone, open_network, recall_taps
+from featcache.backbones import Network, find_backbone, open_network
+from featcache.backbones.recall import recall_taps
 from featcache.errors import FeatcacheError
 from featcache.home import read_record, write_record
 

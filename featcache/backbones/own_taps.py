@@ -1,0 +1,134 @@
+"""Taps of a user's own model, as a network like any other; recalled without Keras when known.
+
+The model's file has a digest of its own, so a note about it holds as long as the bytes do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.backbones.keras_import import keras_versions
+from featcache.backbones.layers import pooled
+from featcache.backbones.network import Asked, Built, Network, Tap, assemble, row_shape
+from featcache.backbones.own_model import (
+    check_trust,
+    digest_user_model,
+    open_user_model,
+)
+from featcache.backbones.table import Backbone
+from featcache.backbones.user_model import SCALES
+from featcache.home import home, read_record, touch, write_record
+from featcache.recipe import PIPELINE, Scaling
+
+#: What the name of a backbone begins with where the SHA-256 of a model's file follows.
+OWN = "sha256:"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """A user's model as it is asked for; see `open_user_model`."""
+
+    path: Path
+    trusted: bool
+    size: tuple[int, int] | None = None
+    scale: str | None = None
+
+
+def recall_own_taps(own: OwnModel, asked: Sequence[Asked]) -> list[tuple[Network, Tap]]:
+    """The taps of a user's own model, each once, in the order asked for, all of one network.
+
+    Without Keras where a note of an earlier run tells what it would. Raises `FeatcacheError` as
+    `open_user_model` does.
+    """
+    check_trust(own.path, trusted=own.trusted)
+    digest = digest_user_model(own.path)
+    parts: list[Any] = [
+        PIPELINE, "own", digest, own.size, own.scale, list(asked), keras_versions()
+    ]  # fmt: skip
+    name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+    note = home() / "notes" / f"{name}.note"
+    network = _recalled(own, asked, note, digest)
+    if network is None:
+        network = open_own_taps(own, asked)
+        _keep(note, network)
+    return [(network, tap) for tap in network.taps]
+
+
+def open_own_taps(own: OwnModel, asked: Sequence[Asked]) -> Network:
+    """The network of a user's own model with the taps asked for. Imports Keras."""
+    model = open_user_model(own.path, trusted=own.trusted, size=own.size, scale=own.scale)
+    found: dict[Asked, Any] = {}
+    for layer, pooling in asked:
+        name, output = model.tap("" if layer == "output" else layer)
+        found.setdefault((name, pooling), pooled(output, pooling))
+    taps = tuple(
+        Tap(name, pooling, row_shape(output, name), model.digest)
+        for (name, pooling), output in found.items()
+    )
+    backbone = _backbone(model.digest, model.size, model.scaling)
+    built = assemble(model.network.input, list(found.values()), backbone, model.size)
+    return Network(backbone, _hint(own), model.size, taps, lambda: built, model.remarks)
+
+
+def scale_of(scaling: Scaling) -> str:
+    """The name, for `OwnModel.scale`, of the scaling that a recipe holds."""
+    return next(name for name, known in SCALES.items() if known == scaling)
+
+
+def _recalled(own: OwnModel, asked: Sequence[Asked], note: Path, digest: str) -> Network | None:
+    record = read_record(note)
+    if record is None:
+        return None
+    touch(note)
+    noted = record["scaling"]
+    scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
+    size = (record["size"][0], record["size"][1])
+
+    def build() -> Built:
+        return open_own_taps(own, asked).built
+
+    return Network(
+        backbone=_backbone(digest, size, scaling),
+        weights_hint=_hint(own),
+        size=size,
+        taps=tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in record["taps"]),
+        build=build,
+        remarks=tuple(record["remarks"]),
+    )
+
+
+def _keep(note: Path, network: Network) -> None:
+    record = {
+        "scaling": asdict(network.backbone.scaling),
+        "size": network.size,
+        "taps": [asdict(tap) for tap in network.taps],
+        "remarks": network.remarks,
+    }
+    try:
+        write_record(note, record)
+    except OSError:
+        # A home that cannot be written costs time at the next start, and nothing else.
+        return
+
+
+def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:
+    """The row that the table would have for it."""
+    return Backbone(
+        name=f"{OWN}{digest}",
+        source="own",
+        size=max(size),
+        width=0,
+        scaling=scaling,
+        constructor="",
+        module="",
+        smallest=1,
+    )
+
+
+def _hint(own: OwnModel) -> str:
+    return str(own.path.expanduser().absolute())
