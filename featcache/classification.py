@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from featcache.backbones import Backbone, class_names, open_classifier
-from featcache.decode import MAX_PIXELS, BadImage, decode
+from featcache.backbones import Network, Source, Tap, class_names, recall_backbone
+from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.heads import Prediction
 from featcache.images import ImageSet
-from featcache.reading import Outcome, read_ahead
-from featcache.recipe import Decoding
+from featcache.pipeline import Batch, run_pass
+from featcache.proof import open_proven
+from featcache.reading import AHEAD, Reading, Stream
+from featcache.recipe import Decoding, Recipe
+from featcache.runtimes import Runtime
 
-BATCH = 32
+#: The layer of the classifier's probabilities, in every network.
+_PREDICTIONS = "predictions"
 
 
 def classify(
     images: ImageSet,
-    backbone: Backbone,
+    backbone: str,
+    source: Source,
     *,
-    weights: str | None = None,
     top: int = 5,
     threads: int = 2,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Prediction]:
     """The `top` ImageNet classes of each image, best first, in order; bad images say why.
 
@@ -33,56 +37,65 @@ def classify(
     """
     if top < 1:
         raise FeatcacheError(f"--top {top}: expected at least 1 class")
-    model = open_classifier(backbone, weights=weights)
-    names = class_names(int(model.output_shape[-1]))
-    decoding = Decoding((backbone.size, backbone.size))
-    waiting: list[Outcome] = []
-    for outcome in _decoded(images, decoding, threads):
-        waiting.append(outcome)
-        if len(waiting) == BATCH:
-            yield from _predictions(model, names, images, waiting, top)
-            waiting = []
-    if waiting:
-        yield from _predictions(model, names, images, waiting, top)
+    network, tap = _open_top(backbone, source)
+    names = class_names(tap.row_shape[-1])
+    decoding = Decoding(network.size)
+    stream = Stream(
+        decoding=decoding,
+        needs=lambda index, key: [0],
+        open_runtime=lambda: _open_runtime(network, tap, decoding, say),
+        ahead=AHEAD,
+        unique=False,
+    )
+    for batch in run_pass(images, range(len(images)), [stream], Reading(threads, MAX_PIXELS)):
+        yield from _predictions(batch, images, names, top)
 
 
-def _decoded(images: ImageSet, decoding: Decoding, threads: int) -> Iterator[Outcome]:
-    """The pixels of each image, in order, read ahead in threads."""
+def _open_top(backbone: str, source: Source) -> tuple[Network, Tap]:
+    """The network with its classifier; a user's own model is taken to end in one."""
+    opened = recall_backbone(backbone, [(_PREDICTIONS, "avg")], source)
+    return opened[0]
 
-    def read(index: int) -> Outcome:
-        outcome = Outcome(index)
-        try:
-            content = images.read(index).content
-            decoded = decode(content, decoding, max_pixels=MAX_PIXELS)
-            outcome.pictures = [[(0, decoded.pixels)]]
-        except BadImage as bad:
-            outcome.trouble = (bad.code, bad.message)
-        return outcome
 
-    return read_ahead(read, range(len(images)), threads, ahead=2 * BATCH)
+def _open_runtime(
+    network: Network, tap: Tap, decoding: Decoding, say: Callable[[str], None]
+) -> Runtime:
+    recipe = Recipe(
+        backbone=network.backbone.name,
+        weights=tap.weights,
+        layer=tap.layer,
+        decoding=decoding,
+        scaling=network.backbone.scaling,
+    )
+    proven = open_proven("auto", network, recipe, batch=None)
+    for line in (proven.runtime.choice, *proven.remarks):
+        say(line)
+    return proven.runtime
 
 
 def _predictions(
-    model: Any, names: list[str], images: ImageSet, outcomes: list[Outcome], top: int
+    batch: Batch, images: ImageSet, names: list[str], top: int
 ) -> Iterator[Prediction]:
-    pixels = [pictures[0][1] for outcome in outcomes for pictures in outcome.pictures]
-    probabilities = iter(_probabilities(model, pixels))
-    for outcome in outcomes:
-        name = images.names[outcome.index]
-        if outcome.trouble:
-            yield Prediction(name, [], [], outcome.trouble[1])
-            continue
-        row = next(probabilities)
-        best = np.argsort(-row, kind="stable")[:top].tolist()
-        yield Prediction(name, [names[i] for i in best], [float(row[i]) for i in best])
+    found = {
+        outcome.index: Prediction(images.names[outcome.index], [], [], outcome.trouble[1])
+        for outcome in batch.others
+        if outcome.trouble
+    }
+    for row, outputs in zip(batch.rows, batch.vectors[0] if batch.rows else (), strict=True):
+        chances = _probabilities(outputs)
+        best = np.argsort(-chances, kind="stable")[:top].tolist()
+        found[row.outcome.index] = Prediction(
+            images.names[row.outcome.index],
+            [names[place] for place in best],
+            [float(chances[place]) for place in best],
+        )
+    for index in sorted(found):
+        yield found[index]
 
 
-def _probabilities(model: Any, pixels: list[np.ndarray]) -> np.ndarray:
-    """A row of probabilities for each image; the batch has one shape always: traced once."""
-    batch = np.zeros((BATCH, *model.input_shape[1:]), np.float32)
-    for place, image in enumerate(pixels):
-        batch[place] = image
-    if not pixels:
-        return np.zeros((0, 0), np.float32)
-    rows: np.ndarray = np.asarray(model.predict_on_batch(batch))[: len(pixels)]
-    return rows
+def _probabilities(outputs: np.ndarray) -> np.ndarray:
+    """A row as probabilities: hub classifiers give logits, those of Keras have a softmax."""
+    if outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-3:
+        return outputs
+    powers = np.exp(outputs - outputs.max())
+    return np.asarray(powers / powers.sum())

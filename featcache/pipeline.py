@@ -86,8 +86,7 @@ class _Lanes:
         if not pictures:
             self.others.append(outcome)
             if len(self.others) >= CHUNK:
-                yield from self.finish_started()
-                yield self._hand_on()
+                yield from self.finish()  # what waits on the tray too: images come out in order
         for place, (view, pixels) in enumerate(pictures):
             self.tray = self.tray or self._new_tray()
             self.tray.add(Row(outcome, view, place == len(pictures) - 1), pixels)

@@ -9,19 +9,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 from typer.testing import CliRunner
 
-from featcache.backbones import find_backbone
-from featcache.classification import BATCH, classify
+from featcache.backbones import Source
+from featcache.classification import classify
 from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.images import find_images
 from tests.backbones.networks import grace_hopper
 
-LITE = find_backbone("efficientnet_lite0")
+LITE = "efficientnet_lite0"
+#: More images than are under way at once.
+COUNT = 37
 
 
 def run(*arguments: object):
@@ -34,7 +37,7 @@ def mixture(tmp_path: Path) -> Path:
     root = tmp_path / "mixture"
     root.mkdir()
     Image.fromarray(skimage.data.chelsea()).save(tmp_path / "cat.png")
-    for number in range(BATCH + 5):
+    for number in range(COUNT):
         name = f"{number:02d}-{('hopper', 'cat', 'junk')[number % 3]}.jpg"
         if number % 3 == 2:
             (root / name).write_bytes(b"junk")
@@ -57,8 +60,8 @@ def test_grace_hopper_wears_a_military_uniform():
 
 def test_each_image_gets_its_own_answer(mixture):
     """Across batches and bad images no prediction is given to another image."""
-    predictions = list(classify(find_images(mixture), LITE, top=1))
-    assert len(predictions) == BATCH + 5
+    predictions = list(classify(find_images(mixture), LITE, Source(), top=1))
+    assert len(predictions) == COUNT
     cats = {"tabby", "tiger cat", "Egyptian cat"}
     for prediction in predictions:
         if "junk" in prediction.name:
@@ -107,10 +110,29 @@ def test_wrong_options_are_told(arguments, words):
     assert words in done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The structure of `inputs`:UserWarning")
+def test_a_classifier_of_1001_logits_is_offset_by_one(tmp_path):
+    """A hub classifier counts a background class first and gives logits: names and chances fit."""
+    import keras
+
+    pixels = keras.Input((32, 32, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(pixels)
+    bias = np.zeros(1001, np.float32)
+    bias[653], bias[286] = 9.0, 8.0  # military uniform is 652 of the 1000, Egyptian cat 285
+    start = keras.initializers.Constant(bias)
+    logits = keras.layers.Dense(1001, kernel_initializer="zeros", bias_initializer=start)(mean)
+    keras.Model(pixels, logits).export(str(tmp_path / "hub"), verbose=False)
+    source = Source(scale="0..1", trusted=True)
+    (prediction,) = classify(find_images(grace_hopper()), str(tmp_path / "hub"), source, top=2)
+    assert prediction.classes == ["military uniform", "Egyptian cat"]
+    assert prediction.probabilities[0] == pytest.approx(1 / (1 + np.exp(-1)), rel=0.15)
+
+
 def test_no_classes_are_refused():
     """From Python, too, at least one class must be asked for."""
     with pytest.raises(FeatcacheError, match="--top"):
-        next(classify(find_images(grace_hopper()), LITE, top=0))
+        next(classify(find_images(grace_hopper()), LITE, Source(), top=0))
 
 
 def test_the_table_of_networks_needs_no_keras():

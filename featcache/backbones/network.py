@@ -22,8 +22,8 @@ from featcache.recipe import Pooling, Scaling
 
 _POOLINGS = ("avg", "max", "none")
 
-#: Another name of the network's own output.
-OUTPUT = "output"
+#: Another name of the network's own output, and one of its classifier's.
+OUTPUT, PREDICTIONS = "output", "predictions"
 
 #: A tap as it is asked for: the name of a layer ("" is the network's own output), and a pooling.
 Asked = tuple[str, Pooling]
@@ -195,13 +195,20 @@ def _needs_top(backbone: Backbone, layers: list[str], size: tuple[int, int]) -> 
     above = [layer for layer in layers if not has_layer(plain, layer)]
     if not above:
         return False
-    find_layer(construct(backbone, Shape(None, include_top=True)), above[0])
+    _found(construct(backbone, Shape(None, include_top=True)), above[0])
     if size != (backbone.size, backbone.size):
         raise FeatcacheError(
             f"--layer {above[0]!r} is in the top of {backbone.name}, which takes images of "
             f"{backbone.size}x{backbone.size} only, not {size[0]}x{size[1]}: leave --size out"
         )
     return True
+
+
+def _found(network: Any, name: str) -> tuple[str, Any]:
+    """`find_layer`; most networks call their classifier's layer "predictions", but not all."""
+    if name == PREDICTIONS and not has_layer(network, name):
+        name = "-1"
+    return find_layer(network, name)
 
 
 def _open_shape(
@@ -223,7 +230,7 @@ def _open_shape(
     for asked_layer, pooling in asked:
         layer, output = "", whole.output
         if asked_layer:
-            layer, tapped = find_layer(whole, asked_layer)
+            layer, tapped = _found(whole, asked_layer)
             output = pooled(output_of(tapped), pooling)
         in_top = shape.include_top and not has_layer(below, layer)
         digest = digests[len(whole.weights) if in_top else count]

@@ -14,14 +14,23 @@ from typing import Any
 
 from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.layers import pooled
-from featcache.backbones.network import Asked, Built, Network, Tap, assemble, row_shape
+from featcache.backbones.network import (
+    OUTPUT,
+    PREDICTIONS,
+    Asked,
+    Built,
+    Network,
+    Tap,
+    assemble,
+    row_shape,
+)
 from featcache.backbones.own_model import (
     check_trust,
     digest_user_model,
     open_user_model,
 )
 from featcache.backbones.table import Backbone
-from featcache.backbones.user_model import SCALES
+from featcache.backbones.user_model import SCALES, UserModel
 from featcache.home import home, read_record, touch, write_record
 from featcache.recipe import PIPELINE, Scaling
 
@@ -64,7 +73,7 @@ def open_own_taps(own: OwnModel, asked: Sequence[Asked]) -> Network:
     model = open_user_model(own.path, trusted=own.trusted, size=own.size, scale=own.scale)
     found: dict[Asked, Any] = {}
     for layer, pooling in asked:
-        name, output = model.tap("" if layer == "output" else layer)
+        name, output = model.tap(_named(model, layer))
         found.setdefault((name, pooling), pooled(output, pooling))
     taps = tuple(
         Tap(name, pooling, row_shape(output, name), model.digest)
@@ -73,6 +82,11 @@ def open_own_taps(own: OwnModel, asked: Sequence[Asked]) -> Network:
     backbone = _backbone(model.digest, model.size, model.scaling)
     built = assemble(model.network.input, list(found.values()), backbone, model.size)
     return Network(backbone, _hint(own), model.size, taps, lambda: built, model.remarks)
+
+
+def _named(model: UserModel, layer: str) -> str:
+    """A layer's name, but for the two that mean the model's own output in every network."""
+    return "" if layer in (OUTPUT, PREDICTIONS) and layer not in model.outputs else layer
 
 
 def scale_of(scaling: Scaling) -> str:

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from featcache.cli.console import command, say
-from featcache.cli.options import FollowLinks, Images, Json, Threads, Weights
+from featcache.cli.options import (
+    FollowLinks,
+    Images,
+    Json,
+    Scale,
+    Threads,
+    TrustModel,
+    Weights,
+    pair_of,
+)
 from featcache.cli.predictions import deliver
 
 
@@ -18,9 +27,14 @@ def register(app: typer.Typer) -> None:
 def classify(
     images: Images,
     backbone: Annotated[
-        str, typer.Option(help="A network of `featcache backbones`.")
+        str, typer.Option(help="A network of `featcache backbones`, or your own classifier's path.")
     ] = "efficientnet_lite0",
     weights: Weights = None,
+    scale: Scale = None,
+    trust_model: TrustModel = False,
+    size: Annotated[
+        str | None, typer.Option(help="Input size of a classifier of your own: S or HxW.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="Classes named for an image.")] = 5,
     out: Annotated[
         str | None, typer.Option(help="Write a .csv or .json file instead of printing.")
@@ -35,13 +49,14 @@ def classify(
     """
     import joblib
 
-    from featcache.backbones import find_backbone
+    from featcache.backbones import Source
     from featcache.classification import classify as classified
     from featcache.images import find_images
 
-    row = find_backbone(backbone)
+    source = Source(weights, pair_of(size), scale, trust_model)
     found = find_images(images, follow_symlinks=follow_symlinks)
     for remark in found.remarks:
         say(f"note: {remark}")
-    stream = classified(found, row, weights=weights, top=top, threads=threads or joblib.cpu_count())
-    deliver(stream, top=top, out=out, json=json, about={"backbone": row.name})
+    threads = threads or joblib.cpu_count()
+    stream = classified(found, backbone, source, top=top, threads=threads, say=say)
+    deliver(stream, top=top, out=out, json=json, about={"backbone": backbone})

@@ -14,6 +14,7 @@ from featcache.cli.options import (
     FollowLinks,
     Images,
     Json,
+    Scale,
     Threads,
     TrustModel,
     Weights,
@@ -42,10 +43,7 @@ def extract(
         typer.Option(help="The network, such as vgg16, or a model's path; several in one pass."),
     ],
     weights: Weights = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="Pixels of a model of your own: 0..1, -1..1, caffe, torch or none."),
-    ] = None,
+    scale: Scale = None,
     trust_model: TrustModel = False,
     layer: Annotated[
         list[str] | None,

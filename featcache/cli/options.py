@@ -28,6 +28,10 @@ Weights = Annotated[
         show_default="the backbone's ImageNet weights",
     ),
 ]
+Scale = Annotated[
+    str | None,
+    typer.Option(help="Pixels of a model of your own: 0..1, -1..1, caffe, torch or none."),
+]
 TrustModel = Annotated[
     bool,
     typer.Option("--trust-model", help="Run a .keras file or SavedModel: they are programs."),
@@ -52,3 +56,11 @@ def parse_size(text: str) -> int | tuple[int, int]:
         raise FeatcacheError(f"--size {text!r}: expected pixels such as 224, or HEIGHTxWIDTH")
     height, width = match.groups()
     return int(height) if width is None else (int(height), int(width))
+
+
+def pair_of(text: str | None) -> tuple[int, int] | None:
+    """--size as (height, width); None where it was not given."""
+    if text is None:
+        return None
+    size = parse_size(text)
+    return (size, size) if isinstance(size, int) else size
