@@ -35,6 +35,9 @@ _FILES = (_GRAPH, "graph.bin")
 _PROOF = "proof"
 _DRAFT = ".tmp-"
 
+#: Counts the ways in which graphs were made: 2, since their outputs are in the taps' order.
+_FORM = 2
+
 
 @dataclass(frozen=True, slots=True)
 class KeptGraph:
@@ -56,8 +59,9 @@ class KeptGraph:
 
 def graph_key(network: Network, *, pixel_type: str, precision: str) -> str:
     """SHA-256 of everything that makes a graph and its proof, in hex."""
-    parts = [
+    parts: list[Any] = [
         PIPELINE,
+        _FORM,
         network.backbone.name,
         network.weights_digest,
         network.layer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import joblib
 import numpy as np
 
 from featcache.backbones import Network
+from featcache.backbones.keras_import import import_tensorflow
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import Choice, check_precision
 from featcache.runtimes.runtime import Array, Result, Runtime
@@ -19,23 +19,39 @@ _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 def convert_network(network: Network) -> Any:
-    """The OpenVINO graph of a network, float32 pixels (any, H, W, 3) in. Imports Keras.
+    """The OpenVINO graph of a network, float32 pixels (any, H, W, 3) in, a tap an output.
 
-    Raises `FeatcacheError` where OpenVINO has no operation for one of the network's.
+    The outputs are in the order of the model's. Imports Keras. Raises `FeatcacheError` where
+    OpenVINO has no operation for one of the network's.
     """
     import openvino
 
-    model = network.model
+    traced = _traced(network)
     try:
-        with warnings.catch_warnings():
-            # Keras: "The structure of `inputs` doesn't match", because a tuple of one is given.
-            warnings.simplefilter("ignore")
-            return openvino.convert_model(model)
+        return openvino.convert_model(traced)
     except Exception as error:
         # Its converters raise whatever they like; the text says which operation it was.
         raise FeatcacheError(
             f"OpenVINO cannot convert {network.backbone.name}: {' '.join(str(error).split())[:300]}"
         ) from error
+
+
+def _traced(network: Network) -> Any:
+    """The model as a TensorFlow graph whose outputs have names in their order.
+
+    Left to itself, OpenVINO sorts the outputs of a Keras model by names that count through all of
+    its tensors ("keras_tensor_10" before "keras_tensor_2"), and gives equal ones once.
+    """
+    tensorflow = import_tensorflow()
+    model = network.model
+
+    def forward(pixels: Any) -> dict[str, Any]:
+        rows = model(pixels, training=False)
+        taps = rows if isinstance(rows, (list, tuple)) else [rows]
+        return {f"tap{number:04d}": tensorflow.identity(tap) for number, tap in enumerate(taps)}
+
+    signature = tensorflow.TensorSpec((None, *network.size, 3), "float32", name="pixels")
+    return tensorflow.function(forward, autograph=False).get_concrete_function(signature)
 
 
 def save_graph(graph: Any, path: Path) -> None:
