@@ -35,7 +35,7 @@ _FILES = (_GRAPH, "graph.bin")
 _PROOF = "proof"
 _DRAFT = ".tmp-"
 
-#: Counts the ways in which graphs were made: 2, since their outputs are in the taps' order.
+#: Counts the ways in which graphs were made: 2, since their outputs are named by their places.
 _FORM = 2
 
 
