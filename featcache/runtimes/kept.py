@@ -194,4 +194,5 @@ def _folder(name: str) -> Path:
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        # Twice as fast as SHA-256 where the processor has no instructions for that.
+        return hashlib.file_digest(file, "blake2b").hexdigest()
