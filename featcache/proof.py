@@ -170,16 +170,26 @@ def _probes(runtime: Runtime, order: _Order) -> list[np.ndarray]:
 
 
 def _tensorflow(order: _Order) -> Proven:
-    from featcache.runtimes.tensorflow import compile_network
+    from featcache.runtimes.fitting import compile_fitting
 
+    precision, pixel_type = order.recipe.precision, order.recipe.decoding.pixel_type
     pixels = probe_pixels(order.recipe.decoding)
-    runtime = compile_network(
-        order.network,
-        order.choice,
-        batch=order.shape[0],
-        pixel_type=order.recipe.decoding.pixel_type,
-    )
+    live = order.network.live(pixels.astype(np.float32))
+    batch = order.shape[0]
+    runtime = compile_fitting(order.network, order.choice, batch=batch, pixel_type=pixel_type)
     vectors = run_padded(runtime, pixels)
-    parities = _parities(vectors, order.network.live(pixels.astype(np.float32)), runtime)
-    probes = [thinned(tap) for tap in vectors]
-    return Proven(runtime, order.network.taps, probes, parities, runtime.versions)
+    parities = _parities(vectors, live, runtime)
+    if precision != "float32":
+        runtime = compile_fitting(
+            order.network, order.choice, batch=batch, pixel_type=pixel_type, precision=precision
+        )
+        vectors = run_padded(runtime, pixels)
+        parities = [measure_error(*pair) for pair in zip(vectors, live, strict=True)]
+    return Proven(
+        runtime=runtime,
+        taps=order.network.taps,
+        probes=[thinned(tap) for tap in vectors],
+        parities=parities,
+        versions=runtime.versions,
+        remarks=list(runtime.remarks),
+    )

@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import joblib
+
 from featcache.backbones.startup_noise import without_startup_noise
 from featcache.errors import FeatcacheError
 
@@ -47,7 +49,21 @@ def import_tensorflow() -> Any:
     except ImportError as error:
         raise FeatcacheError(f"TensorFlow could not be imported: {error}") from error
     _prepare_gpus(tensorflow)
+    _set_threads(tensorflow)
     return tensorflow
+
+
+def _set_threads(tensorflow: Any) -> None:
+    """As many as a container's limits allow, which TensorFlow does not read by itself."""
+    threading, count = tensorflow.config.threading, joblib.cpu_count()
+    try:
+        if not threading.get_intra_op_parallelism_threads():
+            threading.set_intra_op_parallelism_threads(count)
+        if not threading.get_inter_op_parallelism_threads():
+            threading.set_inter_op_parallelism_threads(count)
+    except RuntimeError:
+        # The caller has computed with TensorFlow before us: its threads are there already.
+        return
 
 
 def _prepare_gpus(tensorflow: Any) -> None:

@@ -49,13 +49,29 @@ def choose_runtime(name: str) -> Choice:
 def default_batch(name: str, size: tuple[int, int]) -> int:
     """Images in a batch where the user does not say, for an input of (height, width) pixels.
 
-    OpenVINO is fastest where what passes from layer to layer stays in the cores' own memory:
-    four images of 224x224, or as many pixels. (The eight probe images fill two such batches.)
+    `name` is a runtime's, or "auto"; on a driver's machine it takes TensorFlow to answer.
     """
-    if choose_runtime(name).name == "tensorflow":
-        return 32
+    if choose_runtime(name).name == "tensorflow" and has_gpu():
+        return gpu_batch(size)
+    return cpu_batch(size)
+
+
+def cpu_batch(size: tuple[int, int]) -> int:
+    """A CPU is fastest where what passes from layer to layer stays in the cores' own memory.
+
+    That is four images of 224x224, or as many pixels. (The eight probe images fill two such.)
+    """
     fitting = 4 * 224 * 224 // (size[0] * size[1])
     return next((batch for batch in (16, 8) if fitting >= batch), 4)
+
+
+def gpu_batch(size: tuple[int, int]) -> int:
+    """A GPU is the busier the more it is given: 256 images of 224x224, or as many pixels.
+
+    A power of two from 8 to 1024; it is halved where the memory does not hold it.
+    """
+    fitting = 256 * 224 * 224 // (size[0] * size[1])
+    return int(2 ** min(10, max(3, fitting.bit_length() - 1)))
 
 
 def has_openvino() -> bool:
@@ -85,16 +101,35 @@ def check_precision(runtime: str, precision: str) -> None:
     """Raise `FeatcacheError` where a runtime does not compute in that precision here."""
     if precision == "float32":
         return
-    if runtime != "openvino":
-        raise FeatcacheError(
-            f"--precision {precision} needs the openvino runtime on a CPU, not {runtime}: use "
-            "--runtime openvino, or --precision float32"
-        )
-    from featcache.runtimes.openvino import available_precisions
+    if runtime == "openvino":
+        from featcache.runtimes.openvino import available_precisions
 
-    available = available_precisions()
+        available, device = available_precisions(), "this CPU"
+    else:
+        capability = gpu_capability() if has_gpu() else None
+        if capability is None:
+            raise FeatcacheError(
+                f"--precision {precision}: {runtime} computes in it on an NVIDIA GPU only, and "
+                "sees none: use --runtime openvino, or --precision float32"
+            )
+        available, device = gpu_precisions(capability), "this GPU"
     if precision not in available:
         raise FeatcacheError(
-            f"--precision {precision}: this CPU does not compute in it; it has "
+            f"--precision {precision}: {device} does not compute in it; it has "
             f"{', '.join(available)}"
         )
+
+
+def gpu_capability() -> tuple[int, int] | None:
+    """The CUDA compute capability of the first GPU; None where it has none (AMD, Apple)."""
+    from featcache.backbones.keras_import import import_tensorflow
+
+    config = import_tensorflow().config
+    details = config.experimental.get_device_details(config.list_physical_devices("GPU")[0])
+    return details.get("compute_capability")  # type: ignore[no-any-return]
+
+
+def gpu_precisions(capability: tuple[int, int]) -> list[str]:
+    """The types whose matrix products a GPU of this compute capability has circuits for."""
+    since = {"float32": (0, 0), "float16": (7, 0), "bfloat16": (8, 0)}
+    return [name for name, first in since.items() if capability >= first]

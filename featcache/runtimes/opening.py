@@ -25,9 +25,11 @@ def open_runtime(
         raise FeatcacheError(f"--batch {batch}: expected at least 1 image")
     check_precision(choice.name, precision)
     if choice.name == "tensorflow":
-        from featcache.runtimes.tensorflow import compile_network
+        from featcache.runtimes.fitting import compile_fitting
 
-        return compile_network(network, choice, batch=batch, pixel_type=pixel_type)
+        return compile_fitting(
+            network, choice, batch=batch, pixel_type=pixel_type, precision=precision
+        )
     from featcache.runtimes.openvino import compile_graph, convert_network
 
     return compile_graph(

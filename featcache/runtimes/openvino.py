@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,50 @@ import joblib
 import numpy as np
 
 from featcache.backbones import Network
+from featcache.backbones.keras_import import import_tensorflow
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import Choice, check_precision
 from featcache.runtimes.runtime import Array, Result, Runtime
+
+#: The outputs of a graph are called so, with their places: tap0000, tap0001, ...
+_TAP = "tap"
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 def convert_network(network: Network) -> Any:
-    """The OpenVINO graph of a network, float32 pixels (any, H, W, 3) in. Imports Keras.
+    """The OpenVINO graph of a network, float32 pixels (any, H, W, 3) in, a tap an output.
 
-    Raises `FeatcacheError` where OpenVINO has no operation for one of the network's.
+    Imports Keras. Raises `FeatcacheError` where OpenVINO has no operation for one of the
+    network's.
     """
     import openvino
 
-    model = network.model
+    traced = _traced(network)
     try:
-        with warnings.catch_warnings():
-            # Keras: "The structure of `inputs` doesn't match", because a tuple of one is given.
-            warnings.simplefilter("ignore")
-            return openvino.convert_model(model)
+        return openvino.convert_model(traced)
     except Exception as error:
         # Its converters raise whatever they like; the text says which operation it was.
         raise FeatcacheError(
             f"OpenVINO cannot convert {network.backbone.name}: {' '.join(str(error).split())[:300]}"
         ) from error
+
+
+def _traced(network: Network) -> Any:
+    """The model as a TensorFlow graph whose outputs are named by their places.
+
+    OpenVINO gives them in an order of its own, and of a Keras model it gives equal ones once.
+    """
+    tensorflow = import_tensorflow()
+    model = network.model
+
+    def forward(pixels: Any) -> dict[str, Any]:
+        rows = model(pixels, training=False)
+        taps = rows if isinstance(rows, (list, tuple)) else [rows]
+        return {f"{_TAP}{number:04d}": tensorflow.identity(tap) for number, tap in enumerate(taps)}
+
+    signature = tensorflow.TensorSpec((None, *network.size, 3), "float32", name="pixels")
+    return tensorflow.function(forward, autograph=False).get_concrete_function(signature)
 
 
 def save_graph(graph: Any, path: Path) -> None:
@@ -93,14 +111,20 @@ def compile_graph(
         versions={"openvino": openvino.__version__.split("-")[0]},
         shape=shape,
         pixel_type=pixel_type,
-        launch=_launcher(requests, openvino.Tensor),
+        launch=_launcher(requests, openvino.Tensor, _taps(compiled)),
         count_traces=lambda: 1,
         precision=precision,
         lanes=lanes,
     )
 
 
-def _launcher(requests: list[Any], tensor: Any) -> Callable[[Array], Result]:
+def _taps(compiled: Any) -> list[str]:
+    """The names of the outputs, in the order of the model's; two taps may share an output."""
+    names = {name for output in compiled.outputs for name in output.get_names()}
+    return sorted(name for name in names if name.startswith(_TAP))
+
+
+def _launcher(requests: list[Any], tensor: Any, taps: list[str]) -> Callable[[Array], Result]:
     """Starts a batch on a free request; taking the result sets the request free again."""
     free = list(requests)
 
@@ -115,7 +139,7 @@ def _launcher(requests: list[Any], tensor: Any) -> Callable[[Array], Result]:
             try:
                 request.wait()
                 # An output tensor is a view of the request's own memory: the next run fills it.
-                return [np.array(output.data, np.float32) for output in request.output_tensors]
+                return [np.array(request.get_tensor(tap).data, np.float32) for tap in taps]
             finally:
                 free.append(request)
 

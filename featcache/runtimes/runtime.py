@@ -29,6 +29,7 @@ class Runtime:
     lanes: batches that may be under way at once.
     versions: of the libraries that compute.
     traces: how often the network was traced; 1, always.
+    remarks: what the user should know of how it was made.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Runtime:
     count_traces: Callable[[], int] = field(repr=False)
     precision: str = "float32"
     lanes: int = 1
+    remarks: tuple[str, ...] = ()
 
     @property
     def batch(self) -> int:

@@ -1,0 +1,64 @@
+"""Several taps in one pass: every output is there, in the model's order, each to 1e-5."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featcache.backbones import Network, find_backbone
+from featcache.backbones.keras_import import import_keras
+from featcache.backbones.network import Built
+from featcache.runtimes import open_runtime
+from featcache.runtimes.choice import Choice
+from featcache.runtimes.openvino import compile_graph, convert_network, read_graph, save_graph
+from tests.backbones.networks import error_norm, photographs
+
+SIZE = (32, 32)
+#: Which of twelve layers is tapped, in which order; one of them twice.
+TAPS = (5, 11, 0, 5, 10, 9, 2)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """Twelve convolutions, tapped out of order, pooled but for the last, which gives its map."""
+    keras = import_keras()
+    keras.utils.set_random_seed(2)
+    pixels = keras.Input((*SIZE, 3))
+    x, pooled = pixels / 255.0, []
+    for number in range(12):
+        x = keras.layers.Conv2D(4 + number, 3, padding="same", activation="relu")(x)
+        pooled.append(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(pixels, [*(pooled[number] for number in TAPS), x])
+    backbone = find_backbone("efficientnet_lite0")
+    return Network(backbone, "0" * 64, "none", "", "avg", SIZE, (9,), lambda: Built(model, model))
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "openvino"])
+def test_taps_come_in_the_order_of_the_model(network, name):
+    """Each tap is its own float32 array, equal to live Keras's output of the same place."""
+    pixels = photographs(SIZE, 3)
+    live = [np.asarray(tap) for tap in network.model(pixels.astype("float32"), training=False)]
+    taps = open_runtime(name, network, batch=3, pixel_type="uint8").run(pixels)
+    assert [tap.shape for tap in taps] == [tap.shape for tap in live]
+    for tap, expected in zip(taps, live, strict=True):
+        assert error_norm(tap, expected) <= 1e-5
+        assert tap.dtype == np.float32
+        assert tap.flags.owndata
+
+
+def test_a_kept_graph_gives_its_taps_in_the_same_order(network, tmp_path: Path):
+    """Written to a file and read again, at another batch, the taps are where they were."""
+    save_graph(convert_network(network), tmp_path / "graph.xml")
+    runtime = compile_graph(
+        read_graph(tmp_path / "graph.xml"),
+        Choice("openvino", True, ""),
+        shape=(2, *SIZE, 3),
+        pixel_type="float32",
+        precision="float32",
+    )
+    pixels = photographs(SIZE, 2).astype("float32")
+    live = network.model(pixels, training=False)
+    for tap, expected in zip(runtime.run(pixels), live, strict=True):
+        assert error_norm(tap, np.asarray(expected)) <= 1e-5
