@@ -26,9 +26,9 @@ from featcache.recipe import (
     Pooling,
     Precision,
     Recipe,
-    Resize,
     Scaling,
     StoredType,
+    parse_resize,
 )
 from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
 from featcache.splits import Carve
@@ -42,7 +42,7 @@ class Options(TypedDict, total=False):
     trust_model: bool
     pooling: str
     size: int | tuple[int, int] | None
-    resize: Resize
+    resize: str
     interpolation: Interpolation
     bit_depth: BitDepth
     precision: Precision
@@ -112,7 +112,7 @@ def extract(
     weights: "imagenet" (the default), a path, or "random[:SEED]".
     pooling: "avg" (default), "max", or "none" ("flatten") for the whole map.
     size: input side in pixels, or (height, width); the backbone's own by default.
-    resize: "squash" (default), "crop" or "pad".
+    resize: "squash" (default), "crop", "pad", or "crop:0.875": a share of the largest box.
     interpolation: "area" (default), or "keras": the pixels of `image_dataset_from_directory`.
     bit_depth: how 16-bit images become 8-bit: "16" (default), "12" or "minmax".
     dtype: "float32" (default) or "float16", in which vectors are stored.
@@ -159,7 +159,7 @@ def prepare(
     layer: str | Sequence[str] = "",
     pooling: str = "avg",
     size: int | tuple[int, int] | None = None,
-    resize: Resize = "squash",
+    resize: str = "squash",
     interpolation: Interpolation = "area",
     bit_depth: BitDepth = "16",
     precision: Precision = "float32",
@@ -194,11 +194,12 @@ def prepare(
         carve=Carve.parse(test_from) if test_from else None,
     )
     wanted = _views(views, augment, seed, augment_all)
+    geometry, share = parse_resize(resize)
     # Checks the choices before the images are listed and before TensorFlow is imported.
     draft = Recipe(
         backbone="",
         weights="",
-        decoding=Decoding((1, 1), resize, interpolation, bit_depth),
+        decoding=Decoding((1, 1), geometry, interpolation, bit_depth, share),
         scaling=Scaling(),
         precision=precision,
         runtime=_computing(runtime, precision),

@@ -45,13 +45,21 @@ class Decoding:
     `size` is (height, width) in pixels. `interpolation="keras"` means exactly the pixels of
     ``keras.utils.image_dataset_from_directory``: fast integer DCT, bilinear without antialiasing,
     unrounded float32, no EXIF rotation, alpha dropped. `area` antialiases when it shrinks, keeps
-    uint8, applies EXIF and lays alpha over white.
+    uint8, applies EXIF and lays alpha over white. `crop` is the share of the largest centred box
+    that resize="crop" keeps.
     """
 
     size: tuple[int, int]
     resize: Resize = "squash"
     interpolation: Interpolation = "area"
     bit_depth: BitDepth = "16"
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.crop != 1.0 and self.resize != "crop":
+            raise FeatcacheError(f"a share of {self.crop:g} is of --resize crop, not {self.resize}")
+        if not 0.0 < self.crop <= 1.0:
+            raise FeatcacheError(f"--resize crop:{self.crop:g}: expected a share from 0 to 1")
 
     @property
     def pixel_type(self) -> str:
@@ -102,14 +110,16 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical text: sorted keys, ASCII, no floats but as their `repr`.
 
-        An empty `runtime` or `augment` is left out: recipes without them keep the keys they had
-        before those existed.
+        An empty `runtime` or `augment` and a `crop` of 1 are left out: recipes without them keep
+        the keys they had before those existed.
         """
         values = _plain(self)
         if not self.runtime:
             del values["runtime"]
         if not self.augment:
             del values["augment"], values["seed"]
+        if self.decoding.crop == 1.0:
+            del values["decoding"]["crop"]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -128,7 +138,7 @@ class Recipe:
             decoding = values.pop("decoding")
             scaling = values.pop("scaling")
             return cls(
-                decoding=Decoding(**{**decoding, "size": tuple(decoding["size"])}),
+                decoding=_decoding(decoding),
                 scaling=Scaling(
                     order=scaling["order"],
                     divisor=float(scaling["divisor"]),
@@ -182,6 +192,23 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def parse_resize(text: str) -> tuple[Resize, float]:
+    """--resize: "squash", "crop", "pad", or "crop:0.875": the geometry, and the share of a crop."""
+    name, colon, share = text.partition(":")
+    _check_choice("--resize", name, get_args(Resize))
+    try:
+        return name, float(share) if colon else 1.0  # type: ignore[return-value]
+    except ValueError as error:
+        raise FeatcacheError(
+            f"--resize {text!r}: expected a share from 0 to 1, as in crop:0.875"
+        ) from error
+
+
+def _decoding(values: dict[str, Any]) -> Decoding:
+    crop = float(values.pop("crop", 1.0))
+    return Decoding(**{**values, "size": tuple(values["size"])}, crop=crop)
 
 
 def _triple(values: list[str]) -> tuple[float, float, float]:

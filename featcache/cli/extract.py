@@ -59,7 +59,9 @@ def extract(
         str | None,
         typer.Option(help="Input size in pixels: S or HxW.", show_default="the backbone's own"),
     ] = None,
-    resize: Annotated[str, typer.Option(help="squash, crop or pad.")] = "squash",
+    resize: Annotated[
+        str, typer.Option(help="squash, crop, pad, or crop:0.875 (see docs/resizing.md).")
+    ] = "squash",
     interpolation: Annotated[
         str,
         typer.Option(help="area, or keras: exactly image_dataset_from_directory's pixels."),
@@ -131,8 +133,8 @@ def extract(
         layer=layer or "",
         pooling=pooling,
         size=None if size is None else parse_size(size),
-        resize=resize,  # type: ignore[arg-type]  # the recipe checks the choices
-        interpolation=interpolation,  # type: ignore[arg-type]
+        resize=resize,
+        interpolation=interpolation,  # type: ignore[arg-type]  # the recipe checks the choices
         bit_depth=bit_depth,  # type: ignore[arg-type]
         dtype=dtype,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]

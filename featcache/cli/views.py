@@ -10,7 +10,7 @@ import typer
 from featcache.cli.console import answer, command, show
 from featcache.cli.options import Json, parse_size
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.recipe import BitDepth, Decoding, Interpolation, Resize
+from featcache.recipe import BitDepth, Decoding, Interpolation, parse_resize
 
 if TYPE_CHECKING:
     from featcache.augment import Pixels
@@ -32,7 +32,7 @@ def views(
     seed: Annotated[int, typer.Option(help="Another seed, other views.")] = 0,
     size: Annotated[str, typer.Option(help="Size in pixels: S or HxW.")] = "224",
     count: Annotated[int, typer.Option(min=1, max=400, help="Pictures, the plain one first.")] = 9,
-    resize: Annotated[Resize, typer.Option(help="How the image becomes that size.")] = "squash",
+    resize: Annotated[str, typer.Option(help="squash, crop, pad or crop:0.875.")] = "squash",
     interpolation: Annotated[Interpolation, typer.Option(help="As in extract.")] = "area",
     bit_depth: Annotated[BitDepth, typer.Option(help="As in extract.")] = "16",
     out: Annotated[Path, typer.Option(help="The PNG file.")] = Path("views.png"),
@@ -47,7 +47,8 @@ def views(
     from featcache.plots import draw_grid
 
     augmentation = Augmentation.parse(augment)
-    decoding = Decoding(_sides(size), resize, interpolation, bit_depth)
+    geometry, share = parse_resize(resize)
+    decoding = Decoding(_sides(size), geometry, interpolation, bit_depth, share)
     plain, key = _decode(image, decoding)
     pictures = [
         view(plain, augmentation, key=key, seed=seed, number=number) for number in range(count)

@@ -72,7 +72,7 @@ def decode_all(
     shared: dict[Decoding, tuple[Pixels, str]] = {}
     decoded = []
     for decoding in decodings:
-        colours = replace(decoding, size=(1, 1), resize="squash")
+        colours = replace(decoding, size=(1, 1), resize="squash", crop=1.0)
         if colours not in shared:
             shared[colours] = _rgb(image, decoding, max_pixels)
         pixels, warning = shared[colours]

@@ -1,7 +1,7 @@
 """From any size to the network's: squash, crop or pad, antialiased or exactly as Keras does it.
 
-Sizes are (height, width). A crop is the largest centred box of the target's shape; a pad is the
-whole image, centred on black.
+Sizes are (height, width). A crop is the largest centred box of the target's shape, or a share of
+its sides; a pad is the whole image, centred on black.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def resize(pixels: Pixels, decoding: Decoding) -> Pixels:
     as_keras = decoding.interpolation == "keras"
     scale = _as_keras if as_keras else _area
     if decoding.resize == "crop":
-        pixels = _cropped(pixels, decoding.size)
+        pixels = _cropped(pixels, decoding.size, decoding.crop)
     if decoding.resize != "pad":
         return scale(pixels, decoding.size)
     fit = _fit_as_keras if as_keras else _fit
@@ -73,10 +73,12 @@ def _side_for(side: int, numerator: int, denominator: int) -> int:
     return int(np.float32(side * numerator) / np.float32(denominator))
 
 
-def _cropped(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def _cropped(pixels: Pixels, size: tuple[int, int], share: float) -> Pixels:
     height, width = pixels.shape[:2]
     box_height = max(1, min(height, _side_for(width, size[0], size[1])))
     box_width = max(1, min(width, _side_for(height, size[1], size[0])))
+    if share < 1.0:
+        box_height, box_width = (max(1, round(share * side)) for side in (box_height, box_width))
     top, left = (height - box_height) // 2, (width - box_width) // 2
     return pixels[top : top + box_height, left : left + box_width]
 

@@ -6,12 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from specimens import picture, saved
 
 from featcache.decode import decode
-from featcache.recipe import Decoding
+from featcache.errors import FeatcacheError
+from featcache.recipe import Decoding, parse_resize
 
 
 def test_shrinking_is_the_mean_of_what_is_covered() -> None:
@@ -52,6 +55,31 @@ def test_crop_takes_the_centre() -> None:
     assert (decode(wide, Decoding((5, 5), "crop")).pixels == 255).all()
     tall = wide.transpose(1, 0, 2)
     assert (decode(tall, Decoding((5, 5), "crop")).pixels == 255).all()
+
+
+def test_a_share_of_the_crop_is_torchvisions_evaluation() -> None:
+    """crop:0.875 frames what resizing the short side to 256 and cutting out 224 frames."""
+    photograph = Image.fromarray(skimage.data.chelsea())
+    width, height = photograph.size
+    small = photograph.resize((int(256 * width / height), 256), Image.Resampling.BILINEAR)
+    left, top = (small.width - 224) // 2, (small.height - 224) // 2
+    want = np.asarray(small.crop((left, top, left + 224, top + 224)), np.float32)
+    geometry, share = parse_resize("crop:0.875")
+    pixels = decode(np.asarray(photograph), Decoding((224, 224), geometry, crop=share)).pixels
+    whole = decode(np.asarray(photograph), Decoding((224, 224), "crop")).pixels
+    assert np.abs(pixels - want).mean() < 4 < np.abs(whole - want).mean()
+
+
+@pytest.mark.parametrize("text", ["crop:0", "crop:1.5", "crop:x", "crop:-1", "pad:0.5", "fit"])
+def test_a_wrong_share_is_refused(text) -> None:
+    """A share beyond 0..1, of something else than a crop, or no number: an error of ours."""
+
+    def asked() -> Decoding:
+        geometry, share = parse_resize(text)
+        return Decoding((8, 8), geometry, crop=share)
+
+    with pytest.raises(FeatcacheError, match=r"--resize|a share of"):
+        asked()
 
 
 def test_pad_shows_all_between_black_bars() -> None:
