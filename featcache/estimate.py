@@ -8,7 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from featcache.extraction import (
+from featcache.job import Job, Target
+from featcache.pipeline import run_pass
+from featcache.probe import KEPT
+from featcache.reading import Outcome, read_ahead, read_key
+from featcache.run import (
     Run,
     begin,
     expected_batch,
@@ -17,10 +21,6 @@ from featcache.extraction import (
     reading_of,
     stream_of,
 )
-from featcache.job import Job, Target
-from featcache.pipeline import run_pass
-from featcache.probe import KEPT
-from featcache.reading import Outcome, read_ahead, read_key
 from featcache.runtimes import Runtime
 
 #: Images that are timed, but at least so many batches: the last one waits for nothing.

@@ -8,142 +8,23 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
 
-from featcache.augment import view
-from featcache.backbones import Network
 from featcache.cache import note_weights
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
 from featcache.filling import Filling
 from featcache.identity import identify
-from featcache.images import StatCache, label_conflicts
+from featcache.images import label_conflicts
 from featcache.interruption import watch_for_interruption
-from featcache.job import Extraction, Job, Progress, Target
-from featcache.known import Known
-from featcache.pipeline import Batch, run_pass
-from featcache.proof import open_proven
+from featcache.job import Extraction, Job, Progress
+from featcache.pipeline import run_pass
 from featcache.provenance import merged
-from featcache.reading import AHEAD, Outcome, Reading, Stream
-from featcache.runtimes import Runtime, default_batch
-from featcache.saving import Saver
+from featcache.run import Run, begin, find_groups, find_missing, reading_of, stream_of
 from featcache.store import Failure, PackedFile, Stamp
-from featcache.timing import Timing
 
-STAT_CACHE = "scan.json.gz"
-STAT_CACHE_SECONDS = 60.0
 SHOWN_CONFLICTS = 3
-
-
-@dataclass(slots=True)
-class Group:
-    """Files that one network fills together: its taps, in their order."""
-
-    network: Network
-    fillings: list[Filling]
-    passed: int = 0
-
-    def needs(self, index: int, key: str) -> list[int]:
-        """The views of an image that any of the files lacks. Called from many threads."""
-        return sorted({v for filling in self.fillings for v in filling.missing(index, key)})
-
-
-@dataclass(slots=True)
-class Run:
-    """The state of one run: what is known, and what came out so far."""
-
-    job: Job
-    fillings: list[Filling]
-    stat_cache: StatCache
-    keys: np.ndarray
-    noted: np.ndarray
-    timing: Timing
-    remarks: list[str]
-    warnings: Counter[str] = field(default_factory=Counter)
-    groups: list[Group] = field(default_factory=list)
-    waiting: int = 0
-    computed: set[int] = field(default_factory=set)
-    started: float = field(default_factory=time.monotonic)
-    compiling: float = 0.0
-    stats_saved_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Time since the first read, without that of compiling and proving networks."""
-        return time.monotonic() - self.started - self.compiling
-
-    @property
-    def saved(self) -> int:
-        return sum(filling.saver.saved for filling in self.fillings)
-
-    @property
-    def failed(self) -> int:
-        return max(len(filling.failures) for filling in self.fillings)
-
-    def open_runtime(self, group: Group) -> Runtime:
-        """Compile a network and let it prove itself before a row is added."""
-        began = time.monotonic()
-        settings, recipe = self.job.settings, group.fillings[0].target.recipe
-        proven = open_proven(settings.runtime, group.network, recipe, batch=settings.batch)
-        self.remarks.extend(proven.remarks)
-        for tap, filling in enumerate(group.fillings):
-            filling.prove(proven, tap)
-        self.compiling += time.monotonic() - began
-        return proven.runtime
-
-    def take(self, batch: Batch) -> None:
-        """Note what became of a batch's images, and hand its rows to the files."""
-        group = self.groups[batch.stream]
-        through = [*batch.others, *(row.outcome for row in batch.rows if row.last)]
-        for outcome in through:
-            self.note(outcome)
-        for tap, filling in enumerate(group.fillings):
-            filling.take(batch, tap)
-        group.passed += len(through)
-        self.computed.update(row.outcome.index for row in batch.rows)
-        if time.monotonic() - self.stats_saved_at > STAT_CACHE_SECONDS:
-            self.save_stats()
-
-    def note(self, outcome: Outcome) -> None:
-        """Remember an image's key, once, and what may be wrong with it."""
-        if self.noted[outcome.index]:
-            return
-        self.noted[outcome.index] = True
-        self.keys[outcome.index] = outcome.key.encode()
-        if outcome.stamp is not None and outcome.key:
-            name = self.job.images.names[outcome.index]
-            self.stat_cache.remember(name, outcome.stamp, outcome.key, outcome.hashed_at)
-        if outcome.warning:
-            self.warnings[outcome.warning] += 1
-
-    def commit(self) -> None:
-        """Save what waits; after this returns it survives anything."""
-        for filling in self.fillings:
-            filling.commit()
-        for filling in self.fillings:
-            filling.saver.settle()
-
-    def save_stats(self) -> None:
-        self.stats_saved_at = time.monotonic()
-        self.stat_cache.save(self.job.folder / STAT_CACHE)
-
-    def progress(self) -> Progress:
-        passed = min((group.passed for group in self.groups), default=0)
-        total = len(self.job.images)
-        return Progress(
-            done=total - self.waiting + passed,
-            total=total,
-            passed=passed,
-            failed=self.failed,
-            saved=self.saved,
-            seconds=self.seconds,
-        )
 
 
 def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) -> list[Extraction]:
@@ -166,91 +47,6 @@ def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) ->
             _result(state, filling, *each)
             for filling, each in zip(state.fillings, packed, strict=True)
         ]
-
-
-@contextmanager
-def begin(job: Job) -> Iterator[Run]:
-    """Look at what is there already."""
-    timing, remarks = Timing(), list(job.remarks)
-    with ThreadPoolExecutor(1, thread_name_prefix="featcache-write") as writer:
-        fillings = [_filling(job, target, writer, timing) for target in job.targets]
-        for problem in (each for filling in fillings for each in filling.known.own.problems):
-            remarks.append(
-                f"{problem.path.name} is damaged ({problem.reason}): its rows are extracted "
-                f"again; `featcache repair` saves what can be saved"
-            )
-        yield Run(
-            job=job,
-            fillings=fillings,
-            stat_cache=StatCache.load(job.folder / STAT_CACHE),
-            keys=np.zeros(len(job.images), "S64"),
-            noted=np.zeros(len(job.images), bool),
-            timing=timing,
-            remarks=remarks,
-        )
-
-
-def _filling(job: Job, target: Target, writer: ThreadPoolExecutor, timing: Timing) -> Filling:
-    known = Known.of(target.store, job.cache, target.recipe)
-    if job.settings.retry_failed or job.settings.on_error == "fail":
-        known.failures = {}
-    saver = Saver(target.store, job.images, target.tap.row_shape, writer, timing)
-    return Filling(job, target, known, saver)
-
-
-def find_missing(state: Run) -> np.ndarray:
-    """Images that must be read: (files, images) bool, True where a file has not all the rows that
-    the images' time stamps promise.
-    """
-    images = state.job.images
-    for index, name in enumerate(images.names):
-        stamp = images.stat(index)
-        key = state.stat_cache.key_of(name, stamp) if stamp else None
-        state.keys[index] = (key or "").encode()
-    counts = np.array([len(state.job.views.of(split)) for split in images.splits], np.int32)
-    return np.stack([~filling.known.has_all(state.keys, counts) for filling in state.fillings])
-
-
-def find_groups(state: Run, missing: np.ndarray) -> list[Group]:
-    """The files that lack something, by the network that fills them."""
-    groups: dict[int, Group] = {}
-    for filling, lacking in zip(state.fillings, missing, strict=True):
-        if lacking.any():
-            network = filling.target.network
-            groups.setdefault(id(network), Group(network, [])).fillings.append(filling)
-    for group in groups.values():
-        group.network = group.network.only([each.target.tap for each in group.fillings])
-    return list(groups.values())
-
-
-def stream_of(state: Run, group: Group) -> Stream:
-    """How a network's images are read."""
-    views, target = state.job.views, group.fillings[0].target
-    batch = expected_batch(state.job, target)
-    return Stream(
-        decoding=target.recipe.decoding,
-        needs=group.needs,
-        open_runtime=partial(state.open_runtime, group),
-        view=partial(_augmented, state.job) if views.augmentation else None,
-        ahead=-(-max(2 * batch, AHEAD) // (1 + views.count)),
-    )
-
-
-def expected_batch(job: Job, target: Target) -> int:
-    """Images in a network call, unless the runtime turns out to be another or to hold less."""
-    settings = job.settings
-    return settings.batch or default_batch(settings.runtime, target.network.size)
-
-
-def _augmented(job: Job, pixels: np.ndarray, key: str, number: int) -> np.ndarray:
-    if job.views.augmentation is None:
-        raise ValueError("this job has no augmentation")
-    return view(pixels, job.views.augmentation, key=key, seed=job.views.seed, number=number)
-
-
-def reading_of(state: Run) -> Reading:
-    """How the images of a job are read."""
-    return Reading(state.job.settings.threads, state.job.settings.max_pixels, state.timing)
 
 
 def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress], None]) -> None:

@@ -15,7 +15,8 @@ ROOT = Path(featcache.__file__).parent
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
     "fitting", "evaluation", "classification", "heads", "lookup",
-    "api", "estimate", "checking", "extraction", "filling", "known", "saving", "job", "identity",
+    "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
+    "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "interruption", "splits",
     "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
