@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from featcache.backbones.aliases import PENULTIMATE
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.graph import cut_places, steps
 from featcache.backbones.layers import aliases, canonical_layers, canonical_names, find_layer
+from featcache.backbones.own_model import open_user_model
 from featcache.backbones.table import Backbone
 
 
@@ -55,6 +57,24 @@ def list_layers(backbone: Backbone) -> list[LayerRow]:
     _, read = find_layer(whole, PENULTIMATE)
     penultimate = {canonical_names(whole)[read.name]: PENULTIMATE}
     return rows + [row for row in _rows(whole, penultimate, top=True) if row.name not in names]
+
+
+def list_own_layers(
+    path: Path, *, trusted: bool, size: tuple[int, int] | None = None
+) -> tuple[list[LayerRow], str]:
+    """What of a user's own model can be tapped, and a sentence on what can be done with it.
+
+    Raises `FeatcacheError` as `open_user_model` does.
+    """
+    model = open_user_model(path, trusted=trusted, size=size, scale="none")
+    kinds = {layer.name: type(layer).__name__ for layer in model.network.layers}
+    rows = [
+        LayerRow(name, kinds.get(name, "output"), tuple(tensor.shape[1:]), False, "", top=False)
+        for name, tensor in model.tensors.items()
+    ]
+    taps = "its layers can be tapped" if model.taps else "its outputs alone can be tapped"
+    tuning = "it can be fine-tuned" if model.finetune else "it cannot be fine-tuned"
+    return rows, f"{taps}; {tuning}; it runs in OpenVINO and in TensorFlow"
 
 
 def _rows(network: Any, alias_of: dict[str, str], *, top: bool) -> list[LayerRow]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.cli.console import answer, command, say, show, size_text, table
-from featcache.cli.options import Json
+from featcache.cli.options import Json, TrustModel
 
 if TYPE_CHECKING:
     from featcache.backbones import Backbone, LayerRow
@@ -99,10 +100,13 @@ def _cells(record: dict[str, Any]) -> tuple[object, ...]:
 
 
 def layers(
-    backbone: Annotated[str, typer.Argument(help="A network of `featcache backbones`.")],
+    backbone: Annotated[
+        str, typer.Argument(help="A network of `featcache backbones`, or your own model's path.")
+    ],
     search: Annotated[
         str, typer.Option(help="Only names, classes and aliases that hold this word.")
     ] = "",
+    trust_model: TrustModel = False,
     json: Json = False,
 ) -> None:
     """The layers of a backbone that --layer can tap, with their output shapes.
@@ -111,21 +115,34 @@ def layers(
     alias: a name for --layer that is the same in every network. top: a layer of the ImageNet
     classifier. numbers and size: of one image's unpooled output in float32.
     """
-    from featcache.backbones import find_backbone, list_layers
-
-    row = find_backbone(backbone)
-    say(f"building {row.name} at {row.size}x{row.size}")
-    every = list_layers(row)
+    every, words = _layers_of(backbone, trusted=trust_model)
     word = search.lower()
     found = [layer for layer in every if word in f"{layer.name} {layer.kind} {layer.alias}".lower()]
     if json:
-        answer({"backbone": row.name, "layers": [_layer_record(layer) for layer in found]})
+        answer(
+            {
+                "backbone": backbone,
+                "about": words,
+                "layers": [_layer_record(layer) for layer in found],
+            }
+        )
         return
     table(
         [_layer_cells(layer) for layer in found],
         ("layer", "class", "shape", "numbers", "size", "cut", "alias", "part"),
     )
-    show(f"{len(found)} of {len(every)} layers at {row.size}x{row.size} pixels")
+    show(f"{len(found)} of {len(every)} layers; {words}")
+
+
+def _layers_of(backbone: str, *, trusted: bool) -> tuple[list[LayerRow], str]:
+    """The layers, and what can be done with the network."""
+    from featcache.backbones import find_backbone, is_user_model, list_layers, list_own_layers
+
+    if is_user_model(backbone):
+        return list_own_layers(Path(backbone), trusted=trusted)
+    row = find_backbone(backbone)
+    say(f"building {row.name} at {row.size}x{row.size}")
+    return list_layers(row), f"shapes at {row.size}x{row.size} pixels"
 
 
 def _layer_record(layer: LayerRow) -> dict[str, Any]:
