@@ -73,7 +73,7 @@ def extract(
         "float32"
     ),
     precision: Annotated[
-        str, typer.Option(help="float32, or where OpenVINO and the CPU can: bfloat16, float16.")
+        str, typer.Option(help="float32; bfloat16 or float16 where the CPU or the GPU has it.")
     ] = "float32",
     runtime: Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")] = "auto",
     batch: Batch = None,
