@@ -41,7 +41,8 @@ def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) ->
             _extract_missing(state, missing, report)
         finally:
             state.save_stats()
-        packed = [_pack(state, filling) for filling in state.fillings]
+        with state.timing.measure("writing"):
+            packed = [_pack(state, filling) for filling in state.fillings]
         _log_run(state)
         return [
             _result(state, filling, *each)
@@ -111,7 +112,7 @@ def _result(
         extracted=filling.extracted,
         reused=len(packed.vectors) - filling.extracted,
         failures=failures,
-        computed=len(state.computed),
+        computed=int(state.computed.sum()),
         seconds=seconds,
         runtime=proven.runtime.name if proven else "none",
         choice=proven.runtime.choice if proven else "every row was known: no network ran",

@@ -51,12 +51,12 @@ class Run:
     stat_cache: StatCache
     keys: np.ndarray
     noted: np.ndarray
+    computed: np.ndarray
     timing: Timing
     remarks: list[str]
     warnings: Counter[str] = field(default_factory=Counter)
     groups: list[Group] = field(default_factory=list)
     waiting: int = 0
-    computed: set[int] = field(default_factory=set)
     started: float = field(default_factory=time.monotonic)
     compiling: float = 0.0
     stats_saved_at: float = field(default_factory=time.monotonic)
@@ -94,7 +94,7 @@ class Run:
         for tap, filling in enumerate(group.fillings):
             filling.take(batch, tap)
         group.passed += len(through)
-        self.computed.update(row.outcome.index for row in batch.rows)
+        self.computed[[row.outcome.index for row in batch.rows]] = True
         if time.monotonic() - self.stats_saved_at > STAT_CACHE_SECONDS:
             self.save_stats()
 
@@ -151,6 +151,7 @@ def begin(job: Job) -> Iterator[Run]:
             stat_cache=StatCache.load(job.folder / STAT_CACHE),
             keys=np.zeros(len(job.images), "S64"),
             noted=np.zeros(len(job.images), bool),
+            computed=np.zeros(len(job.images), bool),
             timing=timing,
             remarks=remarks,
         )

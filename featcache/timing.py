@@ -17,7 +17,7 @@ ADVICE = {
     "reading": "images on a faster disk, or more --threads where the disk is far away",
     "decoding": "more --threads where there are cores; images stored nearer to --size",
     "writing": "a cache on a faster disk, --pooling avg or --dtype float16",
-    "the rest": "larger images per second are out of reach of this machine's Python",
+    "the rest": "more images at once: what is left is looking around, and Python's own work",
 }
 
 
@@ -49,7 +49,7 @@ class Bound:
 class Timing:
     """Seconds by what they were spent on; safe in threads.
 
-    The main thread waits for the "network", for "images" or for the writer ("writing"); the
+    The main thread waits for the "network", for "images" or for the disk ("writing"); the
     threads that feed it are busy with "reading" (which includes hashing) and "decoding".
     """
 
