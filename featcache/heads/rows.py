@@ -43,13 +43,14 @@ class Rows:
         numbers = self.numbers[rows]
         order = np.argsort(numbers, kind="stable")
         # In the file's order, then back: a disk reads forward.
-        read = self.source[numbers[order]]
+        read: np.ndarray = self.source[numbers[order]]
         back = np.empty_like(read)
         back[order] = read
         return back
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
+        whole: np.ndarray = np.asarray(self[:], dtype=dtype)
+        return whole
 
 
 def rows_of(features: Features, mask: np.ndarray) -> Any:
