@@ -7,7 +7,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from featcache.heads.checks import one_of
-from featcache.heads.linear import LinearHead, find_sharpness, linear_head, unit_length
+from featcache.heads.linear import (
+    LinearHead,
+    find_sharpness,
+    linear_head,
+    spread_rows,
+    unit_length,
+)
 from featcache.heads.training import Training, blocks
 
 METRICS = ("cosine", "euclidean")
@@ -38,13 +44,14 @@ def fit(training: Training, options: CentroidOptions) -> LinearHead:
     means = sums / counts[:, np.newaxis]
     weights = unit_length(means) if cosine else means
     offset = np.zeros(len(means)) if cosine else -np.square(means).sum(axis=1) / 2
-    scores = _scores_without_own(training, sums, counts, cosine=cosine)
-    several = counts[training.codes] > training.row_weights() * (1 + 1e-6)
+    some = spread_rows(len(training))
     sharpness = 1.0
-    if several.any():
-        sharpness = find_sharpness(
-            scores[several], training.codes[several], training.row_weights()[several]
-        )
+    # Of a class with a single row, nothing is left without it.
+    some = some[counts[training.codes[some]] > training.row_weights()[some] * (1 + 1e-6)]
+    if len(some):
+        scores = _scores_without_own(training.take(some), sums, counts, cosine=cosine)
+        weights_of_some = training.row_weights()[some]
+        sharpness = find_sharpness(scores, training.codes[some], weights_of_some)
     settings = {**asdict(options), "unit_length": cosine}
     return linear_head(weights, offset, sharpness=sharpness, settings=settings)
 
@@ -57,10 +64,11 @@ def _rows(training: Training, block: slice, cosine: bool) -> np.ndarray:
 def _sums(training: Training, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sum of each class's rows, (K, D), and weight of each class, (K,)."""
     sums = np.zeros((training.classes, training.width))
-    member = np.eye(training.classes)[training.codes] * training.row_weights()[:, np.newaxis]
+    weights, eye = training.row_weights(), np.eye(training.classes, dtype=np.float32)
     for block in blocks(training.vectors):
-        sums += member[block].T @ _rows(training, block, cosine)
-    return sums, member.sum(axis=0)
+        member = eye[training.codes[block]] * weights[block, np.newaxis]
+        sums += member.T @ _rows(training, block, cosine)
+    return sums, np.bincount(training.codes, weights, training.classes)
 
 
 def _scores_without_own(
@@ -70,17 +78,15 @@ def _scores_without_own(
     scores = np.empty((len(training), training.classes))
     squares = np.square(sums).sum(axis=1)
     for block in blocks(training.vectors):
-        rows, codes = _rows(training, block, cosine), training.codes[block]
-        own = np.arange(len(rows)), codes
+        rows = _rows(training, block, cosine).astype(np.float64)
+        own = np.arange(len(rows)), training.codes[block]
         share = training.row_weights()[block].astype(np.float64)
-        products = rows.astype(np.float64) @ sums.T
-        lengths = np.square(rows, dtype=np.float64).sum(axis=1)
-        # |S - w x|^2 and x.(S - w x), for the own class; |S|^2 and x.S for the others.
-        left = np.broadcast_to(squares, products.shape).copy()
+        products, lengths = rows @ sums.T, np.square(rows).sum(axis=1)
+        # Of S - w x for the own class, else of S: the square, the product with x, the weight.
+        left, rest = (np.tile(each, (len(rows), 1)) for each in (squares, counts))
         left[own] += share**2 * lengths - 2 * share * products[own]
         products[own] -= share * lengths
-        rest = np.broadcast_to(counts, products.shape).copy()
-        rest[own] = np.maximum(rest[own] - share, 1e-12)
+        rest[own] -= share
         if cosine:
             scores[block] = products / np.sqrt(np.maximum(left, 1e-30))
         else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.centroid import METRICS
-from featcache.heads.checks import at_least, one_of
+from featcache.heads.checks import at_least, floats, one_of
 from featcache.heads.linear import unit_length
 from featcache.heads.training import Training
 
@@ -95,17 +95,18 @@ class KnnHead:
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], settings: dict[str, Any]) -> KnnHead:
         """The head that `state` described; raises `FeatcacheError` where the arrays do not fit."""
-        vectors, codes, votes = (state[name] for name in ("vectors", "codes", "votes"))
+        vectors, codes = state["vectors"], state["codes"]
+        votes = floats(state, {"votes": (len(codes),)})["votes"]
         KnnOptions(settings["neighbors"], settings["metric"])
         classes = at_least("classes", settings["classes"], 2)
         if vectors.dtype not in (np.float16, np.float32) or vectors.ndim != 2 or not len(vectors):
             raise FeatcacheError("the array 'vectors' is no matrix of float32 or float16")
-        if codes.shape != votes.shape or codes.shape != (len(vectors),) or codes.dtype != np.int32:
+        if codes.shape != (len(vectors),) or codes.dtype != np.int32:
             raise FeatcacheError("the arrays of the head do not fit together")
         if codes.min() < 0 or codes.max() >= classes:
             raise FeatcacheError("the array 'codes' names classes that there are not")
-        if not np.isfinite(vectors).all() or not np.isfinite(votes).all() or (votes < 0).any():
-            raise FeatcacheError("the arrays 'vectors' and 'votes' are not all finite numbers")
+        if not np.isfinite(vectors).all() or (votes < 0).any():
+            raise FeatcacheError("the array 'vectors' is not finite, or 'votes' has values below 0")
         return cls(vectors, codes, votes, settings)
 
 

@@ -17,6 +17,9 @@ from featcache.errors import FeatcacheError
 from featcache.heads.checks import floats
 from featcache.heads.training import in_blocks, softmax
 
+#: Rows that are enough to measure one number on.
+ENOUGH = 10_000
+
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
@@ -83,6 +86,11 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     scaled: np.ndarray = rows / np.where(lengths > 0, lengths, 1)
     return scaled
+
+
+def spread_rows(count: int) -> np.ndarray:
+    """Row numbers, at most `ENOUGH`, evenly spread (files are sorted by class)."""
+    return np.unique(np.linspace(0, count - 1, min(count, ENOUGH)).astype(int))
 
 
 def find_sharpness(scores: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> float:

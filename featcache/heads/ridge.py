@@ -6,13 +6,14 @@ would get from a fit without it (leave-one-out, in closed form), which choose al
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.checks import above_zero, one_of
-from featcache.heads.linear import LinearHead, find_sharpness, linear_head
+from featcache.heads.linear import LinearHead, find_sharpness, linear_head, spread_rows
 from featcache.heads.training import Training, blocks, moments
 
 #: Values of alpha that leave-one-out compares, times the number of rows.
@@ -38,112 +39,135 @@ class RidgeOptions:
         one_of("--class-weight", self.class_weight, ("none", "balanced"))
 
 
-@dataclass(frozen=True, eq=False)
-class _Basis:
-    """Rows rotated so that a fit for any alpha is a division.
-
-    rotated: (n, r), weighted, centred rows times the eigenvectors; values: (r,), their squares'
-    sums; targets: (n, K) weighted and centred; back: (D, r), from coefficients there to vectors'.
-    """
-
-    rotated: np.ndarray
-    values: np.ndarray
-    targets: np.ndarray
-    back: np.ndarray
-    root: np.ndarray
-    mean: np.ndarray
-    prior: np.ndarray
-
-    def coefficients(self, alpha: float) -> np.ndarray:
-        """(r, K)."""
-        moment = self.rotated.T @ self.targets
-        result: np.ndarray = moment / (self.values + alpha)[:, np.newaxis]
-        return result
-
-    def without_own(self, alpha: float) -> np.ndarray:
-        """(n, K) scores of each row from the fit without it."""
-        leverage = np.square(self.rotated) @ (1 / (self.values + alpha))
-        leverage = leverage + self.root**2 / (self.root**2).sum()
-        residual = self.targets - self.rotated @ self.coefficients(alpha)
-        residual /= np.maximum(1 - leverage, 1e-6)[:, np.newaxis]
-        scores: np.ndarray = (self.targets - residual) / self.root[:, np.newaxis] + self.prior
-        return scores
-
-
 def fit(training: Training, options: RidgeOptions) -> LinearHead:
     """Ridge regression on classes; see the module. Probabilities: softmax of sharpened scores.
 
     Raises `FeatcacheError` where both rows and columns are more than can be decomposed.
     """
-    basis = _decompose(training)
-    weights, codes = training.row_weights(), training.codes
-    wanted = np.eye(training.classes)[codes]
-    grid = (options.alpha,) if options.alpha else tuple(each * len(training) for each in GRID)
-    tried = []
-    for alpha in grid:
-        scores = basis.without_own(alpha)
-        tried.append((float(weights @ np.square(scores - wanted).sum(axis=1)), -alpha, scores))
-    _, minus, scores = min(tried, key=lambda one: one[:2])
-    alpha = -minus
-    if options.alpha is None:
+    basis = _Basis.of(training)
+    alphas = (options.alpha,) if options.alpha else tuple(each * len(training) for each in GRID)
+    alpha = alphas[0]
+    if len(alphas) > 1:
+        errors = sum(basis.errors(block, alphas) for block in blocks(training.vectors))
+        # The largest of equals: the simplest model.
+        alpha = alphas[len(alphas) - 1 - int(np.argmin(np.asarray(errors)[::-1]))]
         training.say(f"alpha = {alpha:g} by leave-one-out on {len(training)} training rows")
-    slopes = (basis.back @ basis.coefficients(alpha)).T
+    some = spread_rows(len(training))
+    scores = basis.without_own(some, (alpha,))[:, 0]
+    sharpness = find_sharpness(scores, training.codes[some], training.row_weights()[some])
+    slopes = (basis.turn @ basis.coefficients((alpha,))[:, 0]).T / basis.scale
     offset = basis.prior - slopes @ basis.mean
-    sharpness = find_sharpness(scores, codes, weights)
     settings = {**asdict(options), "alpha": alpha}
     return linear_head(slopes, offset, sharpness=sharpness, settings=settings)
 
 
-def _decompose(training: Training) -> _Basis:
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """A rotation of the standardised, weighted rows, in which a fit for any alpha is a division.
+
+    turn: (D, r) eigenvectors; values: (r,) eigenvalues; moment: (r, K) rotated rows times
+    targets; prior: (K,) share of each class.
+    """
+
+    training: Training
+    mean: np.ndarray
+    scale: np.ndarray
+    prior: np.ndarray
+    values: np.ndarray
+    turn: np.ndarray
+    moment: np.ndarray
+
+    @classmethod
+    def of(cls, training: Training) -> _Basis:
+        """Decompose the products of columns, or of rows where they are fewer."""
+        _check_size(training)
+        mean, scale = moments(training)
+        counts = np.bincount(training.codes, training.row_weights(), training.classes)
+        prior = counts / counts.sum()
+        empty = np.zeros(0)
+        draft = cls(training, mean, scale, prior, empty, empty, empty)
+        parts = list(blocks(training.vectors))
+        if draft.is_long:
+            gram = np.zeros((training.width, training.width))
+            for block in parts:
+                rows = draft.rows(block)
+                gram += rows.T @ rows
+            values, turn = np.linalg.eigh(gram)
+        else:
+            values, turn = _of_few_rows(np.concatenate([draft.rows(block) for block in parts]))
+        moment = sum(draft.rows(block).T @ draft.targets(block) for block in parts)
+        kept = values > values.max() * 1e-12
+        turn = turn[:, kept]
+        return replace(draft, values=values[kept], turn=turn, moment=turn.T @ moment)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether there are more rows than columns: then float32 is exact enough."""
+        return len(self.training) >= self.training.width
+
+    def root(self, block: slice | np.ndarray) -> np.ndarray:
+        """(m, 1) roots of the weights."""
+        weights = self.training.row_weights()[block].astype(np.float64)
+        return np.sqrt(weights)[:, np.newaxis]
+
+    def rows(self, block: slice | np.ndarray) -> np.ndarray:
+        """(m, D) rows, standardised, times the roots of their weights."""
+        kind = np.float32 if self.is_long else np.float64
+        vectors = np.asarray(self.training.vectors[block], kind)
+        rows: np.ndarray = vectors - self.mean.astype(kind)
+        rows *= (1 / self.scale).astype(kind)
+        rows *= self.root(block).astype(kind)
+        return rows
+
+    def targets(self, block: slice | np.ndarray) -> np.ndarray:
+        """(m, K) one-hot classes less their shares, times the roots of the weights."""
+        member = np.eye(self.training.classes)[self.training.codes[block]]
+        targets: np.ndarray = (member - self.prior) * self.root(block)
+        return targets
+
+    def coefficients(self, alphas: Sequence[float]) -> np.ndarray:
+        """(r, A, K) for each alpha."""
+        shrunken = self.values[:, np.newaxis] + np.array(alphas)
+        coefficients: np.ndarray = self.moment[:, np.newaxis] / shrunken[:, :, np.newaxis]
+        return coefficients
+
+    def without_own(self, block: slice | np.ndarray, alphas: Sequence[float]) -> np.ndarray:
+        """(m, A, K) scores of each row from the fit without it."""
+        rows = self.rows(block)
+        rotated, targets = rows @ self.turn.astype(rows.dtype), self.targets(block)
+        coefficients = self.coefficients(alphas).astype(rows.dtype)
+        fitted = np.tensordot(rotated, coefficients, axes=1)
+        inverse = 1 / (self.values[:, np.newaxis] + np.array(alphas))
+        root = self.root(block)
+        leverage = np.square(rotated) @ inverse.astype(rows.dtype)
+        # The intercept is fitted too: its share of the leverage.
+        leverage = leverage + root**2 / self.training.row_weights().sum()
+        residual = (targets[:, np.newaxis] - fitted) / np.maximum(1 - leverage, 1e-6)[..., None]
+        unweighted = (targets[:, np.newaxis] - residual) / np.maximum(root, 1e-12)[..., None]
+        scores: np.ndarray = unweighted + self.prior
+        return scores
+
+    def errors(self, block: slice, alphas: Sequence[float]) -> np.ndarray:
+        """(A,) weighted squared errors of these rows, each from the fit without it."""
+        scores = self.without_own(block, alphas)
+        member = np.eye(self.training.classes)[self.training.codes[block]]
+        squares = np.square(scores - member[:, np.newaxis]).sum(axis=2)
+        errors: np.ndarray = self.training.row_weights()[block] @ squares
+        return errors
+
+
+def _check_size(training: Training) -> None:
     count, width = len(training), training.width
     if min(count, width) > WIDEST:
         raise FeatcacheError(
             f"--head ridge takes vectors of up to {WIDEST:,} numbers, or as many rows; these are "
             f"{count:,} rows of {width:,}: pool them (--pooling avg), or take --head dense"
         )
-    mean, scale = moments(training)
-    root = np.sqrt(training.row_weights().astype(np.float64))
-    member = np.eye(training.classes)[training.codes]
-    prior = (root**2 @ member) / (root**2).sum()
-    rotated, values, turn = _rotate(training, root, mean, scale)
-    return _Basis(
-        rotated=rotated,
-        values=values,
-        targets=(member - prior) * root[:, np.newaxis],
-        back=turn / scale[:, np.newaxis],
-        root=root,
-        mean=mean,
-        prior=prior,
-    )
 
 
-def _rotate(
-    training: Training, root: np.ndarray, mean: np.ndarray, scale: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standardised, weighted rows times eigenvectors; eigenvalues; the eigenvectors, (D, r)."""
-    centre, factor = mean.astype(np.float32), (1 / scale).astype(np.float32)
-
-    def rows(block: slice) -> np.ndarray:
-        part = np.asarray(training.vectors[block], np.float32) - centre
-        part *= factor
-        part *= root[block, np.newaxis].astype(np.float32)
-        return part
-
-    parts = list(blocks(training.vectors))
-    if training.width <= len(training):
-        gram = np.zeros((training.width, training.width))
-        for block in parts:
-            part = rows(block)
-            gram += part.T @ part
-        values, turn = np.linalg.eigh(gram)
-        turned = np.concatenate([rows(block) @ turn.astype(np.float32) for block in parts])
-        return turned, np.maximum(values, 0), turn
-    return _of_few_rows(np.concatenate([rows(block) for block in parts]).astype(np.float64))
-
-
-def _of_few_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same where there are fewer rows than columns: from the products of the rows."""
+def _of_few_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors (D, r) of the columns' products, from the rows'."""
     values, left = np.linalg.eigh(matrix @ matrix.T)
-    kept = values > values.max() * 1e-10
+    kept = values > values.max() * 1e-12
     values, left = values[kept], left[:, kept]
-    return left * np.sqrt(values), values, (matrix.T @ left) / np.sqrt(values)
+    return values, (matrix.T @ left) / np.sqrt(values)

@@ -118,15 +118,15 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def moments(training: Training) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and deviation of each column, (D,) float64; a constant column deviates by 1."""
-    weights = training.row_weights().astype(np.float64)
-    total = weights.sum()
-    first = np.asarray(training.vectors[:1], np.float64)[0]
+    total = training.row_weights().sum(dtype=np.float64)
+    first = np.asarray(training.vectors[:1], np.float32)[0]
     sums, squares = np.zeros(training.width), np.zeros(training.width)
     for block in blocks(training.vectors):
         # Around the first row, so that the squares of large means do not cancel.
-        shifted = np.asarray(training.vectors[block], np.float64) - first
-        sums += weights[block] @ shifted
-        squares += weights[block] @ np.square(shifted, out=shifted)
+        shifted = np.asarray(training.vectors[block], np.float32) - first
+        part = training.row_weights()[block]
+        sums += part @ shifted
+        squares += part @ np.square(shifted, out=shifted)
     mean = sums / total
     variance = squares / total - mean**2
     flat = variance <= 1e-12 * (squares / total + 1e-30)
