@@ -14,7 +14,7 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
-    "fitting", "evaluation", "classification", "heads", "lookup",
+    "fitting", "roles", "evaluation", "classification", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
@@ -26,8 +26,8 @@ FLOORS = [
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes"},
-    "keras": {"backbones", "runtimes", "datasets"},
+    "tensorflow": {"backbones", "runtimes", "heads"},
+    "keras": {"backbones", "runtimes", "datasets", "heads"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -1,4 +1,4 @@
-"""featcache fit-head, evaluate, predict"""
+"""featcache evaluate, predict"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli.console import answer, command, say, show, table, time_text
+from featcache.cli.console import answer, command, say, show, table
 from featcache.cli.options import (
     Batch,
     Cache,
@@ -28,44 +28,8 @@ WIDEST = 20
 
 
 def register(app: typer.Typer) -> None:
-    app.command("fit-head")(command(fit_head))
     app.command("evaluate")(command(evaluate))
     app.command("predict")(command(predict))
-
-
-def fit_head(
-    features: FeaturesName,
-    head: Annotated[str, typer.Option(help="The kind of head: logreg.")] = "logreg",
-    c: Annotated[
-        float | None,
-        typer.Option("--C", help="Inverse penalty.", show_default="by cross-validation"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Which rows are held out, if no split says so.")] = 0,
-    out: Annotated[
-        str | None, typer.Option(help="The head's file.", show_default="beside its features")
-    ] = None,
-    cache: Cache = None,
-    json: Json = False,
-) -> None:
-    """Train a head on cached vectors and judge it on rows it has not seen."""
-    from featcache.api import load
-    from featcache.fitting import fit
-
-    fitted = fit(load(features, cache=cache), head=head, C=c, seed=seed, out=out, say=say)
-    report = fitted.report
-    if json:
-        answer(
-            {
-                **report.to_dict(),
-                "head": str(fitted.head.path),
-                "seconds": round(fitted.seconds, 3),
-                "settings": fitted.head.model.settings,
-            }
-        )
-        return
-    show(f"head       {fitted.head.path}")
-    _show_report(report)
-    show(f"time       {time_text(fitted.seconds)}")
 
 
 def evaluate(
@@ -93,7 +57,7 @@ def evaluate(
     if json:
         answer(report.to_dict())
         return
-    _show_report(report)
+    show_report(report)
     table(
         [
             (s.name, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", s.support)
@@ -109,7 +73,8 @@ def evaluate(
         )
 
 
-def _show_report(report: Report) -> None:
+def show_report(report: Report) -> None:
+    """What fit-head and evaluate print of a report."""
     for remark in report.remarks:
         say(f"note: {remark}")
     show(f"accuracy   {report.accuracy:.4f} on {report.rows:,} images")

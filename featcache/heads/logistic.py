@@ -37,10 +37,12 @@ class LogisticHead:
     settings: dict[str, Any]
 
     @classmethod
-    def fit(cls, vectors: np.ndarray, codes: np.ndarray, *, C: float) -> LogisticHead:
+    def fit(
+        cls, vectors: np.ndarray, codes: np.ndarray, *, C: float, weights: np.ndarray | None = None
+    ) -> LogisticHead:
         """Fit on (n, D) float32 vectors, which are **overwritten**, and (n,) class codes."""
         mean, scale = standardise(vectors)
-        solver = solve(vectors, codes, C=C)
+        solver = solve(vectors, codes, C=C, weights=weights)
         return cls(
             coefficients=solver.coef_.astype(np.float32),
             intercept=solver.intercept_.astype(np.float32),
@@ -117,7 +119,13 @@ def standardise(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def solve(
-    vectors: np.ndarray, codes: np.ndarray, *, C: float, tol: float = 1e-4, start: Any = None
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    *,
+    C: float,
+    tol: float = 1e-4,
+    start: Any = None,
+    weights: np.ndarray | None = None,
 ) -> Any:
     """scikit-learn's `LogisticRegression` fitted on standardised vectors, from `start` if given.
 
@@ -134,4 +142,4 @@ def solve(
     with warnings.catch_warnings(), threadpool_limits(1 if vectors.size < SMALL else None):
         # Not hidden: `settings["converged"]` is stored with the head and printed.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return solver.fit(vectors, codes)
+        return solver.fit(vectors, codes, sample_weight=weights)
