@@ -1,12 +1,13 @@
-"""featcache fit-head, evaluate, predict"""
+"""featcache fit-head, predict"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from featcache.cli.console import answer, command, say, show, table, time_text
+from featcache.cli.console import answer, command, say, show, time_text
+from featcache.cli.judging import show_report
 from featcache.cli.options import (
     Batch,
     Cache,
@@ -20,16 +21,9 @@ from featcache.cli.options import (
 )
 from featcache.cli.predictions import deliver
 
-if TYPE_CHECKING:
-    from featcache.evaluation import Report
-
-#: Classes whose confusion matrix is printed; --json always has it.
-WIDEST = 20
-
 
 def register(app: typer.Typer) -> None:
     app.command("fit-head")(command(fit_head))
-    app.command("evaluate")(command(evaluate))
     app.command("predict")(command(predict))
 
 
@@ -64,57 +58,8 @@ def fit_head(
         )
         return
     show(f"head       {fitted.head.path}")
-    _show_report(report)
+    show_report(report)
     show(f"time       {time_text(fitted.seconds)}")
-
-
-def evaluate(
-    head: HeadFile,
-    features: FeaturesName,
-    split: Annotated[
-        str | None,
-        typer.Option(help="train, validation or test.", show_default="test, else validation"),
-    ] = None,
-    average_views: Annotated[
-        bool,
-        typer.Option("--average-views", help="Judge the mean over an image's augmented views."),
-    ] = False,
-    cache: Cache = None,
-    json: Json = False,
-) -> None:
-    """Judge a saved head on features: rows it was trained on are left out."""
-    from featcache.api import load
-    from featcache.evaluation import evaluate as judge
-    from featcache.heads import Head
-
-    report = judge(
-        Head.load(head), load(features, cache=cache), split=split, average_views=average_views
-    )
-    if json:
-        answer(report.to_dict())
-        return
-    _show_report(report)
-    table(
-        [
-            (s.name, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", s.support)
-            for s in report.per_class
-        ],
-        ("class", "precision", "recall", "f1", "images"),
-    )
-    if len(report.classes) <= WIDEST:
-        show("\nconfusion (row: true class, column: predicted)")
-        table(
-            [(name, *row) for name, row in zip(report.classes, report.confusion, strict=True)],
-            ("", *[name[:8] for name in report.classes]),
-        )
-
-
-def _show_report(report: Report) -> None:
-    for remark in report.remarks:
-        say(f"note: {remark}")
-    show(f"accuracy   {report.accuracy:.4f} on {report.rows:,} images")
-    show(f"baseline   {report.baseline:.4f} (always {report.baseline_class!r})")
-    show(f"protocol   {report.protocol}")
 
 
 def predict(
