@@ -14,8 +14,8 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
-    "fitting", "splitting", "audit", "comparison", "evaluation", "classification", "metrics",
-    "calibration", "heads", "lookup",
+    "fitting", "audit", "splitting", "split_table", "comparison", "evaluation", "classification",
+    "metrics", "calibration", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",

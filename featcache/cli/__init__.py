@@ -16,6 +16,7 @@ from featcache.cli import (
     heads,
     judging,
     networks,
+    splitting,
     start,
     views,
 )
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (start, extract, heads, judging, classify, networks, views, care):
+for group in (start, extract, heads, judging, splitting, classify, networks, views, care):
     group.register(app)
 
 
