@@ -33,10 +33,10 @@ def wilson(share: float, rows: float) -> Interval:
         return 0.0, 1.0
     centre = share + Z * Z / (2 * rows)
     reach = Z * np.sqrt(share * (1 - share) / rows + Z * Z / (4 * rows * rows))
-    low, high = (centre - reach, centre + reach)
     total = 1 + Z * Z / rows
-    # Exact at the ends: rounding must not exclude the share itself.
-    return min(float(low / total), share), max(float(high / total), share)
+    low, high = float((centre - reach) / total), float((centre + reach) / total)
+    # Exact at the ends: rounding must not exclude the share itself, nor include less than none.
+    return max(min(low, share), 0.0), min(max(high, share), 1.0)
 
 
 def effective_rows(values: np.ndarray, unit: np.ndarray) -> float:
