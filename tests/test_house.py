@@ -14,11 +14,13 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
-    "fitting", "roles", "evaluation", "classification", "heads", "lookup",
+    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
+    "classification", "metrics", "calibration", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "interruption", "splits",
+    "duplicates",
     "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
     "home", "errors",
 ]  # fmt: skip
@@ -31,8 +33,8 @@ HOMES = {
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets"},
-    "scipy": {"splits"},
+    "sklearn": {"heads", "fitting", "splits", "datasets"},
+    "scipy": {"splits", "metrics", "calibration"},
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.heads import show_report
+from featcache.cli.judging import show_report
 from featcache.cli.options import Cache, FeaturesName, Json
 
 
