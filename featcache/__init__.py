@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featcache.adapters import FeatureExtractor, to_tf_dataset
     from featcache.api import extract, load
     from featcache.backbones import BACKBONES
     from featcache.cache import FeatureCache
@@ -38,6 +39,8 @@ __all__ = [
     "evaluate",
     "find_images",
     "write_dataset",
+    "to_tf_dataset",
+    "FeatureExtractor",
     "ImageSet",
     "Recipe",
     "Features",
@@ -59,6 +62,8 @@ _HOME = {
     "evaluate": "evaluation",
     "find_images": "images",
     "write_dataset": "datasets",
+    "to_tf_dataset": "adapters",
+    "FeatureExtractor": "adapters",
     "ImageSet": "images",
     "Recipe": "recipe",
     "Features": "features",

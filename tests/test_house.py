@@ -13,7 +13,7 @@ ROOT = Path(featcache.__file__).parent
 
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
-    "__main__", "cli", "demo", "datasets",
+    "__main__", "cli", "demo", "datasets", "adapters", "sweeping",
     "fitting", "evaluation", "classification", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
@@ -26,12 +26,12 @@ FLOORS = [
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes"},
+    "tensorflow": {"backbones", "runtimes", "adapters"},
     "keras": {"backbones", "runtimes", "datasets"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets"},
+    "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets", "adapters"},
     "scipy": {"splits"},
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
