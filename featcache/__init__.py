@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from featcache.heads import HEADS, Head
     from featcache.images import ImageSet, find_images
     from featcache.recipe import Recipe
+    from featcache.sweeping import sweep
 
 __all__ = [
     "extract",
     "load",
     "fit_head",
     "evaluate",
+    "sweep",
     "find_images",
     "write_dataset",
     "to_tf_dataset",
@@ -60,6 +62,7 @@ _HOME = {
     "load": "api",
     "fit_head": "fitting",
     "evaluate": "evaluation",
+    "sweep": "sweeping",
     "find_images": "images",
     "write_dataset": "datasets",
     "to_tf_dataset": "adapters",

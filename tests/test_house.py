@@ -32,7 +32,7 @@ HOMES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets", "adapters"},
-    "scipy": {"splits"},
+    "scipy": {"splits", "sweeping"},
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},

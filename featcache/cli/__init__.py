@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from featcache.cli import care, classify, extract, heads, networks, start, views
+from featcache.cli import care, classify, extract, heads, networks, start, sweep, views
 from featcache.cli.console import report_usage_error
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (start, extract, heads, classify, networks, views, care):
+for group in (start, extract, heads, sweep, classify, networks, views, care):
     group.register(app)
 
 

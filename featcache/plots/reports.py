@@ -38,7 +38,7 @@ def plots_of_report(
     Parameters
     ----------
     directory: it is made where it is not there.
-    bins: (mean confidence, accuracy, count) of the calibration's bins.
+    bins: (mean confidence, accuracy, count) of the calibration's bins; None: `report.reliability`.
     history: loss and accuracy by epoch, for heads that are trained in epochs; `mark` is the last
         epoch before fine-tuning.
 
@@ -47,6 +47,7 @@ def plots_of_report(
     list[Path]: the files that were written.
     """
     folder = make_folder(directory)
+    bins = getattr(report, "reliability", None) if bins is None else bins
     heading = f"accuracy {report.accuracy:.4f} on {report.rows:,} images"
     drawn = [
         draw_confusion(report.confusion, report.classes, folder / "confusion.png", heading=heading)
