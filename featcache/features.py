@@ -61,6 +61,23 @@ class Features:
         return maps if maps.ndim == 2 else maps.reshape(len(maps), self.width)
 
     @property
+    def X(self) -> np.ndarray:
+        """`vectors`, under the name that scikit-learn uses."""
+        return self.vectors
+
+    @property
+    def y(self) -> np.ndarray:
+        """`labels`, under the name that scikit-learn uses."""
+        return self.labels
+
+    @property
+    def indices(self) -> dict[str, np.ndarray]:
+        """Row numbers by split, for each split that occurs ("" = none): ``X[indices["train"]]``."""
+        return {
+            str(split): np.flatnonzero(self.splits == split) for split in np.unique(self.splits)
+        }
+
+    @property
     def classes(self) -> list[str]:
         """The distinct labels of these rows, sorted; rows without a label do not count."""
         return sorted(set(self.labels.tolist()) - {""})

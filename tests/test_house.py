@@ -13,7 +13,7 @@ ROOT = Path(featcache.__file__).parent
 
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
-    "__main__", "cli", "demo", "datasets",
+    "__main__", "cli", "demo", "datasets", "adapters", "sweeping",
     "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
     "classification", "metrics", "calibration", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
@@ -28,13 +28,13 @@ FLOORS = [
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes", "heads"},
+    "tensorflow": {"backbones", "runtimes", "heads", "adapters"},
     "keras": {"backbones", "runtimes", "datasets", "heads"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "fitting", "splits", "datasets"},
-    "scipy": {"splits", "metrics", "calibration"},
+    "sklearn": {"heads", "fitting", "splits", "datasets", "adapters"},
+    "scipy": {"splits", "metrics", "calibration", "sweeping"},
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},

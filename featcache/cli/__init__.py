@@ -14,11 +14,12 @@ from featcache.cli import (
     classify,
     extract,
     fit_head,
-    heads,
     judging,
     networks,
+    predict,
     splitting,
     start,
+    sweep,
     views,
 )
 from featcache.cli.console import report_usage_error
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    start, extract, fit_head, judging, heads, splitting, classify, networks, views, care,
+    start, extract, fit_head, judging, predict, sweep, splitting, classify, networks, views, care,
 ):  # fmt: skip
     group.register(app)
 
