@@ -5,6 +5,6 @@ features --align--> rows --parts--> tasks --joblib--> scores --choose--> head, r
 
 from featcache.sweeping.grids import GRIDS
 from featcache.sweeping.learning_curve import Point, measure_learning_curve
-from featcache.sweeping.sweep import Candidate, Sweep, sweep
+from featcache.sweeping.search import Candidate, Sweep, sweep
 
 __all__ = ["GRIDS", "Candidate", "Point", "Sweep", "measure_learning_curve", "sweep"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.fitting import assign_roles
+from featcache.roles import assign_roles
 from featcache.splits import units
 from featcache.sweeping.folds import deal
 
