@@ -8,8 +8,8 @@ import typer
 from typer.core import TyperCommand
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judging import show_report
-from featcache.cli.options import Cache, FeaturesName, Json
+from featcache.cli.judging import draw_report, show_report
+from featcache.cli.options import Cache, FeaturesName, Json, Plots
 
 
 class _SeveralNumbers(TyperCommand):
@@ -99,6 +99,7 @@ def fit_head(
     neighbors: Annotated[int | None, _of("knn", "How many vote.", "10")] = None,
     metric: Annotated[str | None, _of("knn and centroid", "cosine or euclidean.", "cosine")] = None,
     alpha: Annotated[float | None, _of("ridge", "Penalty.", "by leave-one-out")] = None,
+    plots: Plots = None,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
@@ -106,7 +107,7 @@ def fit_head(
     given = {
         name: value
         for name, value in locals().items()
-        if name not in ("features", "head", "seed", "out", "cache", "json")
+        if name not in ("features", "head", "seed", "out", "plots", "cache", "json")
         and value not in (None, [])
     }
     if "c" in given:
@@ -123,14 +124,16 @@ def fit_head(
         say=say,
         **given,
     )
-    report = fitted.report
+    report, settings = fitted.report, fitted.head.model.settings
+    drawn = draw_report(report, plots, history=settings.get("history"))
     if json:
         answer(
             {
                 **report.to_dict(),
+                "plots": drawn,
                 "head": str(fitted.head.path),
                 "seconds": round(fitted.seconds, 3),
-                "settings": fitted.head.model.settings,
+                "settings": settings,
             }
         )
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, show, table
-from featcache.cli.options import Cache, FeaturesName, HeadFile, Json
+from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def evaluate(
         float | None,
         typer.Option(help=f"Exit code {NOT_GOOD_ENOUGH} where the accuracy is below this."),
     ] = None,
+    plots: Plots = None,
     cache: Cache = None,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -81,17 +82,30 @@ def evaluate(
             split=split,
             average_views=average_views,
         )
+    drawn = draw_report(report, plots)
     passed = assert_accuracy is None or report.accuracy >= assert_accuracy
     if json:
         extra: dict[str, Any] = {"against": comparison.to_dict()} if comparison else {}
         if assert_accuracy is not None:
             extra["assertion"] = {"accuracy": assert_accuracy, "passed": passed}
-        answer({**report.to_dict(), **extra})
+        answer({**report.to_dict(), **extra, "plots": drawn})
     else:
         _show(report, comparison, against)
     if assert_accuracy is not None and not passed:
         say(f"error: {_shortfall(report, assert_accuracy)}")
         raise typer.Exit(NOT_GOOD_ENOUGH)
+
+
+def draw_report(report: Report, plots: str | None, *, history: Any = None) -> list[str]:
+    """The pictures of a report, if a folder was given for them."""
+    if plots is None:
+        return []
+    from featcache.plots import plots_of_report
+
+    drawn = [str(path) for path in plots_of_report(report, plots, history=history)]
+    for path in drawn:
+        say(f"drawn: {path}")
+    return drawn
 
 
 def show_report(report: Report) -> None:
