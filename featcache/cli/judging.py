@@ -102,7 +102,12 @@ def draw_report(report: Report, plots: str | None, *, history: Any = None) -> li
         return []
     from featcache.plots import plots_of_report
 
-    drawn = [str(path) for path in plots_of_report(report, plots, history=history)]
+    curves = {
+        name: values
+        for name, values in (history or {}).items()
+        if not name.startswith("initial_")  # before the first epoch: a number, no curve
+    }
+    drawn = [str(path) for path in plots_of_report(report, plots, history=curves)]
     for path in drawn:
         say(f"drawn: {path}")
     return drawn
