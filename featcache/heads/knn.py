@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,12 +65,19 @@ class KnnHead:
         """Numbers in a vector, D."""
         return int(self.vectors.shape[1])
 
+    @cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """The vectors in float32, and half the squares of their lengths.
+
+        |a - b|^2 / 2 = |a|^2 / 2 + |b|^2 / 2 - a.b, and |a| is the same for all neighbours.
+        """
+        known = np.asarray(self.vectors, np.float32)
+        return known, np.einsum("ij,ij->i", known, known) / 2
+
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
         """Class probabilities (n, K), float32, of (n, D) vectors; works in blocks of rows."""
-        known = np.asarray(self.vectors, np.float32)
-        size = max(1, SIMILARITIES // max(1, len(known)))
-        # |a - b|^2 / 2 = |a|^2 / 2 + |b|^2 / 2 - a.b, and |a| is the same for all neighbours.
-        penalty = np.square(known).sum(axis=1) / 2
+        known, penalty = self._known
+        size = max(1, SIMILARITIES // len(known))
         result = np.empty((len(vectors), self.outputs), np.float32)
         for start in range(0, len(vectors), size):
             rows = np.asarray(vectors[start : start + size], np.float32)
