@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache import metrics
-from featcache.duplicates import NEAR, reduced_of
+from featcache.duplicates import NEAR, Pairs, reduced_of
 from featcache.errors import FeatcacheError
 from featcache.evaluation import answers_of, prefixes
 from featcache.features import Features
@@ -105,7 +105,9 @@ def audit(
     """
     kept = np.flatnonzero((features.views == 0) & (splits != ""))
     rows, side = features[kept], _sides(features, splits[kept])
-    pairs = twins(rows, near)
+    pairs = twins(features, near, kept)
+    # From row numbers of the features to places among the rows kept.
+    pairs = Pairs(np.searchsorted(kept, pairs.rows), pairs.similarity)
     kinds = {
         "same bytes": _partners(rows.keys, side),
         "near duplicate": _twin_partners(rows.keys, side, pairs.rows, pairs.similarity),
@@ -119,7 +121,7 @@ def audit(
         for kind, partner in kinds.items()
         for leak in _listed(kind, rows, side, partner, similarity)
     ]
-    cleaned, remarks = _cleaned(rows, side, kinds, head)
+    cleaned, remarks = _cleaned(features, kept, side, kinds, head)
     return Audit(
         images={name: int((side == code).sum()) for code, name in enumerate(SPLITS)},
         same_bytes=int((kinds["same bytes"] >= 0).sum()),
@@ -202,9 +204,14 @@ def _listed(
 
 
 def _cleaned(
-    rows: Features, side: np.ndarray, kinds: dict[str, np.ndarray], head: Head | None
+    features: Features,
+    kept: np.ndarray,
+    side: np.ndarray,
+    kinds: dict[str, np.ndarray],
+    head: Head | None,
 ) -> tuple[Cleaned | None, list[str]]:
     """Accuracy on the last split there is, with and without the images that leak."""
+    rows = features[kept]
     last = int(side.max())
     judged = np.flatnonzero((side == last) & (rows.labels != ""))
     trained = np.flatnonzero((side == 0) & (rows.labels != ""))
@@ -214,9 +221,10 @@ def _cleaned(
     remarks = []
     if head is None:
         name = "the nearest training image (a probe; --head judges a head)"
-        correct = _nearest_is_right(rows, trained, judged)
+        reduced, _ = reduced_of(features.vectors, kept)
+        correct = _nearest_is_right(reduced, rows.labels, trained, judged)
     else:
-        name, answers = str(head.path or head.kind), None
+        name = str(head.path or head.kind)
         answers = answers_of(head, rows[judged])
         correct = answers.correct
         seen = np.isin(prefixes(rows.keys[judged]), head.trained_on) & ~leaking
@@ -248,14 +256,15 @@ def _figures(
     )
 
 
-def _nearest_is_right(rows: Features, trained: np.ndarray, judged: np.ndarray) -> np.ndarray:
+def _nearest_is_right(
+    reduced: np.ndarray, labels: np.ndarray, trained: np.ndarray, judged: np.ndarray
+) -> np.ndarray:
     """Whether the nearest training row, along a few directions, has the judged row's label."""
-    reduced, _ = reduced_of(rows.vectors)
     known = reduced[trained]
     halves = (known**2).sum(axis=1) / 2
     nearest = [
         (reduced[judged[start : start + _BLOCK]] @ known.T - halves).argmax(axis=1)
         for start in range(0, len(judged), _BLOCK)
     ]
-    right: np.ndarray = rows.labels[trained][np.concatenate(nearest)] == rows.labels[judged]
+    right: np.ndarray = labels[trained][np.concatenate(nearest)] == labels[judged]
     return right

@@ -19,6 +19,8 @@ from featcache.errors import FeatcacheError
 NEAR = 0.98
 #: Directions kept to exclude pairs, and rows they are found from.
 DIRECTIONS, SAMPLE = 48, 4096
+#: So many numbers are compared as they are: finding directions would take longer.
+SMALL = 4_000_000
 #: Rows compared with rows at a time, and rows read from the file at a time.
 BLOCK, READ = 2048, 8192
 #: More pairs than this tell nothing but that the threshold is too low.
@@ -36,20 +38,25 @@ class Pairs:
         return len(self.rows)
 
 
-def near_pairs(vectors: np.ndarray, threshold: float = NEAR) -> Pairs:
+def near_pairs(
+    vectors: np.ndarray, threshold: float = NEAR, *, among: np.ndarray | None = None
+) -> Pairs:
     """All pairs of rows whose cosine is at least `threshold`, in the order of the rows.
 
-    Works on memory maps: of (n, D) vectors it holds n x `DIRECTIONS` numbers. Rows of zeros are
-    like nothing. Raises `FeatcacheError` for a threshold out of (0, 1], or one so low that there
-    are millions of pairs.
+    `among` are the rows to look at, in ascending order; None: all. Works on memory maps: of n
+    vectors it holds n x `DIRECTIONS` numbers. Rows of zeros are like nothing.
+
+    Raises `FeatcacheError` for a threshold out of (0, 1], or one so low that there are millions
+    of pairs.
     """
     if not 0 < threshold <= 1:
         raise FeatcacheError(f"--near {threshold:g}: expected a cosine above 0 and up to 1")
-    reduced, lengths = reduced_of(vectors)
+    among = np.arange(len(vectors)) if among is None else among
+    reduced, lengths = reduced_of(vectors, among)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     count = 0
     for rows in _candidates(reduced, threshold):
-        similarity = _cosines(vectors, lengths, rows)
+        similarity = _cosines(vectors, among, lengths, rows)
         # Rounding: copies come out at 1 - 1e-7.
         near = similarity >= threshold - 1e-6
         found.append((rows[near], similarity[near]))
@@ -62,18 +69,22 @@ def near_pairs(vectors: np.ndarray, threshold: float = NEAR) -> Pairs:
     pairs = np.concatenate([np.empty((0, 2), np.int64), *(rows for rows, _ in found)])
     similarity = np.concatenate([np.empty(0, np.float32), *(values for _, values in found)])
     order = np.lexsort(pairs.T[::-1])
-    return Pairs(pairs[order], similarity[order])
+    return Pairs(among[pairs[order]], similarity[order])
 
 
-def reduced_of(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The unit vectors along the directions in which a sample of them varies most; all lengths."""
-    rows = np.unique(np.linspace(0, max(len(vectors) - 1, 0), SAMPLE).astype(int))
-    directions = _directions(_unit(vectors[rows])[0] if len(vectors) else vectors)
-    reduced = np.empty((len(vectors), directions.shape[1]), np.float32)
-    lengths = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), READ):
+def reduced_of(vectors: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows as unit vectors along the directions in which a sample varies most; their lengths.
+
+    Where there are few numbers, the unit vectors as they are.
+    """
+    if len(among) * vectors.shape[1] <= SMALL:
+        return _unit(vectors[among])
+    directions = _directions(_unit(vectors[among[:: -(-len(among) // SAMPLE)]])[0])
+    reduced = np.empty((len(among), directions.shape[1]), np.float32)
+    lengths = np.empty(len(among), np.float32)
+    for start in range(0, len(among), READ):
         stop = start + READ
-        unit, lengths[start:stop] = _unit(vectors[start:stop])
+        unit, lengths[start:stop] = _unit(vectors[among[start:stop]])
         reduced[start:stop] = unit @ directions
     return reduced, lengths
 
@@ -84,12 +95,12 @@ def _directions(sample: np.ndarray) -> np.ndarray:
     That they are about right costs a little time at most: orthonormal is what they must be.
     """
     width = sample.shape[1]
-    start = np.random.default_rng(0).standard_normal((width, min(width, DIRECTIONS)))
-    directions = np.linalg.qr(start)[0].astype(np.float32)
-    centred = sample - sample.mean(axis=0) if len(sample) else sample
-    for _ in range(2 if len(sample) else 0):
-        directions = np.linalg.qr(centred.T @ (centred @ directions))[0]
-    return directions
+    directions = np.random.default_rng(0).standard_normal((width, min(width, DIRECTIONS)))
+    centred = sample - sample.mean(axis=0)
+    for _ in range(2):
+        directions = centred.T @ (centred @ directions.astype(np.float32))
+        directions /= np.abs(directions).max() + np.float32(1e-30)
+    return np.linalg.qr(directions.astype(np.float64))[0].astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,11 +128,13 @@ def _candidates(reduced: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
                 yield near[place : place + BLOCK]
 
 
-def _cosines(vectors: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _cosines(
+    vectors: np.ndarray, among: np.ndarray, lengths: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
     """The cosines of pairs of rows, read from the vectors; 0 where one is a row of zeros."""
     # Each row is read once, in the order of the file.
     wanted, place = np.unique(rows, return_inverse=True)
-    read = vectors[wanted].astype(np.float32)
+    read = vectors[among[wanted]].astype(np.float32)
     first, second = place.reshape(rows.shape).T
     products = np.einsum("ij,ij->i", read[first], read[second])
     scale = lengths[rows[:, 0]] * lengths[rows[:, 1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
@@ -67,7 +68,9 @@ def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
+        # Not read_text: a name may hold a line break, which must come back as it is.
+        text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+        lines = list(csv.reader(text, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise FeatcacheError(f"{path}: not a CSV file in UTF-8: {error}") from error
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,15 +76,13 @@ def divide(
     return Division(splits, pairs, conflicts, _remarks(features, splits, unit, pairs))
 
 
-def twins(features: Features, near: float | None) -> Pairs:
-    """Near duplicates with different bytes, as row numbers of the plain images."""
+def twins(features: Features, near: float | None, among: np.ndarray | None = None) -> Pairs:
+    """Near duplicates with different bytes among the plain images (of the rows `among`)."""
     if near is None:
         return Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
-    plain = np.flatnonzero(features.views == 0)
+    plain = np.flatnonzero(features.views == 0) if among is None else among
     first = plain[np.sort(np.unique(features.keys[plain], return_index=True)[1])]
-    whole = len(first) == len(features)
-    pairs = near_pairs(features.vectors if whole else features[first].vectors, near)
-    return replace(pairs, rows=first[pairs.rows])
+    return near_pairs(features.vectors, near, among=first)
 
 
 def _continued(

@@ -29,12 +29,15 @@ def vectors():
     return np.concatenate([strangers, copies]).astype(np.float32)
 
 
+@pytest.mark.parametrize("small", [0, duplicates.SMALL])
 @pytest.mark.parametrize("threshold", [0.7, 0.9, 0.98])
-def test_no_pair_is_missed_and_none_invented(vectors, threshold, monkeypatch):
-    """The pairs and their cosines are those of the whole matrix, in blocks of any size."""
+def test_no_pair_is_missed_and_none_invented(vectors, threshold, small, monkeypatch):
+    """The pairs and their cosines are those of the whole matrix, by few directions or by all."""
+    monkeypatch.setattr(duplicates, "SMALL", small)
     expected = brute(vectors, threshold)
     assert len(expected) > 10
     monkeypatch.setattr(duplicates, "BLOCK", 128)
+    monkeypatch.setattr(duplicates, "READ", 100)
     found = near_pairs(vectors, threshold)
     assert {tuple(pair) for pair in found.rows.tolist()} == expected
     one, two = vectors[found.rows[:, 0]], vectors[found.rows[:, 1]]
@@ -42,8 +45,10 @@ def test_no_pair_is_missed_and_none_invented(vectors, threshold, monkeypatch):
     assert np.allclose(found.similarity, cosines, atol=1e-5)
 
 
-def test_half_precision_zero_rows_and_single_rows_are_fine(vectors):
+@pytest.mark.parametrize("small", [0, duplicates.SMALL])
+def test_half_precision_zero_rows_and_single_rows_are_fine(vectors, small, monkeypatch):
     """float16 finds the copies; rows of zeros are like nothing; one row has no partner."""
+    monkeypatch.setattr(duplicates, "SMALL", small)
     short = vectors.astype(np.float16)
     short[7] = short[9] = 0
     assert (0, 500) in {tuple(pair) for pair in near_pairs(short, 0.99).rows.tolist()}
