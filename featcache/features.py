@@ -87,6 +87,12 @@ class Features:
         """Numbers in a row."""
         return int(np.prod(self._packed.vectors.shape[1:]))
 
+    @property
+    def rows(self) -> np.ndarray:
+        """(R,) the number of each row in the file."""
+        numbers: np.ndarray = np.arange(len(self._packed.vectors))[self._rows]
+        return numbers
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -116,13 +122,11 @@ class Features:
         """Rows of the file for rows of this object: a slice of everything stays a slice."""
         if isinstance(self._rows, slice) and self._rows == slice(None):
             return chosen
-        numbers = np.arange(len(self._packed.vectors))[self._rows]
-        return numbers[chosen]
+        return self.rows[chosen]
 
     def check(self) -> None:
         """Compare every row with its checksum; raises `DamagedFile` that names the bad rows."""
-        mine = np.arange(len(self._packed.vectors))[self._rows]
-        bad = np.intersect1d(self._packed.bad_rows(), mine)
+        bad = np.intersect1d(self._packed.bad_rows(), self.rows)
         if len(bad):
             shown = ", ".join(str(row) for row in bad[:5])
             raise DamagedFile(

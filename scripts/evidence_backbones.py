@@ -151,8 +151,8 @@ def networks(options: argparse.Namespace) -> dict[str, object]:
         row = featcache.BACKBONES[name]
         chosen = []
         if name != LITE:
-            subprocess.run([sys.executable, "-c", SETTLED, row.constructor, str(row.size),
-                            str(images), str(weights)], stderr=subprocess.PIPE, check=True)  # fmt: skip
+            settle = [SETTLED, row.constructor, str(row.size), str(images), str(weights)]
+            subprocess.run([sys.executable, "-c", *settle], stderr=subprocess.PIPE, check=True)
             chosen = ["--weights", weights]
         started = time.monotonic()
         done = command("extract", images, "--backbone", name, *chosen, "--cache", cache)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from featcache.cli import app
 
 COMMANDS = (
-    "demo", "dataset", "extract", "fit-head", "evaluate", "split", "predict", "classify",
+    "demo", "dataset", "extract", "fit-head", "evaluate", "sweep", "split", "predict", "classify",
     "backbones", "layers", "views", "info", "ls", "verify", "repair", "rm", "gc",
 )  # fmt: skip
 LITE = ("--backbone", "efficientnet_lite0", "--size", "32")

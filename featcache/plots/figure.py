@@ -54,8 +54,10 @@ def plain(texts: Any) -> None:
         text.set_parse_math(False)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, *, tight: bool = True) -> Path:
     """Write a figure as a PNG file, whole or not at all; no version or date is written into it.
+
+    `tight`: the picture is as large as what is drawn; else as large as the figure says.
 
     Raises `FeatcacheError` where `path` is no name of a PNG file, `StorageFailure` where it cannot
     be written.
@@ -68,7 +70,12 @@ def save(figure: Figure, path: Path) -> Path:
         with warnings.catch_warnings():
             # A class name in a script that the font lacks is drawn as boxes: no more can be done.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": None})
+            # Tight, whatever the layout makes of long names nothing is cut off.
+            box = "tight" if tight else None
+            figure.savefig(
+                draft, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches=box,
+                pad_inches=0.08,
+            )  # fmt: skip
         draft.replace(path)
     except OSError as error:
         raise StorageFailure(f"cannot write {path}: {error}") from error

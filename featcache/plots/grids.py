@@ -101,7 +101,7 @@ def _draw(
         axes.imshow(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
         _write(axes, title)
         axes.axis("off")
-    save(figure, path)
+    save(figure, path, tight=False)
 
 
 def _write(axes: Axes, lines: list[tuple[str, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,5 +43,6 @@ def draw_sweep(bars: Sequence[Bar], path: Path, *, heading: str = "") -> Path:
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(len(best) - 0.4, -0.6)
     left_out = f"; the best {SHOWN} of {len(bars)}" if len(bars) > SHOWN else ""
-    clean(axes, x=f"accuracy with its 95 % interval{left_out}", title=heading)
+    title = textwrap.fill(heading, 70)
+    clean(axes, x=f"accuracy with its 95 % interval{left_out}", title=title)
     return save(figure, path)

@@ -18,12 +18,10 @@ class Aligned:
     Attributes
     ----------
     taps: the features, each restricted to the shared rows, in the same order.
-    rows: for each, the numbers of these rows in its file.
     remarks: what was left out.
     """
 
     taps: list[Features]
-    rows: list[np.ndarray]
     remarks: list[str]
 
 
@@ -42,13 +40,12 @@ def align(features: Sequence[Features]) -> Aligned:
             f"features of the same images under the same names"
         )
     order = first[np.isin(first, shared)]
-    rows = [_places(_identities(each), order) for each in features]
-    taps = [each[places] for each, places in zip(features, rows, strict=True)]
+    taps = [each[_places(_identities(each), order)] for each in features]
     for other in taps[1:]:
         _check_same(taps[0], other)
     left_out = max(len(each) for each in features) - len(order)
     remarks = [f"{left_out} rows are not in all of the features: left out"] if left_out else []
-    return Aligned(taps, rows, remarks)
+    return Aligned(taps, remarks)
 
 
 def _identities(features: Features) -> np.ndarray:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from featcache.features import Features
 from featcache.sweeping.folds import grow
+from featcache.sweeping.grids import Settings
 from featcache.sweeping.intervals import Interval, interval_of
 from featcache.sweeping.plan import Part
-from featcache.sweeping.scoring import Task, run_tasks
+from featcache.sweeping.scoring import Side, Task, run_tasks
 
 #: Shares of the training images that are tried.
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
@@ -31,25 +32,28 @@ class Point:
 def measure_learning_curve(
     features: Features,
     parts: Sequence[Part],
-    task: Task,
     *,
+    head: str,
+    settings: Settings,
+    seed: int = 0,
     jobs: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Point]:
-    """Fit with growing shares of each part's training images; every larger one holds the smaller.
+    """Fit a head with growing shares of each part's training images.
 
-    Parameters
-    ----------
-    features: the rows that `parts` number.
-    task: the head and its settings, and in `train` the numbers of `features`' rows in their file.
+    Every larger share holds the smaller ones; each is tried on all rows that the part judges on.
+    `parts` number the rows of `features`.
     """
     subsets = [_subsets(features, part) for part in parts]
     say(f"learning curve: {len(SHARES)} sizes, {len(parts) * len(SHARES)} fits")
     tasks = [
-        replace(task, train=task.train[subset], judged=task.train[part.judged])
+        Task(
+            features.path, head, [settings], Side.of(features, subset),
+            Side.of(features, part.judged), seed,
+        )
         for part, sizes in zip(parts, subsets, strict=True)
         for subset in sizes
-    ]
+    ]  # fmt: skip
     scores = [each[0].right for each in run_tasks(tasks, jobs, say)]
     points = []
     for place, share in enumerate(SHARES):

@@ -23,14 +23,30 @@ PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """Rows of a file by number, and their labels, which the file need not have."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features, rows: np.ndarray) -> Side:
+        return cls(features.rows[rows], features.labels[rows])
+
+    def open(self, path: Path) -> Features:
+        """The features of these rows, with these labels."""
+        return replace(open_features(path)[self.rows], labels=self.labels)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """Fit each of some settings on the rows `train` of a file, and try it on the rows `judged`."""
 
     path: Path
     head: str
     settings: list[Settings]
-    train: np.ndarray
-    judged: np.ndarray
+    train: Side
+    judged: Side
     seed: int
 
 
@@ -58,12 +74,13 @@ def run_tasks(
 
 def run_task(task: Task) -> list[Score]:
     """Fit and try every setting of a task."""
-    features = open_features(task.path)
-    rows = np.sort(np.concatenate([task.train, task.judged]))
-    sides = np.where(np.isin(rows, task.judged), "test", "train")
+    both = Side(
+        np.concatenate([task.train.rows, task.judged.rows]),
+        np.concatenate([task.train.labels, task.judged.labels]),
+    ).open(task.path)
     # The sides of the task stand in for the file's own splits.
-    part = replace(features[rows], splits=sides)
-    judged = features[task.judged]
+    sides = np.repeat(["train", "test"], [len(task.train.rows), len(task.judged.rows)])
+    part, judged = replace(both, splits=sides), task.judged.open(task.path)
     return [_score(part, judged, task, settings) for settings in task.settings]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from featcache.sweeping.grids import Settings, choose_grids, words_of
 from featcache.sweeping.intervals import Interval, interval_of
 from featcache.sweeping.learning_curve import Point, measure_learning_curve
 from featcache.sweeping.plan import Plan, make_plan
-from featcache.sweeping.scoring import Score, Task, run_tasks
+from featcache.sweeping.scoring import Score, Side, Task, run_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +179,16 @@ def sweep(
     tap = aligned.taps[choice.tap]
     path = out or tap.path.parent / "sweep.head"
     head = fit_head(tap, head=choice.head, seed=seed, out=path, say=say, **choice.settings)
-    none = np.array([], dtype=int)
-    task = Task(tap.path, choice.head, [choice.settings], aligned.rows[choice.tap], none, seed)
+    curve = partial(
+        measure_learning_curve, tap, plan.parts, head=choice.head, settings=choice.settings
+    )
     return Sweep(
         candidates=candidates,
         best=candidates[place],
         head=head,
         report=evaluate(head, tap),
         nested=_nested(plan, candidates, scores),
-        learning_curve=(
-            measure_learning_curve(tap, plan.parts, task, jobs=jobs, say=say)
-            if learning_curve
-            else []
-        ),
+        learning_curve=curve(seed=seed, jobs=jobs, say=say) if learning_curve else [],
         protocol=plan.words,
         remarks=[*aligned.remarks, *plan.remarks],
         seconds=time.monotonic() - began,
@@ -202,8 +200,10 @@ def _scores(
 ) -> list[list[Score]]:
     """For every candidate, in order, its scores on every part of the plan."""
     tasks = [
-        Task(tap.path, head, grid, rows[part.train], rows[part.judged], running.seed)
-        for tap, rows in zip(aligned.taps, aligned.rows, strict=True)
+        Task(
+            tap.path, head, grid, Side.of(tap, part.train), Side.of(tap, part.judged), running.seed
+        )
+        for tap in aligned.taps
         for head, grid in grids.items()
         for part in plan.every
     ]
