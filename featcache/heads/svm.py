@@ -14,6 +14,8 @@ from featcache.heads.training import Training, moments
 
 #: Of the training rows, this part measures how sharp the probabilities are.
 HELD_OUT = 0.1
+#: Numbers in the training vectors beyond which liblinear, on one core, takes minutes.
+SLOW = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ def fit(training: Training, options: SvmOptions) -> LinearHead:
     """One class against the others, squared hinge loss; probabilities: softmax of the margins,
     as sharp as a tenth of the training rows says, which a first fit does not see.
     """
+    if len(training) * training.width > SLOW:
+        training.say("svm can take minutes at this size; logreg is a linear head too, and faster")
     mean, scale = moments(training)
     rows = np.array(training.vectors, np.float32)
     rows -= mean.astype(np.float32)
