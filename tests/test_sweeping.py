@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -22,7 +23,9 @@ from featcache.splits import units
 from featcache.sweeping.folds import deal, grow
 from featcache.sweeping.intervals import interval_of, wilson
 from featcache.sweeping.learning_curve import SHARES, Point, gain_of_doubling
-from featcache.sweeping.plan import make_plan
+from featcache.sweeping.plan import Part, Plan, make_plan
+from featcache.sweeping.scoring import Score
+from featcache.sweeping.sweep import Candidate, _nested
 
 CS = (0.001, 0.1)
 
@@ -70,6 +73,29 @@ def test_nested_folds_choose_without_the_fold_they_are_judged_on(features):
     for pair, part in plan.pairs.items():
         assert not np.isin(plan.folds[part.train], [*pair, -1]).any()
         assert set(plan.folds[part.judged]) == set(pair)
+
+
+def test_nested_accuracy_is_that_of_each_folds_own_winner():
+    """Worked by hand: the first candidate wins on later folds, the second one on earlier folds."""
+    folds = np.array([0, 0, 1, 1, 2, 2])
+    rows = {each: np.flatnonzero(folds == each) for each in range(3)}
+    pairs = {
+        pair: Part(np.array([]), np.concatenate([rows[pair[0]], rows[pair[1]]]))
+        for pair in [(0, 1), (0, 2), (1, 2)]
+    }
+    plan = Plan([Part(np.array([]), rows[each]) for each in range(3)], "", pairs, folds)
+    yes, no = np.ones(2, bool), np.zeros(2, bool)
+    later = [yes, no, no, *[np.concatenate([no, yes])] * 3]
+    earlier = [no, no, yes, *[np.concatenate([yes, no])] * 3]
+    scores = [[Score(right, 0.0) for right in each] for each in (later, earlier)]
+    names = [
+        Candidate("f", Path("f"), name, {}, 0.5, (0.0, 1.0), 0.0, 1)
+        for name in ("later", "earlier")
+    ]
+    nested = _nested(plan, names, scores)
+    # Without fold 0 the first wins, without fold 2 the second; fold 1 is a tie: the first.
+    assert nested.chosen == ["f later", "f later", "f earlier"]
+    assert nested.accuracy == pytest.approx(4 / 6)
 
 
 def test_judged_rows_take_no_part_in_choosing(features):
