@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +55,16 @@ class Checkpoint:
         arrays = _named(saved)
         state = json.dumps({"fingerprint": self.fingerprint, "progress": saved.progress})
         metadata = {"format": FORMAT, "state": state, "crc32": _checksum(state, arrays)}
-        draft = self.path.with_name(f".tmp-{os.getpid()}-{self.path.name}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
+            with self._draft.open("wb") as file:
                 file.write(save(arrays, metadata))
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(self.path)
+            self._draft.replace(self.path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # there may be no folder for it to be in
+                self._draft.unlink()
             raise StorageFailure(
                 f"cannot save the training at {self.path}: {error}. Make room, or give another "
                 f"--out; the last epoch that was saved is still there"
@@ -95,6 +96,12 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file, if it is there: the training's result is safe elsewhere."""
         self.path.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
+
+    @property
+    def _draft(self) -> Path:
+        # Always the same name: what a killed process left half-written is written over.
+        return self.path.with_name(f".tmp-{self.path.name}")
 
 
 def _named(saved: Saved) -> dict[str, np.ndarray]:
