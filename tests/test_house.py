@@ -17,7 +17,7 @@ FLOORS = [
     "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
     "classification", "metrics", "calibration", "learning", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
-    "identity",
+    "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "interruption", "splits",
     "duplicates",
