@@ -10,7 +10,8 @@ from featcache.learning.checkpoint import Checkpoint
 from featcache.learning.feeds import Batch, Feed
 from featcache.learning.loop import Learned, learn
 from featcache.learning.options import LearningOptions
-from featcache.learning.pixels import PixelFeed
+from featcache.learning.pixels import Pictures, PixelFeed
+from featcache.learning.predicting import predict_logits, predict_proba
 from featcache.learning.rows import RowFeed
 
 __all__ = [
@@ -19,7 +20,10 @@ __all__ = [
     "Feed",
     "Learned",
     "LearningOptions",
+    "Pictures",
     "PixelFeed",
     "RowFeed",
     "learn",
+    "predict_logits",
+    "predict_proba",
 ]

@@ -74,7 +74,7 @@ def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
 
     def learn(inputs: Any, codes: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            losses, hits = loss(_logits(model, inputs, training=True), codes)
+            losses, hits = loss(logits_of(model, inputs, training=True), codes)
             losses *= weights
             # Penalties of the model's own layers are learned from, and not shown.
             mean = tf.add_n([tf.reduce_mean(losses), *model.losses])
@@ -87,12 +87,13 @@ def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
 
 def _judging(model: Any, loss: Any) -> Callable[..., Any]:
     def judge(inputs: Any, codes: Any, weights: Any) -> Any:
-        return _sums(*loss(_logits(model, inputs, training=False), codes))
+        return _sums(*loss(logits_of(model, inputs, training=False), codes))
 
     return judge
 
 
-def _logits(model: Any, inputs: Any, *, training: bool) -> Any:
+def logits_of(model: Any, inputs: Any, *, training: bool) -> Any:
+    """The model's float32 logits, of inputs in whatever type they are stored."""
     import tensorflow as tf
 
     logits = model(tf.cast(inputs, model.inputs[0].dtype), training=training)
