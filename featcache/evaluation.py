@@ -12,6 +12,7 @@ from featcache import metrics
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.heads import Head
+from featcache.labelled import Rows
 from featcache.splits import SPLITS, units
 
 #: The k of the top-k accuracy where none is asked for and there are more classes than that.
@@ -94,10 +95,31 @@ class Report:
         return plain
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Probabilities that were computed already, where `judge` would ask a head for them.
+
+    Attributes
+    ----------
+    classes: the K class names, in the order of the probabilities.
+    probabilities: (n, K), one row for each row that is judged.
+    """
+
+    classes: list[str]
+    probabilities: np.ndarray
+    temperature: float = 1.0
+
+    def predict_proba(self, rows: Rows) -> np.ndarray:
+        """Those of the rows, whichever they are."""
+        if len(rows) != len(self.probabilities):
+            raise ValueError(f"{len(self.probabilities)} probabilities for {len(rows)} rows")
+        return self.probabilities
+
+
 class Answers(NamedTuple):
     """What a head says of some images, one row each, and what is true of them."""
 
-    rows: Features
+    rows: Rows
     probabilities: np.ndarray
     names: list[str]
     codes: np.ndarray
@@ -178,8 +200,8 @@ def unseen(
 
 
 def judge(
-    head: Head,
-    rows: Features,
+    head: Head | Predicted,
+    rows: Rows,
     *,
     protocol: str,
     remarks: list[str],
@@ -206,12 +228,20 @@ def judge(
     )
 
 
-def answers_of(head: Head, rows: Features) -> Answers:
+def answers_of(head: Head | Predicted, rows: Rows) -> Answers:
     """What the head says of the rows, the views of an image averaged; labels as codes."""
-    rows, probabilities = _of_images(rows, head.predict_proba(rows))
+    rows, probabilities = _of_images(rows, _probabilities(head, rows))
     place = {name: position for position, name in enumerate(head.classes)}
     codes = np.array([place.get(label, -1) for label in rows.labels.tolist()])
     return Answers(rows, probabilities, head.classes, codes)
+
+
+def _probabilities(head: Head | Predicted, rows: Rows) -> np.ndarray:
+    if isinstance(head, Predicted):
+        return head.predict_proba(rows)
+    if not isinstance(rows, Features):
+        raise TypeError("a head needs vectors: give features, or what it predicted of the rows")
+    return head.predict_proba(rows)
 
 
 def prefixes(keys: np.ndarray) -> np.ndarray:
@@ -219,7 +249,7 @@ def prefixes(keys: np.ndarray) -> np.ndarray:
     return np.array([int(key[:16], 16) for key in keys.tolist()], dtype=np.uint64)
 
 
-def _of_images(rows: Features, probabilities: np.ndarray) -> tuple[Features, np.ndarray]:
+def _of_images(rows: Rows, probabilities: np.ndarray) -> tuple[Rows, np.ndarray]:
     """One row an image: its first one, and the mean probabilities of all of its views."""
     if not rows.views.any():
         return rows, probabilities

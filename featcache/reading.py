@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from featcache.timing import Timing
 
 #: Pictures decoded ahead of the networks, at least: a large image does not make them wait.
 AHEAD = 32
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 #: A picture that waits for its network: the number of the view, and its pixels.
 Picture = tuple[int, np.ndarray]
@@ -133,18 +137,18 @@ def _seen(stream: Stream, pixels: np.ndarray, key: str, view: int) -> np.ndarray
 
 
 def read_ahead(
-    task: Callable[[int], Outcome], indices: Iterable[int], threads: int, ahead: int
-) -> Generator[Outcome, None, None]:
-    """`task` of every index, in order, with at most `ahead` of them under way or waiting."""
-    supply = iter(indices)
-    pending: deque[Future[Outcome]] = deque()
+    task: Callable[[Given], Made], each: Iterable[Given], threads: int, ahead: int
+) -> Generator[Made, None, None]:
+    """`task` of each thing, in order, with at most `ahead` of them under way or waiting."""
+    supply = iter(each)
+    pending: deque[Future[Made]] = deque()
     readers = ThreadPoolExecutor(threads, thread_name_prefix="featcache-read")
     with one_thread_each(), readers as pool:
         try:
-            pending.extend(pool.submit(task, index) for index in islice(supply, ahead))
+            pending.extend(pool.submit(task, given) for given in islice(supply, ahead))
             while pending:
                 outcome = pending.popleft().result()
-                pending.extend(pool.submit(task, index) for index in islice(supply, 1))
+                pending.extend(pool.submit(task, given) for given in islice(supply, 1))
                 yield outcome
         finally:
             for future in pending:

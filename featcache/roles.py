@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.labelled import Rows
 from featcache.splits import holdout
 
 #: Of an unsplit data set, this part of each class judges the head.
@@ -31,7 +31,7 @@ class Roles:
     remarks: list[str]
 
 
-def assign_roles(features: Features, seed: int, *, stopped: bool = False) -> Roles:
+def assign_roles(features: Rows, seed: int, *, stopped: bool = False) -> Roles:
     """Training and judging rows: the file's own test or validation split, else a stratified one.
 
     Augmented views train, and never judge; all views of an image are on one side. With `stopped`
@@ -78,7 +78,7 @@ def assign_roles(features: Features, seed: int, *, stopped: bool = False) -> Rol
 
 
 def _with_stopping(
-    features: Features, roles: Roles, usable: np.ndarray, seed: int
+    features: Rows, roles: Roles, usable: np.ndarray, seed: int
 ) -> tuple[Roles, str]:
     """The roles with rows that stop the training, and the words that say which."""
     validation = usable & (features.splits == "validation")
@@ -102,9 +102,7 @@ def _with_stopping(
     return replace(roles, train=train, stop=stop), words
 
 
-def _without_copies(
-    features: Features, train: np.ndarray, judged: np.ndarray, protocol: str
-) -> Roles:
+def _without_copies(features: Rows, train: np.ndarray, judged: np.ndarray, protocol: str) -> Roles:
     """Judged rows whose image is a training image prove nothing: leave out. Shared groups: say."""
     copies = judged & np.isin(features.keys, features.keys[train])
     remarks = []
@@ -122,7 +120,7 @@ def _without_copies(
     return Roles(train, judged & ~copies, np.zeros_like(train), protocol, remarks)
 
 
-def _check_roles(features: Features, roles: Roles) -> None:
+def _check_roles(features: Rows, roles: Roles) -> None:
     classes = features[roles.train].classes
     if not roles.train.any():
         raise FeatcacheError(

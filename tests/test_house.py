@@ -13,11 +13,11 @@ ROOT = Path(featcache.__file__).parent
 
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
-    "__main__", "cli", "demo", "datasets", "adapters", "sweeping",
+    "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "baseline",
     "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
-    "classification", "metrics", "calibration", "heads", "lookup",
+    "classification", "metrics", "calibration", "learning", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
-    "identity",
+    "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "interruption", "splits",
     "duplicates",
@@ -28,15 +28,15 @@ FLOORS = [
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes", "heads", "adapters"},
-    "keras": {"backbones", "runtimes", "datasets", "heads"},
+    "tensorflow": {"backbones", "runtimes", "learning", "heads", "adapters"},
+    "keras": {"backbones", "runtimes", "datasets", "learning", "heads"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
     "sklearn": {"heads", "fitting", "splits", "datasets", "adapters"},
     "scipy": {"splits", "metrics", "calibration", "sweeping"},
     "threadpoolctl": {"heads"},
-    "safetensors": {"heads", "backbones"},
+    "safetensors": {"learning", "heads", "backbones"},
     "pandas": {"features"},
     "cv2": {"decode", "augment"},
     "matplotlib": {"plots"},

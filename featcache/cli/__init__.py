@@ -10,6 +10,7 @@ import sys
 import typer
 
 from featcache.cli import (
+    baseline,
     care,
     classify,
     extract,
@@ -32,7 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    start, extract, fit_head, judging, predict, sweep, splitting, classify, networks, views, care,
+    start, extract, fit_head, baseline, judging, predict, sweep, splitting, classify, networks,
+    views, care,
 ):  # fmt: skip
     group.register(app)
 

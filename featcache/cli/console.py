@@ -8,13 +8,19 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from typing import Any, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 import typer
 
 from featcache.errors import FeatcacheError
 
+if TYPE_CHECKING:
+    from featcache.images import ImageSet
+
 P = ParamSpec("P")
+
+#: Rows of the table of classes and splits that are printed.
+COUNTED = 40
 
 #: Exit code after Ctrl-C or SIGTERM.
 INTERRUPTED = 128 + signal.SIGINT
@@ -90,6 +96,13 @@ def report_usage_error(code: object, arguments: list[str]) -> None:
 def say(text: str) -> None:
     """A remark for the person who waits: stderr."""
     typer.echo(printable(text, keep="\n"), err=True)
+
+
+def say_counts(images: ImageSet) -> None:
+    """How many images each class has in each split, before a wait begins."""
+    say(f"{images.name}: {len(images):,} images")
+    for split, label, count in images.rows()[:COUNTED]:
+        say(f"  {split or '-':<12}{label or '(no label)':<24}{count:>8,}")
 
 
 def show(text: str) -> None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import answer, command, say, show, size_text, time_text
+from featcache.cli.console import (
+    answer,
+    command,
+    say,
+    say_counts,
+    show,
+    size_text,
+    time_text,
+)
 from featcache.cli.options import (
     Batch,
     Cache,
@@ -28,8 +36,6 @@ if TYPE_CHECKING:
 
 #: Failures named on the screen; all of them are in the file and in --json.
 SHOWN = 10
-#: Rows of the table of classes and splits that are printed.
-COUNTED = 40
 
 
 def register(app: typer.Typer) -> None:
@@ -262,9 +268,7 @@ def _tap_name(job: Job, result: Extraction) -> str:
 
 def _introduce(job: Job) -> None:
     """Counts per class and split, before the wait begins."""
-    say(f"{job.images.name}: {len(job.images):,} images")
-    for split, label, count in job.images.rows()[:COUNTED]:
-        say(f"  {split or '-':<12}{label or '(no label)':<24}{count:>8,}")
+    say_counts(job.images)
     for target in job.targets:
         recipe, decoding = target.recipe, target.recipe.decoding
         say(

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
 from featcache.heads.epochs import Order, pieces
-from featcache.heads.progress import Progress
+from featcache.heads.losses import loss_of, optimizer_of
+from featcache.heads.progress import Progress, is_sound
 from featcache.heads.training import Training, blocks, moments
 
 #: Vectors up to this size are held in memory; of more, this much is read at a time.
@@ -112,13 +114,9 @@ class _Learner:
 
     @classmethod
     def build(cls, model: Any, training: Training, options: DenseOptions) -> _Learner:
-        import keras
-
-        optimizer = getattr(keras.optimizers, _KERAS_NAMES[options.optimizer])(
-            learning_rate=options.learning_rate
-        )
+        optimizer = optimizer_of(options.optimizer, options.learning_rate)
         optimizer.build(model.trainable_variables)
-        loss = _loss(options)
+        loss = loss_of(sigmoid=options.binary_sigmoid, smoothing=options.label_smoothing)
         epoch = _epoch_graph(model, optimizer, loss, options.batch_size)
         return cls(model, epoch, _judge_graph(model, loss), training, options)
 
@@ -127,18 +125,23 @@ class _Learner:
         training, validation = self.training, self.training.validation
         progress = Progress(self.options, validated=validation is not None)
         training.say(progress.begin(self.measure(validation or training)))
-        feed = Feed.open(training, self.options)
+        feed, best = Feed.open(training, self.options), None
         for number in range(self.options.epochs):
             began = time.monotonic()
             learned = self.learn(feed, number)
             found = self.measure(validation) if validation else None
-            line = progress.add(learned, found, self.model)
-            training.say(f"{line}, {time.monotonic() - began:.1f} s")
-            reason = progress.reason_to_stop()
-            if reason:
+            if not is_sound(learned, found):
+                raise FeatcacheError(
+                    f"the loss is no number any more after epoch {number + 1}: lower "
+                    f"--learning-rate {self.options.learning_rate:g}, or give --standardize"
+                )
+            training.say(f"{progress.add(learned, found)}, {time.monotonic() - began:.1f} s")
+            if progress.is_best:
+                best = self.model.get_weights()
+            if reason := progress.reason_to_stop():
                 training.say(reason)
                 break
-        self.model.set_weights(progress.best_weights)
+        self.model.set_weights(best)
         return progress
 
     def learn(self, feed: Feed, number: int) -> tuple[float, float]:
@@ -200,33 +203,6 @@ class Feed:
 
 def _bytes(training: Training, rows: int) -> int:
     return max(1, rows * training.width * training.vectors.dtype.itemsize)
-
-
-_KERAS_NAMES = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
-
-
-def _loss(options: DenseOptions) -> Any:
-    """A function of logits and codes to (loss of each row, whether it was right)."""
-    import tensorflow as tf
-
-    smoothing = options.label_smoothing
-
-    def softmax_loss(logits: Any, codes: Any) -> Any:
-        classes = tf.shape(logits)[1]
-        if smoothing:
-            targets = tf.one_hot(codes, classes) * (1 - smoothing)
-            targets += smoothing / tf.cast(classes, tf.float32)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-        else:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
-        return losses, tf.equal(tf.argmax(logits, 1, tf.int32), codes)
-
-    def sigmoid_loss(logits: Any, codes: Any) -> Any:
-        targets = tf.cast(codes, tf.float32) * (1 - smoothing) + smoothing / 2
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
-        return losses, tf.equal(tf.cast(logits[:, 0] > 0, tf.int32), codes)
-
-    return sigmoid_loss if options.binary_sigmoid else softmax_loss
 
 
 def _epoch_graph(model: Any, optimizer: Any, loss: Any, batch: int) -> Any:

@@ -1,0 +1,116 @@
+"""featcache baseline"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli.console import answer, command, say, say_counts, show, time_text
+from featcache.cli.judging import draw_report, show_report
+from featcache.cli.options import FollowLinks, Images, Json, Plots, Threads, pair_of
+
+if TYPE_CHECKING:
+    from featcache.baseline import Baseline
+
+
+def register(app: typer.Typer) -> None:
+    app.command("baseline")(command(baseline))
+
+
+def baseline(
+    images: Images,
+    size: Annotated[str, typer.Option(help="Input size in pixels: S or HxW.")] = "150",
+    epochs: Annotated[int, typer.Option(help="At most.")] = 15,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="rmsprop, adam or sgd.")] = "rmsprop",
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(help="Batches in an epoch.", show_default="every image once")
+    ] = None,
+    augment: Annotated[
+        str,
+        typer.Option(
+            help="What may change in training images: flip,rotate=40,... or a preset.",
+            show_default="nothing",
+        ),
+    ] = "",
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after N epochs without a better validation loss.", show_default="never"
+        ),
+    ] = None,
+    stop_at: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop when training and validation accuracy both pass it.", show_default="never"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which images are held out; every random number.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Save the network as a .keras file.")
+    ] = None,
+    plots: Plots = None,
+    threads: Threads = None,
+    follow_symlinks: FollowLinks = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Train a small network from scratch on the images, to see what a pretrained one is worth.
+
+    Three blocks of a 3x3 convolution (16, 32, 64 filters) and a 2x2 pooling, a dense layer of 512
+    units, and the classes. The images are split, and the network is judged, as fit-head does it.
+    """
+    import joblib
+
+    from featcache.baseline import Plan, train_baseline
+    from featcache.images import find_images
+    from featcache.learning import LearningOptions
+
+    options = LearningOptions(
+        optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
+        patience=patience, stop_at=stop_at, seed=seed, steps_per_epoch=steps_per_epoch,
+    )  # fmt: skip
+    plan = Plan(pair_of(size) or (150, 150), augment, options, out, threads or joblib.cpu_count())
+    found = find_images(images, follow_symlinks=follow_symlinks)
+    for remark in found.remarks:
+        say(f"note: {remark}")
+    say_counts(found)
+    trained = train_baseline(found, plan, say=say)
+    drawn = draw_report(trained.report, plots, history=trained.learned.history)
+    if json:
+        answer({**_record(trained), "plots": drawn, "model": str(out) if out else None,
+                "size": list(plan.size), "settings": {"augment": augment, **asdict(options)},
+                "counts": found.counts()})  # fmt: skip
+        return
+    if out:
+        show(f"model      {out} (pixels 0 to 255 in, probabilities of {_listed(trained)} out)")
+    show_report(trained.report)
+    show(f"time       {time_text(trained.seconds)}")
+    show(
+        f"for        comparison: `featcache extract {images} --backbone efficientnet_lite0` and "
+        f"`featcache fit-head`\n           show what a pretrained network makes of the same images"
+    )
+
+
+def _record(trained: Baseline) -> dict[str, Any]:
+    learned = trained.learned
+    return {
+        **trained.report.to_dict(),
+        "parameters": trained.parameters,
+        "history": learned.history,
+        "best_epoch": learned.best_epoch,
+        "epochs": learned.epochs_run,
+        "epoch_seconds": [round(seconds, 3) for seconds in learned.seconds],
+        "trouble": learned.trouble,
+        "failed": len(trained.failures),
+        "failures": [{"path": name, "message": why} for name, why in trained.failures],
+        "seconds": round(trained.seconds, 3),
+    }
+
+
+def _listed(trained: Baseline) -> str:
+    names = trained.classes
+    return ", ".join(names) if len(names) <= 10 else f"{len(names)} classes by their names' order"

@@ -1,0 +1,51 @@
+"""What changes in a model while it is trained: its weights, and its random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+
+
+def changing_weights(model: Any) -> list[Any]:
+    """The variables that training may change: the trainable ones, and others of layers that are
+    not frozen (a BatchNorm's moving statistics). The order is the model's.
+    """
+    learned = {id(variable) for variable in model.trainable_variables}
+    frozen = {
+        id(variable)
+        for layer in model._flatten_layers()
+        if not layer.trainable
+        for variable in layer.weights
+    }
+    return [each for each in model.weights if id(each) in learned or id(each) not in frozen]
+
+
+def values_of(variables: list[Any]) -> list[np.ndarray]:
+    """A copy of what the variables hold."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def assign(variables: list[Any], values: list[np.ndarray]) -> None:
+    """Give each variable its value; raises `FeatcacheError` where they are another model's."""
+    there, here = [value.shape for value in values], [tuple(each.shape) for each in variables]
+    if there != here:
+        raise FeatcacheError(
+            f"the saved weights are not this model's: {len(there)} arrays for {len(here)} variables"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def seed_generators(model: Any, *, seed: int, epoch: int) -> None:
+    """Set the state of every random generator in the model by the seed and the epoch alone.
+
+    Keras keeps no such state with the weights: a resumed run would draw other numbers.
+    """
+    weights = {id(variable) for variable in model.weights}
+    states = [variable for variable in model.variables if id(variable) not in weights]
+    for place, state in enumerate(states):
+        random = np.random.default_rng([seed, epoch, place])
+        state.assign(random.integers(2**31, size=state.shape).astype(state.dtype))

@@ -1,0 +1,168 @@
+"""Checkpoint: a training's state after its last epoch, as one file, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+
+FORMAT = "featcache-checkpoint 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What the next epoch depends on.
+
+    Attributes
+    ----------
+    weights, optimizer: values of the variables that change, in their order.
+    best: the weights of the best epoch; empty where that is the last one.
+    progress: epochs done, the best one, history and seconds, as plain JSON.
+    """
+
+    weights: list[np.ndarray]
+    optimizer: list[np.ndarray]
+    best: list[np.ndarray]
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file that a killed training goes on from.
+
+    Attributes
+    ----------
+    path: the file.
+    fingerprint: everything that the result of the training depends on, as a JSON text; a file of
+        another fingerprint is refused.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def save(self, saved: Saved) -> None:
+        """Write the state, whole or not at all; raises `StorageFailure`."""
+        from safetensors.numpy import save
+
+        arrays = _named(saved)
+        state = json.dumps({"fingerprint": self.fingerprint, "progress": saved.progress})
+        metadata = {"format": FORMAT, "state": state, "crc32": _checksum(state, arrays)}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._draft.open("wb") as file:
+                file.write(save(arrays, metadata))
+                file.flush()
+                os.fsync(file.fileno())
+            self._draft.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):  # there may be no folder for it to be in
+                self._draft.unlink()
+            raise StorageFailure(
+                f"cannot save the training at {self.path}: {error}. Make room, or give another "
+                f"--out; the last epoch that was saved is still there"
+            ) from error
+
+    def load(self) -> Saved | None:
+        """The state that was saved, None where there is none.
+
+        Raises `FeatcacheError` that names the fields in which the fingerprints differ;
+        `DamagedFile` where it is no checkpoint, or a damaged one.
+        """
+        if not self.path.exists():
+            return None
+        arrays, metadata = _read(self.path)
+        state = json.loads(metadata["state"])
+        if state["fingerprint"] != self.fingerprint:
+            differing = "; ".join(_differences(state["fingerprint"], self.fingerprint))
+            raise FeatcacheError(
+                f"{self.path}: an unfinished training with other settings is there ({differing}). "
+                f"Give those settings to finish it, give another --out, or delete {self.path}"
+            )
+        return Saved(
+            weights=_listed(arrays, "weights"),
+            optimizer=_listed(arrays, "optimizer"),
+            best=_listed(arrays, "best"),
+            progress=state["progress"],
+        )
+
+    def remove(self) -> None:
+        """Delete the file, if it is there: the training's result is safe elsewhere."""
+        self.path.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
+
+    @property
+    def _draft(self) -> Path:
+        # Always the same name: what a killed process left half-written is written over.
+        return self.path.with_name(f".tmp-{self.path.name}")
+
+
+def _named(saved: Saved) -> dict[str, np.ndarray]:
+    # safetensors writes an array's memory as it lies: Fortran order would come back scrambled.
+    return {
+        f"{kind}.{number}": np.asarray(value, order="C")
+        for kind in ("weights", "optimizer", "best")
+        for number, value in enumerate(getattr(saved, kind))
+    }
+
+
+def _listed(arrays: dict[str, np.ndarray], kind: str) -> list[np.ndarray]:
+    count = sum(name.startswith(f"{kind}.") for name in arrays)
+    return [arrays[f"{kind}.{number}"] for number in range(count)]
+
+
+def _checksum(state: str, arrays: dict[str, np.ndarray]) -> str:
+    total = zlib.crc32(state.encode())
+    for name in sorted(arrays):
+        total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
+    return f"{total:08x}"
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a checkpoint that is whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedFile(f"{path}: not a checkpoint of a training ({error}): {_ADVICE}") from error
+    if metadata.get("format") != FORMAT:
+        raise DamagedFile(f"{path}: not a checkpoint of this featcache: {_ADVICE}")
+    if metadata.get("crc32") != _checksum(metadata.get("state", ""), arrays):
+        raise DamagedFile(f"{path}: the checkpoint is damaged: {_ADVICE}")
+    return arrays, metadata
+
+
+_ADVICE = "delete the file and run again, which begins at the first epoch"
+
+
+def _differences(there: str, here: str) -> list[str]:
+    """The fields in which two fingerprints differ, as "field: there, here"."""
+    try:
+        old, new = _flat(json.loads(there)), _flat(json.loads(here))
+    except ValueError:
+        return ["their fingerprints differ"]
+    missing = "nothing"
+    return [
+        f"{name or 'value'}: {old.get(name, missing)} there, {new.get(name, missing)} now"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name, missing) != new.get(name, missing)
+    ] or ["their fingerprints differ"]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return flat

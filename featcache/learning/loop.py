@@ -1,0 +1,196 @@
+"""The loop: a model learns from a feed, epoch by epoch, and keeps the best of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+from featcache.heads.progress import History, Progress, is_sound
+from featcache.learning.changing import assign, changing_weights, seed_generators, values_of
+from featcache.learning.checkpoint import Checkpoint, Saved
+from featcache.learning.feeds import Batch, Feed
+from featcache.learning.options import LearningOptions
+from featcache.learning.steps import Graph, Steps, mean_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How a training went; the model has the weights of its best epoch.
+
+    Attributes
+    ----------
+    history: by epoch, "loss", "accuracy", "val_loss", "val_accuracy", the training before first;
+        "initial_..." hold the values before the first epoch of each training.
+    best_epoch: its number as it was shown, counted from 1 over both trainings.
+    first_epoch: epochs of the training before.
+    epochs_run: epochs of this one.
+    seconds: of each of those, with its judging; the first one's include the tracing of graphs.
+    trouble: why the training broke off, "" where it did not.
+    """
+
+    history: History
+    best_epoch: int
+    first_epoch: int
+    epochs_run: int
+    seconds: list[float]
+    trouble: str = ""
+
+
+def learn(
+    model: Any,
+    train: Feed,
+    validation: Feed | None,
+    options: LearningOptions,
+    *,
+    first_epoch: int = 0,
+    history: History | None = None,
+    checkpoint: Checkpoint | None = None,
+    say: Say,
+) -> Learned:
+    """Train a model; it then has the weights of the epoch with the best validation loss.
+
+    Parameters
+    ----------
+    model: a Keras model from a batch of inputs to logits (n, K), or (n, 1) where a sigmoid tells
+        two classes apart. Its `trainable` flags say what learns. It need not be compiled.
+    validation: what judges an epoch; None: the loss while training does.
+    first_epoch: epochs of the training before, such as the head's: the count goes on from there,
+        in what is shown, in the order of the images and in the numbers of their views.
+    history: of that training.
+    checkpoint: where every epoch is saved, and where an interrupted training goes on from.
+
+    Raises
+    ------
+    FeatcacheError: the loss was no number in the very first epoch; the checkpoint is another
+        training's. `DamagedFile`, `StorageFailure`: the checkpoint cannot be read or written.
+    """
+    progress = Progress(
+        options,
+        validated=validation is not None,
+        history={name: list(values) for name, values in (history or {}).items()},
+        first_epoch=first_epoch,
+    )
+    training = _Training(model, options, Steps.of(model, options), progress, say)
+    saved = checkpoint.load() if checkpoint else None
+    if saved and checkpoint:
+        training.resume(saved)
+        say(f"going on after epoch {progress.next - 1}, from {checkpoint.path}")
+    else:
+        say(progress.begin(training.measure(validation or train)))
+    trouble = training.run(train, validation, checkpoint)
+    assign(training.changing, training.best)
+    return Learned(
+        history=progress.history,
+        best_epoch=progress.best + 1,
+        first_epoch=first_epoch,
+        epochs_run=progress.done,
+        seconds=training.seconds,
+        trouble=trouble,
+    )
+
+
+@dataclass
+class _Training:
+    """A training under way. `best` holds the `changing` variables' values in the best epoch."""
+
+    model: Any
+    options: LearningOptions
+    steps: Steps
+    progress: Progress
+    say: Say
+    seconds: list[float] = field(default_factory=list)
+    changing: list[Any] = field(init=False)
+    best: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.changing = changing_weights(self.model)
+
+    def run(self, train: Feed, validation: Feed | None, checkpoint: Checkpoint | None) -> str:
+        """The epochs that are left; returns what went wrong, "" where nothing did."""
+        while self.progress.done < self.options.epochs:
+            if reason := self.progress.reason_to_stop():
+                self.say(reason)
+                break
+            began = time.monotonic()
+            learned = self._epoch(train)
+            in_training = time.monotonic() - began
+            found = self.measure(validation) if validation and is_sound(learned) else None
+            if not is_sound(learned, found):
+                return self._trouble()
+            self.seconds.append(time.monotonic() - began)
+            line = self.progress.add(learned, found)
+            spent = f"{self.seconds[-1]:.1f} s"
+            self.say(f"{line}, {spent}" + (f" ({in_training:.1f} s training)" if found else ""))
+            if self.progress.is_best:
+                self.best = values_of(self.changing)
+            if checkpoint:
+                checkpoint.save(self.saved())
+        return ""
+
+    def _epoch(self, train: Feed) -> tuple[float, float]:
+        """One epoch: mean loss and accuracy while the weights change, as Keras has them."""
+        number = self.progress.next - 1
+        seed_generators(self.model, seed=self.options.seed, epoch=number)
+        return mean_of(_total(self.steps.learn, train.epoch(number)))
+
+    def measure(self, feed: Feed) -> tuple[float, float]:
+        """Loss and accuracy of the model as it is."""
+        return mean_of(_total(self.steps.judge, feed.plain()))
+
+    def _trouble(self) -> str:
+        progress = self.progress
+        words = f"the loss is no number any more in epoch {progress.next}"
+        advice = f"lower --learning-rate {self.options.learning_rate:g}"
+        if not progress.done:
+            raise FeatcacheError(f"{words}, the first one: {advice}")
+        words += f": the training stopped, and epoch {progress.best + 1} is kept; {advice}"
+        self.say(words)
+        return words
+
+    def saved(self) -> Saved:
+        """Everything that the next epoch depends on."""
+        progress = self.progress
+        return Saved(
+            weights=values_of(self.changing),
+            optimizer=values_of(self.steps.optimizer.variables),
+            best=[] if progress.is_best else self.best,
+            progress={
+                "history": progress.history,
+                "done": progress.done,
+                "best": progress.best,
+                "seconds": self.seconds,
+            },
+        )
+
+    def resume(self, saved: Saved) -> None:
+        """Stand where the saved training stood."""
+        assign(self.changing, saved.weights)
+        assign(self.steps.optimizer.variables, saved.optimizer)
+        self.best = saved.best or saved.weights
+        self.progress.history = saved.progress["history"]
+        self.progress.done = saved.progress["done"]
+        self.progress.best = saved.progress["best"]
+        self.seconds = saved.progress["seconds"]
+
+
+def _total(graph: Graph, batches: Iterable[Batch]) -> np.ndarray:
+    """Sums over the batches, up to the first that are no numbers."""
+    total, under_way = np.zeros(3), None
+    for batch in batches:
+        result = graph(batch)
+        # One step behind: a GPU computes while the next batch is fetched.
+        if under_way is not None:
+            total += under_way.numpy()
+        if not np.isfinite(total[0]):
+            return total
+        under_way = result
+    if under_way is not None:
+        total += under_way.numpy()
+    return total

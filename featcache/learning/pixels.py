@@ -1,0 +1,149 @@
+"""PixelFeed: batches of decoded images, a new augmented view of each in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+
+from featcache.augment import Augmentation, view
+from featcache.decode import MAX_PIXELS, BadImage, decode
+from featcache.errors import ImageFailure
+from featcache.heads.epochs import Order
+from featcache.images import ImageSet
+from featcache.learning.feeds import Batch
+from featcache.learning.options import LearningOptions
+from featcache.reading import read_ahead
+from featcache.recipe import Decoding
+
+#: Plain pixels of a feed up to this size are kept in memory, so that they are decoded once.
+KEPT_BYTES = 1 * 2**30
+#: Batches decoded ahead of the network.
+AHEAD = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The plain pixels of an image, and the SHA-256 of its file's bytes, in hex."""
+
+    pixels: np.ndarray
+    key: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pictures:
+    """The images of a set decoded in one way, kept in memory where `is_kept`. Safe in threads."""
+
+    images: ImageSet
+    decoding: Decoding
+    max_pixels: int = MAX_PIXELS
+    is_kept: bool = False
+    _kept: dict[int, Picture] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, images: ImageSet, decoding: Decoding, *, count: int, max_pixels: int = MAX_PIXELS
+    ) -> Pictures:
+        """Pictures that are kept if `count` of them fit in memory."""
+        one = 3 * decoding.size[0] * decoding.size[1] * np.dtype(decoding.pixel_type).itemsize
+        is_kept = count * one <= KEPT_BYTES
+        return cls(images=images, decoding=decoding, max_pixels=max_pixels, is_kept=is_kept)
+
+    def __getitem__(self, index: int) -> Picture:
+        """The picture of an image; raises `BadImage` where it cannot be used."""
+        if index in self._kept:
+            return self._kept[index]
+        read = self.images.read(index)
+        decoded = decode(read.content, self.decoding, max_pixels=self.max_pixels)
+        picture = Picture(decoded.pixels, read.key)
+        if self.is_kept:
+            self._kept[index] = picture
+        return picture
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelFeed:
+    """Images as a feed: decoded in threads, ahead of the network.
+
+    Attributes
+    ----------
+    indices: (n,) int, which images of the set.
+    codes: (n,) int, the class of each.
+    weights: (n,) float32, what each counts in training; None: all the same.
+    augmentation: in epoch e an image is seen as its view e + 1, the same that `extract --views`
+        caches under that number; None: as it is, in every epoch.
+    pictures: the decoded images, to be shared by several feeds of one set; None: a feed's own.
+    """
+
+    images: ImageSet
+    indices: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray | None
+    decoding: Decoding
+    options: LearningOptions
+    augmentation: Augmentation | None = None
+    threads: int = 2
+    max_pixels: int = MAX_PIXELS
+    pictures: Pictures | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch: shuffled, each image as the view of that epoch.
+
+        Raises `ImageFailure` that names an image which cannot be used any more.
+        """
+        order = self._order.epoch(number, self.options.images_per_epoch)
+        return self._batches(order, number + 1 if self.augmentation else 0)
+
+    def plain(self) -> Iterator[Batch]:
+        """Every image once, in order, as it is; raises as `epoch` does."""
+        return self._batches(np.arange(len(self)), 0)
+
+    @cached_property
+    def _order(self) -> Order:
+        return Order.of(np.arange(len(self)), self.options.seed)
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return self.pictures or Pictures.of(
+            self.images, self.decoding, count=len(self), max_pixels=self.max_pixels
+        )
+
+    def _batches(self, places: np.ndarray, number: int) -> Iterator[Batch]:
+        ahead = self.options.batch_size * AHEAD + self.threads
+        seen = read_ahead(
+            lambda place: self._seen(place, number), places.tolist(), self.threads, ahead
+        )
+        for start in range(0, len(places), self.options.batch_size):
+            piece = places[start : start + self.options.batch_size]
+            weights = np.ones(len(piece)) if self.weights is None else self.weights[piece]
+            yield Batch(
+                np.stack(list(islice(seen, len(piece)))),
+                self.codes[piece].astype(np.int32),
+                weights.astype(np.float32),
+            )
+
+    def _seen(self, place: int, number: int) -> np.ndarray:
+        """The pixels of an image as a view of it; 0 is the image as it is."""
+        index = int(self.indices[place])
+        try:
+            picture = self._pictures[index]
+        except BadImage as bad:
+            raise ImageFailure(
+                f"{self.images.names[index]}: {bad.message}. It could be used before: put it back, "
+                f"or take it out of the images, and run again"
+            ) from bad
+        if self.augmentation is None:
+            return picture.pixels
+        return view(
+            picture.pixels,
+            self.augmentation,
+            key=picture.key,
+            seed=self.options.seed,
+            number=number,
+        )

@@ -1,0 +1,39 @@
+"""A training that waits in the middle of its fourth epoch, for somebody to kill it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from learning_samples import Disturbed, feed, small_net
+
+from featcache.learning import Batch, Checkpoint, LearningOptions, learn
+
+OPTIONS = LearningOptions("adam", 5e-3, epochs=6, batch_size=16)
+FINGERPRINT = '{"seed": 0, "images": {"train": "a1", "validation": "b2"}}'
+
+
+def wait_in_the_fourth(number: int, batch: Batch) -> Batch:
+    """Every batch as it is, but the first of the fourth epoch never comes."""
+    if number == 13:
+        print("in the fourth epoch", flush=True)
+        time.sleep(600)
+    return replace(batch)
+
+
+def train(checkpoint: Checkpoint | None, say, disturbed: bool = False):
+    """The training: (model, what was learned)."""
+    model, source = small_net(), feed(80, OPTIONS)
+    if disturbed:
+        source = Disturbed(source, wait_in_the_fourth)
+    learned = learn(
+        model, source, feed(40, OPTIONS, 1), OPTIONS,
+        first_epoch=10, checkpoint=checkpoint, say=say,
+    )  # fmt: skip
+    return model, learned
+
+
+if __name__ == "__main__":
+    train(Checkpoint(Path(sys.argv[1]), FINGERPRINT), print, disturbed=True)
