@@ -12,6 +12,7 @@ import numpy as np
 
 from featcache.augment import Augmentation
 from featcache.backbones import Network, Source, Tap, recall_backbone
+from featcache.backbones.own_taps import OWN, scale_of
 from featcache.cache import FeatureCache
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
@@ -234,6 +235,26 @@ def prepare(
         views=wanted,
         remarks=[*found.remarks, *remarks, *of_networks],
     )
+
+
+def options_of(recipe: Recipe, weights_hint: str) -> dict[str, Any]:
+    """The options that give `extract` the plain rows of a recipe; the hint is beside features."""
+    decoding = recipe.decoding
+    options: dict[str, Any] = {
+        "backbone": recipe.backbone,
+        "weights": weights_hint,
+        "layer": recipe.layer,
+        "pooling": recipe.pooling,
+        "size": decoding.size,
+        "resize": decoding.resize if decoding.crop == 1.0 else f"crop:{decoding.crop!r}",
+        "interpolation": decoding.interpolation,
+        "bit_depth": decoding.bit_depth,
+        "precision": recipe.precision,
+        "dtype": recipe.dtype,
+    }
+    if recipe.backbone.startswith(OWN):
+        options |= {"backbone": weights_hint, "weights": None, "scale": scale_of(recipe.scaling)}
+    return options
 
 
 def _target(draft: Recipe, network: Network, tap: Tap, folder: Path) -> Target:

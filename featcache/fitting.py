@@ -87,13 +87,17 @@ def fit(
     seed: int,
     out: str | Path | None,
     sample_weight: np.ndarray | None,
+    stopped: bool = False,
     say: Callable[[str], None],
     **options: Any,
 ) -> Fit:
-    """`fit_head` with its report and its time."""
+    """`fit_head` with its report and its time.
+
+    `stopped`: rows that may stop a training are held back, whether or not this head needs them.
+    """
     started = time.monotonic()
     chosen = _chosen(head, options, out)
-    is_stopped = isinstance(head, str) and HEADS[head].is_stopped
+    is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
     roles = assign_roles(features, seed, stopped=is_stopped)
     features[roles.train | roles.judge | roles.stop].check()
     weights = _checked_weights(features, sample_weight)

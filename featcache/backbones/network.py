@@ -70,6 +70,7 @@ class Network:
     taps: its outputs, which one forward pass gives together.
     build: makes the Keras models; called once, or never where a kept graph will do.
     remarks: what the user should know about it.
+    title: as people call it where its backbone's name does not say it.
     """
 
     backbone: Backbone
@@ -78,10 +79,13 @@ class Network:
     taps: tuple[Tap, ...]
     build: Callable[[], Built] = field(repr=False, compare=False)
     remarks: tuple[str, ...] = ()
+    title: str = ""
 
     @property
     def name(self) -> str:
-        """As people call it: the name in the table, or that of the user's own file."""
+        """As people call it: the name in the table, or that of the user's own file or folder."""
+        if self.title:
+            return self.title
         own = self.backbone.source == "own"
         return Path(self.weights_hint).stem if own else self.backbone.name
 
@@ -254,6 +258,16 @@ def assemble(pixels: Any, outputs: list[Any], backbone: Backbone, size: tuple[in
     return Built(with_scaling(base, backbone.scaling, size), base)
 
 
+def whole_network(network: Network) -> Any:
+    """The Keras network, from scaled pixels, that the first tap of a network is part of.
+
+    Its weights are those that the network began with. Imports Keras.
+    """
+    tap = network.taps[0]
+    shape = _shapes(network.backbone, [(tap.layer, tap.pooling)], network.size)[0][0]
+    return open_weights(network.backbone, shape, weights=network.weights_hint)[0]
+
+
 def open_classifier(backbone: Backbone, *, weights: str | None) -> Any:
     """The network with its own top, as a Keras model from RGB pixels 0..255 to probabilities.
 
@@ -271,10 +285,10 @@ def with_scaling(base: Any, scaling: Scaling, size: tuple[int, int]) -> Any:
     """
     keras = import_keras()
     pixels = keras.Input((*size, 3), dtype="float32", name="pixels")
-    return keras.Model(pixels, base(_scale(pixels, scaling), training=False))
+    return keras.Model(pixels, base(scale_pixels(pixels, scaling), training=False))
 
 
-def _scale(pixels: Any, scaling: Scaling) -> Any:
+def scale_pixels(pixels: Any, scaling: Scaling) -> Any:
     """``(pixels / divisor - mean) / std`` in the network's channel order, without idle steps."""
     x = pixels[..., ::-1] if scaling.order == "bgr" else pixels
     if scaling.divisor != 1.0:

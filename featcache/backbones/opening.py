@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache.backbones.network import Asked, Network, Tap
@@ -11,6 +11,7 @@ from featcache.backbones.own_model import is_user_model
 from featcache.backbones.own_taps import OWN, OwnModel, recall_own_taps, scale_of
 from featcache.backbones.recall import recall_taps
 from featcache.backbones.table import BACKBONES, find_backbone
+from featcache.backbones.tuned import Tuned
 from featcache.errors import FeatcacheError
 from featcache.recipe import Recipe
 
@@ -35,10 +36,14 @@ class Source:
 def recall_backbone(name: str, asked: Sequence[Asked], source: Source) -> list[tuple[Network, Tap]]:
     """The taps of a backbone, each once, in the order asked for, with as few networks as can be.
 
-    `name` is one of the table, or the path of a ``.keras`` file or SavedModel. Keras is imported
-    only where no note of an earlier run tells what it would. Raises `FeatcacheError` for a name,
-    layer, size or weights that cannot be.
+    `name` is one of the table, the path of a ``.keras`` file or SavedModel, or the folder of a
+    backbone that `featcache finetune` made. Keras is imported only where no note of an earlier
+    run tells what it would. Raises `FeatcacheError` for a name, layer, size or weights that
+    cannot be.
     """
+    tuned = Tuned.find(name)
+    if tuned is not None:
+        return _recall_tuned(name, tuned, asked, source)
     if is_user_model(name) or name.endswith(".keras") or "/" in name:
         if source.weights:
             raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
@@ -52,6 +57,21 @@ def recall_backbone(name: str, asked: Sequence[Asked], source: Source) -> list[t
     backbone = find_backbone(name)
     size = source.size or (backbone.size, backbone.size)
     return recall_taps(backbone, asked, weights=source.weights, size=size)
+
+
+def _recall_tuned(
+    name: str, tuned: Tuned, asked: Sequence[Asked], source: Source
+) -> list[tuple[Network, Tap]]:
+    """The taps of a fine-tuned backbone, which is called by the name of its folder."""
+    if source.weights:
+        raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
+    source = Source(tuned.weights, source.size or tuned.size, tuned.scale, source.trusted)
+    title = Path(name).expanduser().resolve().name
+    titled: dict[int, Network] = {}
+    return [
+        (titled.setdefault(id(network), replace(network, title=title)), tap)
+        for network, tap in recall_backbone(tuned.backbone, asked, source)
+    ]
 
 
 def recall_recipe(recipe: Recipe, weights: str, *, trusted: bool = False) -> tuple[Network, Tap]:

@@ -152,13 +152,18 @@ class DenseHead:
         """Class probabilities (n, K), float32, of (n, D) vectors; works in blocks of rows."""
         return in_blocks(vectors, self.outputs, self._forward)
 
-    def _forward(self, rows: np.ndarray) -> np.ndarray:
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """(n, K) of (n, D) float32 rows, all at once; (n, 1) where the output is one sigmoid."""
         *hidden, last = enumerate(self.layers)
         for number, layer in hidden:
             rows = _apply(layer, self._arrays(number), rows)
         kernel, bias = self._arrays(last[0])
-        logits = rows @ kernel + bias
-        if last[1]["activation"] == "softmax":
+        found: np.ndarray = rows @ kernel + bias
+        return found
+
+    def _forward(self, rows: np.ndarray) -> np.ndarray:
+        logits = self.logits(rows)
+        if logits.shape[1] > 1:
             return softmax(logits)
         second = _sigmoid(logits)
         return np.concatenate([1 - second, second], axis=1)

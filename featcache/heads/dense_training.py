@@ -40,24 +40,47 @@ def train(training: Training, options: DenseOptions) -> DenseHead:
     settings = {
         **asdict(options),
         "hidden": list(options.units),
-        "layers": layers,
         "parameters": counts,
         "history": progress.history,
         "best_epoch": progress.best + 1,
     }
-    return DenseHead(_arrays_of(model, layers), settings, training.width)
+    return head_of(model, layers, settings)
 
 
-def keras_model(layers: list[dict[str, Any]], width: int, seed: int) -> Any:
-    """The layers as a Keras model from vectors (batch, D) to logits, freshly initialised."""
+def keras_model(
+    layers: list[dict[str, Any]], width: int, seed: int, *, fixed_statistics: bool = False
+) -> Any:
+    """The layers as a Keras model from vectors (batch, D) to logits, freshly initialised.
+
+    `fixed_statistics`: BatchNorm keeps its statistics while the model is trained.
+    """
     from featcache.backbones.keras_import import import_keras
 
     keras = import_keras()
     outputs = inputs = keras.Input((width,), name="vectors")
     for number, layer in enumerate(layers):
-        is_last = number == len(layers) - 1
-        outputs = _keras_layer(keras, layer, seed + number, is_last=is_last)(outputs)
+        built = _keras_layer(keras, layer, seed + number, is_last=number == len(layers) - 1)
+        fixed = fixed_statistics and layer["layer"] == "batch_norm"
+        outputs = built(outputs, training=False) if fixed else built(outputs)
     return keras.Model(inputs, outputs)
+
+
+def keras_model_of(head: DenseHead, seed: int, *, fixed_statistics: bool = False) -> Any:
+    """A fitted head as a Keras model from vectors (batch, D) to logits; `seed` is its dropout's."""
+    model = keras_model(head.layers, head.width, seed, fixed_statistics=fixed_statistics)
+    for number, (layer, built) in enumerate(zip(head.layers, model.layers[1:], strict=True)):
+        values = [head.arrays[f"{number}.{name}"] for name in ARRAYS[layer["layer"]]]
+        if layer["layer"] == "standardize":
+            values[1] = values[1] ** 2
+        if values:
+            built.set_weights(values)
+    return model
+
+
+def head_of(model: Any, layers: list[dict[str, Any]], settings: dict[str, Any]) -> DenseHead:
+    """The head that a Keras model of these layers is now."""
+    arrays = _arrays_of(model, layers)
+    return DenseHead(arrays, {**settings, "layers": layers}, int(model.inputs[0].shape[1]))
 
 
 def _keras_layer(keras: Any, layer: dict[str, Any], seed: int, *, is_last: bool) -> Any:

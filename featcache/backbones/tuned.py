@@ -1,0 +1,122 @@
+"""Tuned: a backbone that was fine-tuned, as a folder: its weights, and what they are weights of.
+
+OUT/finetuned.json          which backbone, at which size
+OUT/backbone.weights.h5     its weights; OUT/backbone.keras of a model of the user's own
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.backbones.layers import canonical_layers
+from featcache.backbones.network import Network, whole_network
+from featcache.backbones.own_model import open_user_model
+from featcache.backbones.own_taps import scale_of
+from featcache.errors import FeatcacheError, StorageFailure
+
+RECORD = "finetuned.json"
+FORMAT = "featcache-finetuned"
+VERSION = 1
+WEIGHTS, MODEL = "backbone.weights.h5", "backbone.keras"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A fine-tuned backbone.
+
+    Attributes
+    ----------
+    backbone: its name in the table, or the path of its ``.keras`` file.
+    weights: of its weights, None where they are in that file.
+    size: input (height, width) in pixels that it was tuned at.
+    scale: of a user's own model.
+    """
+
+    backbone: str
+    weights: str | None
+    size: tuple[int, int]
+    scale: str | None
+
+    @classmethod
+    def find(cls, name: str) -> Tuned | None:
+        """The tuned backbone that a folder holds; None where it holds none.
+
+        Raises `FeatcacheError` where its record is damaged or newer than this featcache.
+        """
+        path = Path(name).expanduser() / RECORD
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT or record["version"] != VERSION:
+                raise FeatcacheError(
+                    f"{path}: a record of format {record['format']} {record['version']}; this "
+                    f"featcache reads {FORMAT} {VERSION}: upgrade it"
+                )
+            size = (int(record["size"][0]), int(record["size"][1]))
+            backbone, scale = str(record["backbone"]), record["scale"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise FeatcacheError(f"{path}: not a record of a fine-tuning: {error!r}") from error
+        # Only these names: a record from a stranger cannot point anywhere else.
+        if (path.parent / MODEL).is_file():
+            return cls(str(path.parent / MODEL), None, size, scale)
+        return cls(backbone, str(path.parent / WEIGHTS), size, None)
+
+
+def export_tuned(network: Network, folder: Path) -> Path:
+    """Write the whole network, with the layers of `network.base` as they are now, into a folder.
+
+    Layers above the tap, which were not trained, are written as they were. Raises
+    `StorageFailure` where the disk refuses.
+    """
+    own = network.backbone.source == "own"
+    whole = _own_network(network) if own else whole_network(network)
+    layers = canonical_layers(whole)
+    for name, layer in canonical_layers(network.base).items():
+        if layer.weights:
+            layers[name].set_weights(layer.get_weights())
+    target = folder / (MODEL if own else WEIGHTS)
+    draft = folder / f".tmp-{os.getpid()}-{target.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (whole.save if own else whole.save_weights)(draft)
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
+    return target
+
+
+def write_record(network: Network, folder: Path, about: dict[str, Any]) -> Path:
+    """Write what makes the folder a backbone, with what is to be known `about` it."""
+    own = network.backbone.source == "own"
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "backbone": network.backbone.name,
+        "size": list(network.size),
+        "scale": scale_of(network.backbone.scaling) if own else None,
+        **about,
+    }
+    target = folder / RECORD
+    draft = folder / f".tmp-{os.getpid()}-{RECORD}"
+    try:
+        draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
+    return target
+
+
+def _own_network(network: Network) -> Any:
+    """The user's model, opened again: it was trusted when the network was."""
+    return open_user_model(
+        Path(network.weights_hint),
+        trusted=True,
+        size=network.size,
+        scale=scale_of(network.backbone.scaling),
+    ).network

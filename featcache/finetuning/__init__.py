@@ -1,0 +1,14 @@
+"""Fine-tuning: back into the network, starting from what is cached.
+
+features + head (start)  ->  which layers learn (freezing), where to cut (cut)
+    -> the network and its head as Keras models (graphs), fed (feeds)
+    -> learned epoch by epoch (featcache.learning)
+    -> a backbone, a head, and both as one model (outcome, classifier)
+"""
+
+from featcache.finetuning.outcome import Tuned
+from featcache.finetuning.plan import Plan
+from featcache.finetuning.tuning import tune
+from featcache.finetuning.verb import finetune
+
+__all__ = ["Plan", "Tuned", "finetune", "tune"]

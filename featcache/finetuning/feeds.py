@@ -1,0 +1,113 @@
+"""Feeds: pixels into the whole network, or cached rows into its part above a cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+from featcache.features import Features
+from featcache.finetuning.plan import Plan
+from featcache.finetuning.start import Start
+from featcache.heads.rows import Rows
+from featcache.learning import Feed, Pictures, PixelFeed, RowFeed
+
+
+@dataclass(frozen=True, eq=False)
+class Feeds:
+    """What trains, and what chooses the best epoch (None: nothing could be held back)."""
+
+    train: Feed
+    validation: Feed | None
+
+
+def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
+    """From the activations at a cut, which are rows of the same images (and views)."""
+
+    def feed(mask: np.ndarray) -> RowFeed:
+        rows = start.features[mask]
+        return RowFeed(
+            vectors=Rows(activations.vectors, _same_rows(rows, activations)),
+            codes=start.codes(rows),
+            weights=_weights(start, rows, plan),
+            images=np.unique(rows.names, return_inverse=True)[1],
+            options=plan.learning,
+        )
+
+    return _both(start, feed(start.roles.train), feed)
+
+
+def feeds_of_pixels(start: Start, plan: Plan) -> Feeds:
+    """From the images themselves; with `plan.augment`, another view in every epoch."""
+    if start.features.views.any():
+        raise FeatcacheError(
+            "--views are cached, and go with the cut (--from-cut yes): for a new view in every "
+            "epoch leave --views out and keep --augment"
+        )
+    job, recipe = start.job, start.features.recipe
+    pictures = Pictures.of(
+        job.images,
+        recipe.decoding,
+        count=int((start.roles.train | start.roles.stop).sum()),
+        max_pixels=job.settings.max_pixels,
+    )
+    place = {name: index for index, name in enumerate(job.images.names)}
+
+    def feed(mask: np.ndarray, augmented: bool = False) -> PixelFeed:
+        rows = start.features[mask]
+        return PixelFeed(
+            images=job.images,
+            indices=np.array([place[name] for name in rows.names.tolist()]),
+            codes=start.codes(rows),
+            weights=_weights(start, rows, plan),
+            decoding=recipe.decoding,
+            options=plan.learning,
+            augmentation=plan.augmentation if augmented else None,
+            threads=job.settings.threads,
+            max_pixels=job.settings.max_pixels,
+            pictures=pictures,
+        )
+
+    return _both(start, feed(start.roles.train, True), feed)
+
+
+def _both(start: Start, train: Feed, feed: object) -> Feeds:
+    # A class that only these rows have cannot be learned: they would only mislead.
+    stop = start.roles.stop & np.isin(start.features.labels, start.head.classes)
+    return Feeds(train, feed(stop) if stop.any() else None)  # type: ignore[operator]
+
+
+def _weights(start: Start, rows: Features, plan: Plan) -> np.ndarray | None:
+    """With "balanced", each class's images together count the same (as in scikit-learn)."""
+    if plan.class_weight == "none":
+        return None
+    trained = start.codes(start.features[start.roles.train])
+    counts = np.bincount(trained, minlength=len(start.head.classes))
+    factors = len(trained) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    balanced: np.ndarray = factors[start.codes(rows)].astype(np.float32)
+    return balanced
+
+
+def _same_rows(rows: Features, activations: Features) -> np.ndarray:
+    """Where the same images and views stand in the activations."""
+    there = {
+        (name, view, key): number
+        for number, (name, view, key) in enumerate(
+            zip(
+                activations.names.tolist(),
+                activations.views.tolist(),
+                activations.keys.tolist(),
+                strict=True,
+            )
+        )
+    }
+    wanted = zip(rows.names.tolist(), rows.views.tolist(), rows.keys.tolist(), strict=True)
+    found = [there.get(each, -1) for each in wanted]
+    if -1 in found:
+        name = rows.names[found.index(-1)]
+        raise FeatcacheError(
+            f"{name}: there are no activations of it at the cut, or the file changed meanwhile. "
+            f"Numbers too large for float16 are a reason: try --cut-dtype float32, or run again"
+        )
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,108 @@
+"""Freezing: which layers of a network learn."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.backbones.cutting import list_cuts
+from featcache.backbones.layers import canonical_layers, find_layer
+from featcache.errors import FeatcacheError
+
+#: The share of the layers with weights that learns where nothing else is asked for.
+USUAL_SHARE = 0.25
+#: Above this rate, what was pretrained is soon lost.
+HIGH_RATE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Where learning begins in a network.
+
+    Attributes
+    ----------
+    first: canonical name of the first layer that learns; all that follow it learn too.
+    learning: canonical names of the layers with weights that learn.
+    total: how many layers with weights there are.
+    """
+
+    first: str
+    learning: tuple[str, ...]
+    total: int
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no layer with weights is frozen."""
+        return len(self.learning) == self.total
+
+
+def freeze(base: Any, unfreeze_from: str | None) -> Freeze:
+    """Set which layers of a Keras network learn: the one that is named, and all behind it.
+
+    `unfreeze_from` is a layer's name or alias, its number as Keras counts (100), from the end
+    (-20), "all", or None: about the top quarter, from a place where the network can be cut.
+
+    Raises `FeatcacheError` where there is no such layer, or nothing that could learn behind it.
+    """
+    if not base.trainable_weights:
+        raise FeatcacheError(
+            "this model has no weights that can be trained (a SavedModel that was exported for "
+            "inference): fine-tune the Keras model it was made of"
+        )
+    layers = canonical_layers(base)
+    names = list(layers)
+    first = _first(base, names, unfreeze_from)
+    for place, layer in enumerate(layers.values()):
+        layer.trainable = place >= first
+    weighted = [name for name, layer in layers.items() if layer.weights]
+    learning = tuple(name for name in weighted if names.index(name) >= first)
+    if not any(layers[name].trainable_weights for name in learning):
+        raise FeatcacheError(
+            f"--unfreeze-from {unfreeze_from}: no layer from {names[first]!r} on has weights; the "
+            f"last that has is {weighted[-1]!r}. For the head alone, `featcache fit-head` is enough"
+        )
+    return Freeze(names[first], learning, len(weighted))
+
+
+def remarks_on(found: Freeze, learning_rate: float) -> list[str]:
+    """What is likely to go wrong."""
+    if learning_rate <= HIGH_RATE:
+        return []
+    what = "every layer learns" if found.is_everything else "pretrained layers learn"
+    return [
+        f"{what} at a rate of {learning_rate:g}: the first steps are so large that what was "
+        f"pretrained is lost before the head has settled; usual are 1e-5 to {HIGH_RATE:g}"
+    ]
+
+
+def _first(base: Any, names: list[str], asked: str | None) -> int:
+    if asked is None:
+        return names.index(_usual(base))
+    if asked == "all":
+        return 0
+    if re.fullmatch(r"\d+", asked):
+        if int(asked) >= len(names):
+            raise FeatcacheError(
+                f"--unfreeze-from {asked}: the network has {len(names)} layers, 0 to "
+                f"{len(names) - 1}; `featcache layers` lists them"
+            )
+        return int(asked)
+    try:
+        return names.index(find_layer(base, asked)[0])
+    except FeatcacheError as error:
+        raise FeatcacheError(str(error).replace("--layer", "--unfreeze-from", 1)) from error
+
+
+def _usual(base: Any) -> str:
+    """The first layer of about the top quarter; if it can be, the first behind a cut."""
+    layers = canonical_layers(base)
+    weighted = [name for name, layer in layers.items() if layer.weights]
+    wanted = USUAL_SHARE * len(weighted)
+    near = [cut for cut in list_cuts(base) if wanted / 2 <= cut.above <= 2 * wanted]
+    if not near:
+        return weighted[-max(1, round(wanted))]
+    # Of equals, the one with the smallest rows.
+    cut = min(near, key=lambda cut: (abs(cut.above - wanted), cut.numbers))
+    behind = list(layers)[list(layers).index(cut.layer) + 1 :]
+    return next(name for name in behind if layers[name].weights)

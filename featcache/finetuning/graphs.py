@@ -1,0 +1,103 @@
+"""Graphs: the network and its head as one Keras model, whole, or from a cut on.
+
+All of them share their layers: what one learns, the others know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.backbones import Network
+from featcache.backbones.cutting import Cut
+from featcache.backbones.keras_import import import_keras
+from featcache.backbones.layers import canonical_layers, output_of
+from featcache.backbones.network import each_tap, scale_pixels
+
+#: The names that Keras has for computing in half precision.
+MIXED = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+
+
+@dataclass(frozen=True, eq=False)
+class Graphs:
+    """A network of one tap, and its head as Keras layers, from vectors to logits.
+
+    `batch_norm`: whether the network's BatchNorm (and dropout) run as in training.
+    """
+
+    network: Network
+    head: Any
+    batch_norm: bool = False
+
+    @property
+    def base(self) -> Any:
+        """From scaled pixels to the tap."""
+        return self.network.base
+
+    def whole(self) -> Any:
+        """From RGB pixels 0..255, float32, (n, H, W, 3), to logits (n, K) or (n, 1)."""
+        keras = import_keras()
+        pixels = keras.Input((*self.network.size, 3), dtype="float32", name="pixels")
+        scaled = scale_pixels(pixels, self.network.backbone.scaling)
+        return keras.Model(pixels, self._logits(self._features(self.base, scaled)))
+
+    def above(self, cut: Cut) -> Any:
+        """From the activations at a cut, flat (n, numbers), to logits."""
+        keras = import_keras()
+        part = keras.Model(self._tensor(cut), self.base.outputs[0])
+        rows = keras.Input((cut.numbers,), dtype="float32", name="activations")
+        shaped = keras.layers.Reshape(cut.shape)(rows)
+        return keras.Model(rows, self._logits(self._features(part, shaped)))
+
+    def below(self, cut: Cut) -> Any:
+        """From RGB pixels to the activations at a cut, flat (n, numbers)."""
+        keras = import_keras()
+        part = keras.Model(self.base.inputs[0], self._tensor(cut))
+        pixels = keras.Input((*self.network.size, 3), dtype="float32", name="pixels")
+        maps = each_tap(part(scale_pixels(pixels, self.network.backbone.scaling), training=False))
+        return keras.Model(pixels, keras.layers.Reshape((cut.numbers,))(maps[0]))
+
+    def _features(self, model: Any, inputs: Any) -> Any:
+        # Said in the call itself: a model in a model would else follow the outer one.
+        return each_tap(model(inputs, training=None if self.batch_norm else False))[0]
+
+    def _logits(self, features: Any) -> Any:
+        if len(features.shape) > 2:
+            features = import_keras().layers.Flatten()(features)
+        return self.head(features)
+
+    def _tensor(self, cut: Cut) -> Any:
+        return output_of(canonical_layers(self.base)[cut.layer])
+
+
+@contextmanager
+def mixed_precision(models: list[Any], half: str | None) -> Iterator[None]:
+    """Let the models' layers compute in "float16" or "bfloat16"; their weights stay float32."""
+    if half is None:
+        yield
+        return
+    keras = import_keras()
+    layers = {id(layer): layer for model in models for layer in model._flatten_layers()}.values()
+    before = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer.dtype_policy = keras.DTypePolicy(MIXED[half])
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
+
+
+def parameters(model: Any) -> dict[str, int]:
+    """How many numbers a model has: total, trainable and frozen."""
+    trainable = _count(model.trainable_weights)
+    total = _count(model.weights)
+    return {"total": total, "trainable": trainable, "frozen": total - trainable}
+
+
+def _count(weights: list[Any]) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in weights)

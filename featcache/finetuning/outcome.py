@@ -1,0 +1,142 @@
+"""Outcome: what comes out of a fine-tuning, written down and judged by the ordinary way.
+
+OUT/backbone.weights.h5 (or .keras)   with finetuned.json: a backbone like any other
+OUT/finetuned.head                    the head on its vectors, for predict and evaluate
+OUT/classifier.keras, classes.txt     both as one Keras model
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.backbones.tuned import export_tuned, write_record
+from featcache.cache import weights_hint
+from featcache.comparison import Comparison, compare
+from featcache.errors import FeatcacheError
+from featcache.evaluation import Report, judge, prefixes
+from featcache.features import Features
+from featcache.finetuning.classifier import build_classifier, resizes_inside, save_classifier
+from featcache.finetuning.graphs import Graphs
+from featcache.finetuning.start import Start
+from featcache.heads import Head
+from featcache.heads.dense_training import head_of
+from featcache.learning import Learned, Pictures
+from featcache.lookup import Source
+from featcache.store import open_packed
+
+HEAD = "finetuned.head"
+#: How far the bare model's probabilities may be from those of `predict`.
+SAME = 1e-5
+#: Images on which that is checked.
+CHECKED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A fine-tuned network and head.
+
+    Attributes
+    ----------
+    folder: where everything lies.
+    head: on the vectors of the new backbone; `report` is how good it is on the rows that judge.
+    frozen: how good the head was on the frozen backbone's, on the same rows.
+    comparison: the new head less the old one, paired.
+    learned: how the training went.
+    agreement: how far the bare model's probabilities are from those of `predict`.
+    """
+
+    folder: Path
+    head: Head
+    report: Report
+    frozen: Report
+    comparison: Comparison
+    learned: Learned
+    agreement: float
+    about: dict[str, Any]
+
+
+def write_outcome(
+    start: Start, graphs: Graphs, learned: Learned, folder: Path, about: dict[str, Any]
+) -> Tuned:
+    """Write the backbone, extract with it, judge the head on its vectors, write both as one."""
+    export_tuned(graphs.network, folder)
+    about = {**about, "history": learned.history, "best_epoch": learned.best_epoch}
+    write_record(graphs.network, folder, about)
+    features = _extracted(start, folder)
+    head = _head(start, features, graphs, about)
+    rows = features[_judging(start, features)]
+    report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
+    head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
+    head = replace(head, path=head.save(folder / HEAD))
+    model = build_classifier(graphs.whole(), features.recipe.decoding)
+    agreement = check_classifier(graphs, model, head, rows, start)
+    save_classifier(model, head.classes, folder)
+    comparison = compare(head, rows, start.head, other_features=start.features[start.roles.judge])
+    return Tuned(folder, head, report, start.report, comparison, learned, agreement, about)
+
+
+def _extracted(start: Start, folder: Path) -> Features:
+    """The plain features of all images by the new backbone."""
+    plain = {"views": 0, "augment": None, "augment_all": False}
+    return start.again(backbone=str(folder), weights=None, scale=None, size=None, **plain)
+
+
+def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any]) -> Head:
+    """The Keras head as it is now, with everything needed to use it."""
+    roles, packed = start.roles, open_packed(features.path)
+    settings = {"finetuned": about, "history": about["history"]}
+    used = roles.train | (roles.stop & np.isin(start.features.splits, ["train", ""]))
+    seen = np.union1d(start.head.trained_on, np.unique(prefixes(start.features.keys[used])))
+    return Head(
+        kind="dense",
+        model=head_of(graphs.head, start.layers.layers, settings),
+        classes=start.head.classes,
+        source=Source(features.recipe, weights_hint(features.path.parent), packed.probe),
+        trained_on=seen,
+        protocol=f"{roles.protocol}; fine-tuned from {about['unfreeze_from']} on",
+        metrics={},
+        versions={name: version(name) for name in ("featcache", "keras", "numpy")},
+    )
+
+
+def _judging(start: Start, features: Features) -> np.ndarray:
+    """The rows of the same images as those that judged the frozen features."""
+    judged = set(start.features.names[start.roles.judge].tolist())
+    return np.array([name in judged for name in features.names.tolist()])
+
+
+def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, start: Start) -> float:
+    """How far the bare model is from `predict` on the same pixels, at most; (n, K) probabilities.
+
+    Raises `FeatcacheError` above 1e-5 (1e-3 where vectors are stored as float16).
+    """
+    images, decoding = start.job.images, rows.recipe.decoding
+    rows = rows[: min(CHECKED, len(rows))]
+    pictures = Pictures.of(images, decoding, count=len(rows))
+    place = {name: index for index, name in enumerate(images.names)}
+    pixels = np.stack([pictures[place[name]].pixels for name in rows.names.tolist()])
+    if resizes_inside(decoding):
+        # Unrounded pixels, which the model makes itself: they go in behind its resizing.
+        given = _probabilities(np.asarray(graphs.whole()(pixels, training=False)))
+    else:
+        given = np.asarray(model(pixels, training=False))
+    error = float(np.abs(given - head.predict_proba(rows)).max())
+    bound = SAME if rows.recipe.dtype == "float32" else 100 * SAME
+    if not error <= bound:
+        raise FeatcacheError(
+            f"the classifier as one model differs from the head on extracted vectors by "
+            f"{error:.1e}, at most {bound:g} is rounding: please report it"
+        )
+    return error
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    from featcache.heads.training import softmax
+
+    both = np.concatenate([np.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+    return softmax(both)

@@ -1,0 +1,150 @@
+"""Tuning: from cached features and a head to a fine-tuned network, step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.backbones import Network
+from featcache.errors import FeatcacheError
+from featcache.finetuning.cut import Choice, choose_cut
+from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
+from featcache.finetuning.freezing import Freeze, freeze, remarks_on
+from featcache.finetuning.graphs import Graphs, mixed_precision, parameters
+from featcache.finetuning.outcome import Tuned, write_outcome
+from featcache.finetuning.plan import Plan
+from featcache.finetuning.proofs import check_joined, check_start
+from featcache.finetuning.start import Start, begin
+from featcache.heads.dense_training import keras_model_of
+from featcache.job import Progress
+from featcache.learning import Checkpoint, Learned, learn
+
+Say = Callable[[str], None]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def tune(
+    images: Any,
+    plan: Plan,
+    *,
+    head: str | Path = "logreg",
+    say: Say = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    **options: Any,
+) -> Tuned:
+    """`finetune` with a plan; `options` are those of `extract`."""
+    start = begin(
+        images, head, out=plan.out, seed=plan.learning.seed, say=say, progress=progress, **options
+    )
+    low, high = start.report.interval
+    say(f"frozen     accuracy {start.report.accuracy:.4f} ({low:.4f} to {high:.4f})")
+    graphs = _graphs(start, plan)
+    frozen = freeze(graphs.base, plan.unfreeze_from)
+    for remark in remarks_on(frozen, plan.learning.learning_rate):
+        say(f"note: {remark}")
+    choice = choose_cut(graphs.base, frozen, start, plan)
+    counts = parameters(graphs.whole())
+    say(
+        f"parameters {counts['total']:,} ({counts['trainable']:,} trainable, {counts['frozen']:,} "
+        f"frozen); {len(frozen.learning)} of {frozen.total} layers learn, from {frozen.first} on"
+    )
+    say(choice.reason)
+    learned = _learn(start, graphs, choice, plan, frozen, say)
+    about = {
+        "unfreeze_from": frozen.first,
+        "cut": choice.cut.layer if choice.cut else None,
+        "parameters": counts,
+        "first_epoch": learned.first_epoch,
+        "seconds": learned.seconds,
+        "plan": _plain(plan),
+    }
+    say("writing the new backbone, and judging it as any other")
+    tuned = write_outcome(start, graphs, learned, plan.out, about)
+    (plan.out / CHECKPOINT).unlink(missing_ok=True)
+    return tuned
+
+
+def _graphs(start: Start, plan: Plan) -> Graphs:
+    target = start.job.targets[0]
+    network: Network = target.network.only([target.tap])
+    head = keras_model_of(start.layers, plan.learning.seed, fixed_statistics=not plan.batch_norm)
+    return Graphs(network, head, plan.batch_norm)
+
+
+def _learn(
+    start: Start, graphs: Graphs, choice: Choice, plan: Plan, frozen: Freeze, say: Say
+) -> Learned:
+    """Train the whole network, or its part above the cut, and prove both ends."""
+    model, feeds = _model_and_feeds(start, graphs, choice, plan, say)
+    say(check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "").words)
+    checkpoint = Checkpoint(plan.out / CHECKPOINT, _fingerprint(start, choice, plan, frozen))
+    with mixed_precision([model], plan.mixed_precision):
+        learned = learn(
+            model,
+            feeds.train,
+            feeds.validation,
+            plan.learning,
+            first_epoch=start.epochs,
+            history=start.history,
+            checkpoint=checkpoint,
+            say=say,
+        )
+    if choice.cut:
+        parts = graphs.below(choice.cut), graphs.above(choice.cut)
+        error = check_joined(graphs.whole(), parts, _few_pixels(start))
+        say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
+    return learned
+
+
+def _model_and_feeds(
+    start: Start, graphs: Graphs, choice: Choice, plan: Plan, say: Say
+) -> tuple[Any, Feeds]:
+    if choice.cut is None:
+        return graphs.whole(), feeds_of_pixels(start, plan)
+    say(f"extracting the activations at {choice.cut.layer}, once")
+    activations = start.again(layer=choice.cut.layer, pooling="none", dtype=plan.cut_dtype)
+    if activations.width != choice.cut.numbers:
+        raise FeatcacheError(
+            f"the layer {choice.cut.layer!r} has {activations.width} numbers an image, expected "
+            f"{choice.cut.numbers}: run with --from-cut no, and report it, please"
+        )
+    return graphs.above(choice.cut), feeds_of_rows(start, activations, plan)
+
+
+def _few_pixels(start: Start) -> np.ndarray:
+    """Pixels of the probe, at the network's size."""
+    from featcache.probe import probe_pixels
+
+    return probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
+
+
+def _fingerprint(start: Start, choice: Choice, plan: Plan, frozen: Freeze) -> str:
+    """Everything that the result depends on, as JSON."""
+    features, roles = start.features, start.roles
+    rows = [features.names, features.keys, features.labels, features.views.astype(str)]
+    digest = hashlib.sha256("\0".join(np.concatenate(rows).tolist()).encode())
+    digest.update(np.stack([roles.train, roles.stop]).tobytes())
+    head = hashlib.sha256()
+    for name, array in sorted(start.layers.arrays.items()):
+        head.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    record = {
+        "recipe": features.recipe.key,
+        "images": digest.hexdigest()[:16],
+        "head": head.hexdigest()[:16],
+        "unfreeze_from": frozen.first,
+        "cut": choice.cut.layer if choice.cut else None,
+        **{name: value for name, value in _plain(plan).items() if name != "unfreeze_from"},
+    }
+    return json.dumps(record, sort_keys=True)
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    """The plan as plain JSON, without its folder."""
+    values = {name: value for name, value in asdict(plan).items() if name != "out"}
+    return {**values, "augment": plan.augmentation.spec if plan.augmentation else ""}
