@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from featcache import metrics
+from featcache.calibration import Calibration
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.heads import Head
@@ -63,6 +64,7 @@ class Report:
     calibration_error: expected calibration error over 15 bins of equal width.
     reliability: those bins as (mean confidence, accuracy, images), empty ones left out.
     rejection: what rejecting unsure images would give, where it was asked for.
+    calibration: what the head's temperature changes on these rows; None where it has none.
     """
 
     accuracy: float
@@ -85,6 +87,7 @@ class Report:
     calibration_error: float
     reliability: list[metrics.Bin]
     rejection: Rejection | None
+    calibration: Calibration | None
     protocol: str
     remarks: list[str]
 
@@ -195,10 +198,12 @@ def judge(
     answers = answers_of(head, rows)
     classes = [*head.classes, *sorted(set(answers.rows.classes) - set(head.classes))]
     order = np.argsort(classes, kind="stable")
+    figures = _probability_figures(answers, top)
     return Report(
         **_accuracy(answers),
         **_class_figures(answers, classes, order),
-        **_probability_figures(answers, top),
+        **figures,
+        calibration=None if head.temperature == 1 else _calibration(head, rows, figures),
         rows=len(answers.rows),
         rejection=None if reject_below is None else _reject(answers, reject_below),
         protocol=protocol,
@@ -282,6 +287,17 @@ def _probability_figures(answers: Answers, top: int) -> dict[str, Any]:
         "calibration_error": metrics.calibration_error(bins),
         "reliability": bins,
     }
+
+
+def _calibration(head: Head, rows: Features, after: dict[str, Any]) -> Calibration:
+    """The figures after calibration, beside those of the same head without its temperature."""
+    plain = replace(head, temperature=1.0)
+    before = _probability_figures(answers_of(plain, rows), after["top"])
+    return Calibration(
+        temperature=head.temperature,
+        log_loss=(before["log_loss"], after["log_loss"]),
+        calibration_error=(before["calibration_error"], after["calibration_error"]),
+    )
 
 
 def _reject(answers: Answers, below: float) -> Rejection:

@@ -159,7 +159,7 @@ def test_x_y_and_indices(digit_features):
 def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     """Batches hold each row once; shuffling depends on the seed and the epoch alone."""
     features = featcache.load("digits", cache=digit_features)[:70]
-    plain = featcache.to_tf_dataset(features, 32)
+    plain = features.to_tf_dataset(32)
     assert int(plain.cardinality()) == 3
     vectors, codes = (
         np.concatenate(parts) for parts in zip(*plain.as_numpy_iterator(), strict=True)
@@ -168,7 +168,7 @@ def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     assert np.array_equal(np.array(features.classes)[codes], features.labels)
 
     def epochs(seed: int) -> list[np.ndarray]:
-        shuffled = featcache.to_tf_dataset(features, 32, shuffle=True, seed=seed)
+        shuffled = features.to_tf_dataset(32, shuffle=True, seed=seed)
         return [np.concatenate([each[0] for each in shuffled.as_numpy_iterator()]) for _ in "12"]
 
     first, second = epochs(1)
@@ -176,4 +176,4 @@ def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     assert not np.array_equal(first, second)
     assert np.array_equal(epochs(1)[1], second)
     with pytest.raises(FeatcacheError, match="batch_size 0"):
-        featcache.to_tf_dataset(features, 0)
+        features.to_tf_dataset(0)

@@ -14,21 +14,21 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets", "adapters", "sweeping",
-    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
-    "classification", "metrics", "calibration", "heads", "lookup",
+    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "album", "evaluation",
+    "classification", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
-    "throughput", "cache", "features", "interruption", "splits",
+    "throughput", "cache", "features", "tf_dataset", "interruption", "splits",
     "duplicates",
-    "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
-    "home", "errors",
+    "runtimes", "backbones", "store", "images", "plots", "calibration",
+    "metrics", "augment", "decode", "recipe", "home", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes", "heads", "adapters"},
+    "tensorflow": {"backbones", "runtimes", "heads", "tf_dataset"},
     "keras": {"backbones", "runtimes", "datasets", "heads"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
