@@ -171,13 +171,19 @@ def unseen(
     if not labelled.any():
         raise FeatcacheError(
             f"{features.path}: no labelled row to judge on ({'; '.join([protocol, *remarks])}). "
-            f"Give features with a test split, or other images"
+            f"{_advice(features)}"
         )
     rows = features[labelled]
     rows.check()
     if average_views:
         protocol += f", mean of {int(rows.views.max()) + 1} views an image"
     return rows, protocol, remarks
+
+
+def _advice(features: Features) -> str:
+    if not features.classes:
+        return "Labels come from class folders (photos/cat/1.jpg) or a manifest's label column"
+    return "Give features with a test split, or other images"
 
 
 def judge(
@@ -326,7 +332,8 @@ def _class_remarks(answers: Answers, known: list[str]) -> list[str]:
     if absent := sorted(set(known) - set(answers.rows.classes)):
         remarks.append(
             f"{len(absent)} of the head's {len(known)} classes have no image among the judged rows "
-            f"({', '.join(absent[:5])}): nothing is known about them"
+            f"({', '.join(absent[:5])}): the accuracy says nothing about them; "
+            f"put some of their images into the test split"
         )
     return remarks
 

@@ -263,17 +263,11 @@ def _calibrated(head: Head, rows: Training) -> Head:
 
 def _all_remarks(features: Features, roles: Roles, model: Model) -> list[str]:
     remarks = list(roles.remarks)
-    train, judged = features[roles.train], features[roles.judge]
+    train = features[roles.train]
     single = [name for name in train.classes if len(set(train.names[train.labels == name])) == 1]
     if single:
         remarks.append(
             f"classes with a single training image: {_listed(single)}: give them more images"
-        )
-    missing = sorted(set(train.classes) - set(judged.classes))
-    if missing:
-        remarks.append(
-            f"no image that judges belongs to: {_listed(missing)}: the accuracy says nothing about "
-            f"these classes; put some of their images into the test split"
         )
     if not model.settings.get("converged", True):
         remarks.append("the solver stopped before it had converged: try a smaller --C")

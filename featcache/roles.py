@@ -142,8 +142,8 @@ def _check_roles(features: Features, roles: Roles) -> None:
         )
     if len(classes) < 2:
         raise FeatcacheError(
-            f"{features.path}: the training rows hold one class only ({classes[0]!r}): a head "
-            f"needs at least two"
+            f"{features.path}: the training rows hold one class only ({classes[0]!r}), a head "
+            f"needs at least two: add a folder (or label) of images that are something else"
         )
     if not roles.judge.any():
         raise FeatcacheError(

@@ -112,6 +112,22 @@ def test_it_behaves_as_scikit_learns_own(paths, cache):
     assert again.__sklearn_tags__().input_tags.string
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_parameters_default_constructible", "check_no_attributes_set_in_init",
+        "check_get_params_invariance", "check_set_params", "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_valid_tag_types", "check_estimator_tags_renamed", "check_mixin_order",
+    ],
+)  # fmt: skip
+def test_scikit_learns_own_checks_pass(check):
+    """Those that fit nothing: the others feed numbers, and we take images."""
+    from sklearn.utils import estimator_checks
+
+    getattr(estimator_checks, check)("FeatureExtractor", featcache.FeatureExtractor())
+
+
 def test_a_bad_image_is_named(paths, cache, tmp_path):
     """A row is owed for each image, so one that cannot be used stops the fit by its name."""
     bad = tmp_path / "broken.png"
