@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featcache.adapters import FeatureExtractor, to_tf_dataset
+    from featcache.adapters import FeatureExtractor
     from featcache.api import extract, load
     from featcache.backbones import BACKBONES
     from featcache.cache import FeatureCache
@@ -41,7 +41,6 @@ __all__ = [
     "sweep",
     "find_images",
     "write_dataset",
-    "to_tf_dataset",
     "FeatureExtractor",
     "ImageSet",
     "Recipe",
@@ -65,7 +64,6 @@ _HOME = {
     "sweep": "sweeping",
     "find_images": "images",
     "write_dataset": "datasets",
-    "to_tf_dataset": "adapters",
     "FeatureExtractor": "adapters",
     "ImageSet": "images",
     "Recipe": "recipe",

@@ -1,4 +1,4 @@
-"""Adapters: cached features in the worlds of scikit-learn and tf.data."""
+"""Adapters: images in the world of scikit-learn, answered from the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import joblib
 import numpy as np
@@ -21,13 +21,9 @@ from featcache.api import extract, prepare
 from featcache.cache import FeatureCache
 from featcache.decode import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.features import Features
 from featcache.images import ImageSet, find_images
 from featcache.recipe import Recipe
 from featcache.store import Snapshot
-
-if TYPE_CHECKING:
-    import tensorflow
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -276,56 +272,3 @@ def _alone(directory: Path) -> Iterator[None]:
     with (directory / ".extractor.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def to_tf_dataset(
-    features: Features, batch_size: int = 32, *, shuffle: bool = False, seed: int = 0
-) -> tensorflow.data.Dataset:
-    """A ``tf.data.Dataset`` of (vectors, class numbers) in batches, read from the memory map.
-
-    Parameters
-    ----------
-    features: unpooled maps keep their shape (H, W, C).
-    batch_size: rows in a batch; the last one may have fewer.
-    shuffle: another order in every epoch, which depends on `seed` and the epoch alone.
-
-    Returns
-    -------
-    Dataset: float32 (batch, D) and int32 (batch,), a class's place in ``features.classes``, -1 = no
-    label; vectors alone where no row has a label.
-    """
-    import tensorflow as tf
-
-    if batch_size < 1:
-        raise FeatcacheError(f"batch_size {batch_size}: expected a whole number of at least 1")
-    if not len(features):
-        raise FeatcacheError(f"{features.path}: there is no row to make a dataset of")
-    maps, codes = features.maps, _codes(features)
-    epochs = iter(range(2**62))
-
-    def batches() -> Iterator[Any]:
-        epoch = next(epochs)
-        order = np.arange(len(maps))
-        if shuffle:
-            np.random.default_rng([seed, epoch]).shuffle(order)
-        for start in range(0, len(order), batch_size):
-            # Sorted inside the batch: the disk is read forwards.
-            rows = np.sort(order[start : start + batch_size])
-            vectors = np.asarray(maps[rows], np.float32)
-            yield vectors if codes is None else (vectors, codes[rows])
-
-    signature: Any = tf.TensorSpec((None, *maps.shape[1:]), tf.float32)
-    if codes is not None:
-        signature = (signature, tf.TensorSpec((None,), tf.int32))
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    count = tf.data.experimental.assert_cardinality(-(-len(maps) // batch_size))
-    return dataset.apply(count).prefetch(tf.data.AUTOTUNE)
-
-
-def _codes(features: Features) -> np.ndarray | None:
-    """(R,) int32 places in `features.classes`, -1 = no label; None where there are no labels."""
-    classes = features.classes
-    if not classes:
-        return None
-    codes = np.searchsorted(classes, features.labels)
-    return np.where(features.labels == "", -1, codes).astype(np.int32)

@@ -113,25 +113,37 @@ def audit(
         "near duplicate": _twin_partners(rows.keys, side, pairs.rows, pairs.similarity),
         "group": _partners(rows.groups, side, none=""),
     }
-    leaking = np.any([partner >= 0 for partner in kinds.values()], axis=0)
-    similarity = {tuple(pair): float(s) for pair, s in zip(pairs.rows.tolist(), pairs.similarity,
-                                                           strict=True)}  # fmt: skip
-    leaks = [
+    counts = {kind: int((partner >= 0).sum()) for kind, partner in kinds.items()}
+    cleaned, remarks = _cleaned(features, kept, side, kinds, head)
+    return Audit(
+        images={name: int((side == code).sum()) for code, name in enumerate(SPLITS)},
+        same_bytes=counts["same bytes"],
+        near_duplicates=counts["near duplicate"],
+        shared_groups=counts["group"],
+        leaking=int(_leaking(kinds).sum()),
+        leaks=_leaks(rows, side, kinds, pairs),
+        cleaned=cleaned,
+        remarks=remarks,
+    )
+
+
+def _leaking(kinds: dict[str, np.ndarray]) -> np.ndarray:
+    """Which rows have a partner of any kind on an earlier side."""
+    leaking: np.ndarray = np.any([partner >= 0 for partner in kinds.values()], axis=0)
+    return leaking
+
+
+def _leaks(
+    rows: Features, side: np.ndarray, kinds: dict[str, np.ndarray], pairs: Pairs
+) -> list[Leak]:
+    """The first leaks of each kind."""
+    alike = zip(pairs.rows.tolist(), pairs.similarity.tolist(), strict=True)
+    similarity = {tuple(pair): value for pair, value in alike}
+    return [
         leak
         for kind, partner in kinds.items()
         for leak in _listed(kind, rows, side, partner, similarity)
     ]
-    cleaned, remarks = _cleaned(features, kept, side, kinds, head)
-    return Audit(
-        images={name: int((side == code).sum()) for code, name in enumerate(SPLITS)},
-        same_bytes=int((kinds["same bytes"] >= 0).sum()),
-        near_duplicates=int((kinds["near duplicate"] >= 0).sum()),
-        shared_groups=int((kinds["group"] >= 0).sum()),
-        leaking=int(leaking.sum()),
-        leaks=leaks,
-        cleaned=cleaned,
-        remarks=remarks,
-    )
 
 
 def _sides(features: Features, splits: np.ndarray) -> np.ndarray:
@@ -215,7 +227,7 @@ def _cleaned(
     last = int(side.max())
     judged = np.flatnonzero((side == last) & (rows.labels != ""))
     trained = np.flatnonzero((side == 0) & (rows.labels != ""))
-    leaking = np.any([partner[judged] >= 0 for partner in kinds.values()], axis=0)
+    leaking = _leaking(kinds)[judged]
     if not len(judged) or (head is None and len(set(rows.labels[trained].tolist())) < 2):
         return None, ["no accuracy is given: it takes labels on both sides, of two classes"]
     remarks = []

@@ -241,6 +241,11 @@ def weights_hint(directory: Path) -> str:
         return "imagenet"
 
 
+def images_root(directory: Path) -> str:
+    """The folder of the images whose features a directory holds; "" where none is known."""
+    return _root_of(directory.parent) or ""
+
+
 def folder_size(directory: Path) -> int:
     """Bytes of all regular files below a folder."""
     return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,27 +11,17 @@ from featcache.errors import FeatcacheError
 #: Probabilities below this are taken for it: the smallest normal float32.
 TINY = 1.2e-38
 
+#: With fewer rows than this a temperature would be chance.
+FEWEST = 20
 
-@dataclass(frozen=True, eq=False)
-class Calibrated:
-    """A head's model whose probabilities are rescaled by a temperature; classes stay in order."""
 
-    model: Any
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a temperature does to log loss and calibration error on judged rows: before, after."""
+
     temperature: float
-
-    @property
-    def width(self) -> int:
-        """Numbers in a vector, D."""
-        return int(self.model.width)
-
-    @property
-    def outputs(self) -> int:
-        """The number of classes K."""
-        return int(self.model.outputs)
-
-    def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
-        """Class probabilities (n, K), float32, of (n, D) vectors."""
-        return rescale(self.model.predict_proba(vectors), self.temperature)
+    log_loss: tuple[float, float]
+    calibration_error: tuple[float, float]
 
 
 def rescale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -56,16 +45,13 @@ def fit_temperature(scores: np.ndarray, codes: np.ndarray, *, logits: bool = Fal
 
     Raises
     ------
-    FeatcacheError: wrong codes, or no temperature has the least loss: every row is right (the
-        sharper, the better), or the scores are no better than none (the softer, the better).
+    FeatcacheError: wrong codes, fewer than `FEWEST` rows, or no temperature has the least loss:
+        every row is right (the sharper, the better), or the scores are no better than none (the
+        softer, the better).
     """
     from scipy.optimize import minimize_scalar
 
-    if len(scores) != len(codes) or not len(codes) or not _inside(codes, scores.shape[1]):
-        raise FeatcacheError(
-            f"calibration: expected a true class out of {scores.shape[1]} for each of "
-            f"{len(scores)} rows, and at least one row"
-        )
+    _check_rows(scores, codes)
     margins = _margins(scores if logits else np.log(np.maximum(scores, TINY), dtype=float), codes)
     _check_optimum(margins)
     best = minimize_scalar(
@@ -77,8 +63,23 @@ def fit_temperature(scores: np.ndarray, codes: np.ndarray, *, logits: bool = Fal
     return float(np.exp(-best.x))
 
 
-def _inside(codes: np.ndarray, classes: int) -> bool:
-    return bool(((codes >= 0) & (codes < classes)).all())
+def check_enough(rows: int) -> None:
+    """Raise `FeatcacheError` where a temperature cannot be set on so few rows."""
+    if rows < FEWEST:
+        raise FeatcacheError(
+            f"--calibrate: {rows} rows are left to set the temperature on, it takes at least "
+            f"{FEWEST}: give more images (the validation split, or else a tenth of the training "
+            f"images, sets it), or leave --calibrate out"
+        )
+
+
+def _check_rows(scores: np.ndarray, codes: np.ndarray) -> None:
+    classes = scores.shape[1]
+    if len(scores) != len(codes) or not ((codes >= 0) & (codes < classes)).all():
+        raise FeatcacheError(
+            f"calibration: expected a true class out of {classes} for each of {len(scores)} rows"
+        )
+    check_enough(len(codes))
 
 
 def _margins(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -99,11 +100,12 @@ def _check_optimum(margins: np.ndarray) -> None:
     """Refuse what has its least loss at no temperature, by the slopes at both ends."""
     if not (margins > 0).any():
         raise FeatcacheError(
-            f"calibration: all {len(margins)} rows are named right, so no temperature can be "
-            f"told (the sharper, the better): calibrate on more or harder rows, or not at all"
+            f"--calibrate: all {len(margins)} rows are named right, so no temperature can be "
+            f"told (the sharper, the better): give more or harder validation images, or leave "
+            f"--calibrate out"
         )
     if margins.mean() >= 0:
         raise FeatcacheError(
-            f"calibration: on these {len(margins)} rows the head is no better than guessing: "
-            f"calibrate on rows of the kind it was trained on"
+            f"--calibrate: on these {len(margins)} rows the head is no better than guessing: "
+            f"calibrate on images of the kind it was trained on, or leave --calibrate out"
         )

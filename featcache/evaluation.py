@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from featcache import metrics
+from featcache.calibration import Calibration
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.heads import Head
@@ -64,6 +65,7 @@ class Report:
     calibration_error: expected calibration error over 15 bins of equal width.
     reliability: those bins as (mean confidence, accuracy, images), empty ones left out.
     rejection: what rejecting unsure images would give, where it was asked for.
+    calibration: what the head's temperature changes on these rows; None where it has none.
     """
 
     accuracy: float
@@ -86,6 +88,7 @@ class Report:
     calibration_error: float
     reliability: list[metrics.Bin]
     rejection: Rejection | None
+    calibration: Calibration | None
     protocol: str
     remarks: list[str]
 
@@ -190,13 +193,19 @@ def unseen(
     if not labelled.any():
         raise FeatcacheError(
             f"{features.path}: no labelled row to judge on ({'; '.join([protocol, *remarks])}). "
-            f"Give features with a test split, or other images"
+            f"{_advice(features)}"
         )
     rows = features[labelled]
     rows.check()
     if average_views:
         protocol += f", mean of {int(rows.views.max()) + 1} views an image"
     return rows, protocol, remarks
+
+
+def _advice(features: Features) -> str:
+    if not features.classes:
+        return "Labels come from class folders (photos/cat/1.jpg) or a manifest's label column"
+    return "Give features with a test split, or other images"
 
 
 def judge(
@@ -217,10 +226,12 @@ def judge(
     answers = answers_of(head, rows)
     classes = [*head.classes, *sorted(set(answers.rows.classes) - set(head.classes))]
     order = np.argsort(classes, kind="stable")
+    figures = _probability_figures(answers, top)
     return Report(
         **_accuracy(answers),
         **_class_figures(answers, classes, order),
-        **_probability_figures(answers, top),
+        **figures,
+        calibration=None if head.temperature == 1 else _calibration(head, rows, figures),
         rows=len(answers.rows),
         rejection=None if reject_below is None else _reject(answers, reject_below),
         protocol=protocol,
@@ -314,6 +325,17 @@ def _probability_figures(answers: Answers, top: int) -> dict[str, Any]:
     }
 
 
+def _calibration(head: Head, rows: Features, after: dict[str, Any]) -> Calibration:
+    """The figures after calibration, beside those of the same head without its temperature."""
+    plain = replace(head, temperature=1.0)
+    before = _probability_figures(answers_of(plain, rows), after["top"])
+    return Calibration(
+        temperature=head.temperature,
+        log_loss=(before["log_loss"], after["log_loss"]),
+        calibration_error=(before["calibration_error"], after["calibration_error"]),
+    )
+
+
 def _reject(answers: Answers, below: float) -> Rejection:
     kept = answers.probabilities.max(axis=1) >= below
     if not kept.any():
@@ -340,7 +362,8 @@ def _class_remarks(answers: Answers, known: list[str]) -> list[str]:
     if absent := sorted(set(known) - set(answers.rows.classes)):
         remarks.append(
             f"{len(absent)} of the head's {len(known)} classes have no image among the judged rows "
-            f"({', '.join(absent[:5])}): nothing is known about them"
+            f"({', '.join(absent[:5])}): the accuracy says nothing about them; "
+            f"put some of their images into the test split"
         )
     return remarks
 

@@ -15,6 +15,7 @@ from featcache.store import Failure, PackedFile, open_packed
 
 if TYPE_CHECKING:
     import pandas
+    import tensorflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +155,28 @@ class Features:
             column = self.views if name == "view" else getattr(self, f"{name}s")
             frame.insert(position, name, column)
         return frame
+
+    def to_tf_dataset(
+        self, batch_size: int = 32, *, shuffle: bool = False, seed: int = 0
+    ) -> tensorflow.data.Dataset:
+        """A ``tf.data.Dataset`` of (vectors, class numbers) in batches, read from the memory map.
+
+        Parameters
+        ----------
+        batch_size: rows in a batch; the last one may have fewer.
+        shuffle: another order in every epoch, which depends on `seed` and the epoch alone.
+
+        Returns
+        -------
+        Dataset: float32 (batch, D), or (batch, H, W, C) where nothing was pooled, and int32
+        (batch,), a class's place in `classes`, -1 = no label; vectors alone where no row has one.
+        """
+        from featcache.tf_dataset import tf_dataset
+
+        codes = np.searchsorted(self.classes, self.labels) if self.classes else None
+        if codes is not None:
+            codes = np.where(self.labels == "", -1, codes).astype(np.int32)
+        return tf_dataset(self.maps, codes, batch_size, shuffle=shuffle, seed=seed)
 
     def __repr__(self) -> str:
         return (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import weights_hint
+from featcache.calibration import check_enough, fit_temperature
 from featcache.errors import FeatcacheError
 from featcache.evaluation import Report, judge, prefixes
 from featcache.features import Features
@@ -35,10 +36,11 @@ SEARCH_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted head, how good it is, and how long it took in seconds."""
+    """A fitted head, how good it is on the rows `judged`, and how long it took in seconds."""
 
     head: Head
     report: Report
+    judged: Features
     seconds: float
 
 
@@ -49,6 +51,7 @@ def fit_head(
     seed: int = 0,
     out: str | Path | None = None,
     sample_weight: np.ndarray | None = None,
+    calibrate: bool = False,
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Head:
@@ -62,6 +65,8 @@ def fit_head(
         random number of the training.
     out: the head's file; None: beside the features.
     sample_weight: (R,) what each row of the features counts in training.
+    calibrate: divide the logarithms of the probabilities by a temperature, set on rows that
+        neither train nor judge: the validation split, or a tenth of the training rows.
     say: called with a line of text now and then.
     options: those of the kind of head, under the names of the command's options:
         `HEADS[head].options` documents them. `C=0.01` for "logreg"; `hidden=(64,)` for "dense".
@@ -76,7 +81,14 @@ def fit_head(
         option that the kind of head does not have; `DamagedFile`: a bad row.
     """
     return fit(
-        features, head=head, seed=seed, out=out, sample_weight=sample_weight, say=say, **options
+        features,
+        head=head,
+        seed=seed,
+        out=out,
+        sample_weight=sample_weight,
+        calibrate=calibrate,
+        say=say,
+        **options,
     ).head
 
 
@@ -88,6 +100,7 @@ def fit(
     out: str | Path | None,
     sample_weight: np.ndarray | None,
     stopped: bool = False,
+    calibrate: bool = False,
     say: Callable[[str], None],
     **options: Any,
 ) -> Fit:
@@ -98,30 +111,25 @@ def fit(
     started = time.monotonic()
     chosen = _chosen(head, options, out)
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
-    roles = assign_roles(features, seed, stopped=is_stopped)
+    roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate)
     features[roles.train | roles.judge | roles.stop].check()
     weights = _checked_weights(features, sample_weight)
     training = _training(features, roles, weights, seed, say)
-    if isinstance(head, str):
-        training = _class_weighted(training, getattr(chosen, "class_weight", "none"))
-        chosen, how = _settled(features[roles.train], training, chosen)
-        say(f"fitting {head} on {len(training)} rows of {training.width}")
-        model = HEADS[head].fit(training, chosen)
-    else:
-        model, how = fit_estimator(training, head), "a classifier of your own"
+    if calibrate:
+        check_enough(len(training.validation or ()))
+    model, how = _learned(features[roles.train], training, head, chosen)
     kind = head if isinstance(head, str) else type(head).__name__
     fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
-    report = judge(
-        fitted,
-        features[roles.judge],
-        protocol=fitted.protocol,
-        remarks=_all_remarks(features, roles, model),
-    )
+    if calibrate and training.validation:
+        fitted = _calibrated(fitted, training.validation)
+    judged = features[roles.judge]
+    remarks = _all_remarks(features, roles, model)
+    report = judge(fitted, judged, protocol=fitted.protocol, remarks=remarks)
     fitted = replace(fitted, metrics={**report.to_dict(), "training_rows": len(training)})
     if isinstance(head, str):
         path = fitted.save(out or features.path.parent / f"{kind}.head")
         fitted = replace(fitted, path=path)
-    return Fit(fitted, report, time.monotonic() - started)
+    return Fit(fitted, report, judged, time.monotonic() - started)
 
 
 def _chosen(head: Any, options: dict[str, Any], out: str | Path | None) -> Any:
@@ -211,6 +219,16 @@ def _class_weighted(training: Training, class_weight: str) -> Training:
     return replace(training, weights=training.row_weights() * factors[training.codes])
 
 
+def _learned(train: Features, training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
+    """The fitted model of a kind of head, or of the user's own, and how it was chosen."""
+    if not isinstance(head, str):
+        return fit_estimator(training, head), "a classifier of your own"
+    training = _class_weighted(training, getattr(chosen, "class_weight", "none"))
+    chosen, how = _settled(train, training, chosen)
+    training.say(f"fitting {head} on {len(training)} rows of {training.width}")
+    return HEADS[head].fit(training, chosen), how
+
+
 def _settled(train: Features, training: Training, chosen: Any) -> tuple[Any, str]:
     """Options with nothing left to choose, and how they were chosen."""
     if "C" not in type(chosen).__dataclass_fields__:
@@ -239,19 +257,21 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
     )
 
 
+def _calibrated(head: Head, rows: Training) -> Head:
+    """The head with the temperature that these rows, on which it was not fitted, set."""
+    temperature = fit_temperature(head.model.predict_proba(rows.vectors), rows.codes)
+    return replace(
+        head, temperature=temperature, protocol=f"{head.protocol}; temperature {temperature:.3g}"
+    )
+
+
 def _all_remarks(features: Features, roles: Roles, model: Model) -> list[str]:
     remarks = list(roles.remarks)
-    train, judged = features[roles.train], features[roles.judge]
+    train = features[roles.train]
     single = [name for name in train.classes if len(set(train.names[train.labels == name])) == 1]
     if single:
         remarks.append(
             f"classes with a single training image: {_listed(single)}: give them more images"
-        )
-    missing = sorted(set(train.classes) - set(judged.classes))
-    if missing:
-        remarks.append(
-            f"no image that judges belongs to: {_listed(missing)}: the accuracy says nothing about "
-            f"these classes; put some of their images into the test split"
         )
     if not model.settings.get("converged", True):
         remarks.append("the solver stopped before it had converged: try a smaller --C")

@@ -20,8 +20,9 @@ STOPPING = 0.1
 class Roles:
     """Which rows train, judge and stop, as masks, and the sentences that say so.
 
-    `stop` is empty where nothing is stopped; its rows are rows that judge only where the file has
-    a validation split and no test split.
+    `stop` (rows that stop the training, or set a temperature, or both) is empty where nothing
+    does; its rows are rows that judge only where they stop alone, and the file has a validation
+    split and no test split.
     """
 
     train: np.ndarray
@@ -31,12 +32,14 @@ class Roles:
     remarks: list[str]
 
 
-def assign_roles(features: Rows, seed: int, *, stopped: bool = False) -> Roles:
+def assign_roles(
+    features: Rows, seed: int, *, stopped: bool = False, calibrated: bool = False
+) -> Roles:
     """Training and judging rows: the file's own test or validation split, else a stratified one.
 
     Augmented views train, and never judge; all views of an image are on one side. With `stopped`
     there are rows that may stop the training too: the file's validation split, or a tenth of the
-    training rows.
+    training rows. With `calibrated` these rows set the temperature, and never judge.
 
     Raises `FeatcacheError` where there are no labels, fewer than two classes, or no row to train
     or to judge on.
@@ -69,8 +72,12 @@ def assign_roles(features: Rows, seed: int, *, stopped: bool = False) -> Roles:
         roles = Roles(labelled & ~held, held & plain, np.zeros_like(held), words, [])
     _check_roles(features, roles)
     stopping = ""
-    if stopped:
-        roles, stopping = _with_stopping(features, roles, labelled & plain, seed)
+    if stopped or calibrated:
+        use = " and ".join(
+            ["stopped the training"] * stopped + ["set the temperature"] * calibrated
+        )
+        may_judge = stopped and not calibrated
+        roles, stopping = _with_stopping(features, roles, seed, use=use, may_judge=may_judge)
     counts = f"{int(roles.judge.sum())} rows), trained on {int(roles.train.sum())} rows"
     if not plain.all():
         counts += f" (augmented views of {int((roles.train & plain).sum())} images among them)"
@@ -78,16 +85,20 @@ def assign_roles(features: Rows, seed: int, *, stopped: bool = False) -> Roles:
 
 
 def _with_stopping(
-    features: Rows, roles: Roles, usable: np.ndarray, seed: int
+    features: Rows, roles: Roles, seed: int, *, use: str, may_judge: bool
 ) -> tuple[Roles, str]:
-    """The roles with rows that stop the training, and the words that say which."""
+    """The roles with rows that stop the training, and the words that say which.
+
+    `use` is what these rows did, in words. Without `may_judge` they are no rows that judge.
+    """
+    usable = (features.labels != "") & (features.views == 0)
     validation = usable & (features.splits == "validation")
-    if (validation & roles.judge).any():
+    if may_judge and (validation & roles.judge).any():
         words = "; the rows that judge stopped the training too: the accuracy may flatter the head"
         return replace(roles, stop=roles.judge), words
     validation &= ~np.isin(features.keys, features.keys[roles.train | roles.judge])
     if validation.any():
-        words = f"; the file's validation split ({int(validation.sum())} rows) stopped the training"
+        words = f"; the file's validation split ({int(validation.sum())} rows) {use}"
         return replace(roles, stop=validation), words
     rows = np.flatnonzero(roles.train)
     held = holdout(
@@ -98,7 +109,7 @@ def _with_stopping(
     train, stop = roles.train & ~stop, stop & (features.views == 0)
     if not stop.any():
         return roles, "; too few rows to hold any back that could stop the training"
-    words = f"; {int(stop.sum())} other training rows, chosen by image hash, stopped the training"
+    words = f"; {int(stop.sum())} other training rows, chosen by image hash, {use}"
     return replace(roles, train=train, stop=stop), words
 
 
@@ -129,8 +140,8 @@ def _check_roles(features: Rows, roles: Roles) -> None:
         )
     if len(classes) < 2:
         raise FeatcacheError(
-            f"{features.path}: the training rows hold one class only ({classes[0]!r}): a head "
-            f"needs at least two"
+            f"{features.path}: the training rows hold one class only ({classes[0]!r}), a head "
+            f"needs at least two: add a folder (or label) of images that are something else"
         )
     if not roles.judge.any():
         raise FeatcacheError(

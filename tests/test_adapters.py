@@ -112,6 +112,22 @@ def test_it_behaves_as_scikit_learns_own(paths, cache):
     assert again.__sklearn_tags__().input_tags.string
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_parameters_default_constructible", "check_no_attributes_set_in_init",
+        "check_get_params_invariance", "check_set_params", "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_valid_tag_types", "check_estimator_tags_renamed", "check_mixin_order",
+    ],
+)  # fmt: skip
+def test_scikit_learns_own_checks_pass(check):
+    """Those that fit nothing: the others feed numbers, and we take images."""
+    from sklearn.utils import estimator_checks
+
+    getattr(estimator_checks, check)("FeatureExtractor", featcache.FeatureExtractor())
+
+
 def test_a_bad_image_is_named(paths, cache, tmp_path):
     """A row is owed for each image, so one that cannot be used stops the fit by its name."""
     bad = tmp_path / "broken.png"
@@ -159,7 +175,7 @@ def test_x_y_and_indices(digit_features):
 def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     """Batches hold each row once; shuffling depends on the seed and the epoch alone."""
     features = featcache.load("digits", cache=digit_features)[:70]
-    plain = featcache.to_tf_dataset(features, 32)
+    plain = features.to_tf_dataset(32)
     assert int(plain.cardinality()) == 3
     vectors, codes = (
         np.concatenate(parts) for parts in zip(*plain.as_numpy_iterator(), strict=True)
@@ -168,7 +184,7 @@ def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     assert np.array_equal(np.array(features.classes)[codes], features.labels)
 
     def epochs(seed: int) -> list[np.ndarray]:
-        shuffled = featcache.to_tf_dataset(features, 32, shuffle=True, seed=seed)
+        shuffled = features.to_tf_dataset(32, shuffle=True, seed=seed)
         return [np.concatenate([each[0] for each in shuffled.as_numpy_iterator()]) for _ in "12"]
 
     first, second = epochs(1)
@@ -176,4 +192,4 @@ def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     assert not np.array_equal(first, second)
     assert np.array_equal(epochs(1)[1], second)
     with pytest.raises(FeatcacheError, match="batch_size 0"):
-        featcache.to_tf_dataset(features, 0)
+        features.to_tf_dataset(0)

@@ -13,22 +13,22 @@ ROOT = Path(featcache.__file__).parent
 
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
-    "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "baseline",
-    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
-    "classification", "metrics", "calibration", "learning", "heads", "lookup",
+    "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "finetuning", "baseline",
+    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "album", "evaluation",
+    "classification", "learning", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
-    "throughput", "cache", "features", "interruption", "splits",
+    "throughput", "cache", "features", "tf_dataset", "interruption", "splits",
     "duplicates",
-    "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
-    "home", "errors",
+    "runtimes", "backbones", "store", "images", "plots", "calibration",
+    "metrics", "augment", "decode", "recipe", "home", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes", "learning", "heads", "adapters"},
+    "tensorflow": {"backbones", "runtimes", "learning", "heads", "tf_dataset"},
     "keras": {"backbones", "runtimes", "datasets", "learning", "heads"},
     "openvino": {"runtimes"},
     "typer": {"cli"},

@@ -19,9 +19,10 @@ import featcache
 from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.evaluation import prefixes
+from featcache.metrics import wilson
 from featcache.splits import units
 from featcache.sweeping.folds import deal, grow
-from featcache.sweeping.intervals import interval_of, wilson
+from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.learning_curve import SHARES, Point, gain_of_doubling
 from featcache.sweeping.plan import Part, Plan, make_plan
 from featcache.sweeping.scoring import Score

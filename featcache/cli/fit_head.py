@@ -8,8 +8,11 @@ import typer
 from typer.core import TyperCommand
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judging import draw_report, show_report
+from featcache.cli.judging import draw_album, draw_report, show_report
 from featcache.cli.options import Cache, FeaturesName, Json, Plots
+
+#: What is no option of a kind of head.
+OF_THE_COMMAND = ("features", "head", "seed", "out", "calibrate", "plots", "cache", "json")
 
 
 class _SeveralNumbers(TyperCommand):
@@ -49,6 +52,10 @@ def fit_head(
     out: Annotated[
         str | None, typer.Option(help="The head's file.", show_default="beside its features")
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Set a temperature on rows that neither fit nor judge."),
+    ] = False,
     c: Annotated[
         float | None,
         typer.Option(
@@ -107,8 +114,7 @@ def fit_head(
     given = {
         name: value
         for name, value in locals().items()
-        if name not in ("features", "head", "seed", "out", "plots", "cache", "json")
-        and value not in (None, [])
+        if name not in OF_THE_COMMAND and value not in (None, [])
     }
     if "c" in given:
         given["C"] = given.pop("c")
@@ -121,11 +127,13 @@ def fit_head(
         seed=seed,
         out=out,
         sample_weight=None,
+        calibrate=calibrate,
         say=say,
         **given,
     )
     report, settings = fitted.report, fitted.head.model.settings
     drawn = draw_report(report, plots, history=settings.get("history"))
+    drawn += draw_album(fitted.head, fitted.judged, plots)
     if json:
         answer(
             {

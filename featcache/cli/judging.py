@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,11 @@ from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
+    from featcache.calibration import Calibration
     from featcache.comparison import Comparison
     from featcache.evaluation import Rejection, Report
+    from featcache.features import Features
+    from featcache.heads import Head
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20
@@ -65,6 +69,7 @@ def evaluate(
     from featcache.api import load
     from featcache.comparison import compare
     from featcache.evaluation import evaluate as judge
+    from featcache.evaluation import unseen
     from featcache.heads import Head
 
     _check(assert_accuracy, against, against_features)
@@ -83,6 +88,8 @@ def evaluate(
             average_views=average_views,
         )
     drawn = draw_report(report, plots)
+    if plots:
+        drawn += draw_album(loaded, unseen(loaded, rows, split=split)[0], plots)
     passed = assert_accuracy is None or report.accuracy >= assert_accuracy
     if json:
         extra: dict[str, Any] = {"against": comparison.to_dict()} if comparison else {}
@@ -113,6 +120,30 @@ def draw_report(report: Report, plots: str | None, *, history: Any = None) -> li
     return drawn
 
 
+def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:
+    """Nine of the judged images with predicted and true names, if their files are still there."""
+    if plots is None:
+        return []
+    from featcache.album import album_of
+    from featcache.plots import draw_predictions
+
+    album = album_of(head, judged)
+    if album.remark:
+        say(f"note: predictions.png: {album.remark}")
+    if not album.pictures:
+        return []
+    path = draw_predictions(
+        album.pictures,
+        album.predicted,
+        album.true,
+        Path(plots) / "predictions.png",
+        probabilities=album.probabilities,
+        heading=f"{len(album.pictures)} of {len(judged):,} judged images, chosen by their hash",
+    )
+    say(f"drawn: {path}")
+    return [str(path)]
+
+
 def show_report(report: Report) -> None:
     """The figures of a report that fit on a few lines; its remarks go to stderr."""
     for remark in report.remarks:
@@ -121,6 +152,8 @@ def show_report(report: Report) -> None:
     show(f"accuracy   {report.accuracy:.4f} on {report.rows:,} images "
          f"(95 % interval {low:.4f} to {high:.4f})")  # fmt: skip
     show(f"baseline   {report.baseline:.4f} (always {report.baseline_class!r})")
+    if report.calibration:
+        show(f"calibrated {_calibration(report.calibration)}")
     show(f"protocol   {report.protocol}")
 
 
@@ -168,6 +201,14 @@ def _show_figures(report: Report) -> None:
         show(f"ROC AUC    {report.roc_auc:.4f}{kind}")
     show(f"log loss   {report.log_loss:.4f}")
     show(f"ECE        {report.calibration_error:.4f} (expected calibration error, 15 bins)")
+
+
+def _calibration(calibration: Calibration) -> str:
+    loss, error = calibration.log_loss, calibration.calibration_error
+    return (
+        f"temperature {calibration.temperature:.3g}: log loss {loss[0]:.4f} -> {loss[1]:.4f}, "
+        f"calibration error {error[0]:.4f} -> {error[1]:.4f}"
+    )
 
 
 def _rejection(rejection: Rejection) -> str:

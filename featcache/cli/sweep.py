@@ -88,7 +88,7 @@ def _numbers(text: str | None) -> list[float] | None:
 
 
 def _show(found: Sweep, *, several: bool) -> None:
-    from featcache.sweeping.intervals import wilson
+    from featcache.metrics import wilson
 
     for remark in [*found.remarks, *found.report.remarks]:
         say(f"note: {remark}")

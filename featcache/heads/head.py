@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import FeatureCache
+from featcache.calibration import rescale
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.features import Features
+from featcache.heads.checks import above_zero
 from featcache.heads.kinds import HEADS
 from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
@@ -51,6 +53,7 @@ class Head:
     trained_on: (n,) uint64, the first 64 bits of the key of every training image, sorted.
     protocol: how the accuracy in `metrics` was measured, in words.
     metrics: what `fit_head` measured.
+    temperature: what the logarithms of the model's probabilities are divided by; 1: not calibrated.
     """
 
     kind: str
@@ -62,6 +65,7 @@ class Head:
     metrics: dict[str, Any]
     versions: dict[str, str]
     path: Path | None = None
+    temperature: float = 1.0
 
     @property
     def recipe(self) -> Recipe:
@@ -71,17 +75,25 @@ class Head:
         """Class probabilities (n, K) of features, or of an (n, D) array.
 
         Raises `FeatcacheError` where the features were made by another recipe (it names the
-        fields that differ) or the array is not D wide.
+        fields that differ), or the array is not D wide or has numbers that are not finite.
         """
         if isinstance(vectors, Features):
             self.check_fits(vectors)
             vectors = vectors.vectors
+        self._check(vectors)
+        return rescale(self.model.predict_proba(vectors), self.temperature)
+
+    def _check(self, vectors: np.ndarray) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.model.width:
             raise FeatcacheError(
                 f"the head expects vectors of {self.model.width} numbers, "
                 f"got an array of shape {vectors.shape}"
             )
-        return self.model.predict_proba(vectors)
+        if not np.isfinite(vectors).all():
+            row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+            raise FeatcacheError(
+                f"row {row} of the vectors has numbers that are not finite: leave such rows out"
+            )
 
     def check_fits(self, features: Features) -> None:
         """Refuse features of another recipe, naming every field that differs.
@@ -184,6 +196,7 @@ class Head:
             "settings": self.model.settings,
             "protocol": self.protocol,
             "metrics": self.metrics,
+            "temperature": self.temperature,
             "versions": self.versions,
         }
 
@@ -218,6 +231,8 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
     classes = [str(name) for name in record["classes"]]
     if len(classes) != model.outputs:
         raise FeatcacheError(f"{len(classes)} class names for {model.outputs} outputs")
+    # Heads that were saved before there was calibration have no temperature.
+    temperature = above_zero("temperature", record.get("temperature", 1.0), "1.0")
     return Head(
         kind=record["kind"],
         model=model,
@@ -229,6 +244,7 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
         protocol=str(record["protocol"]),
         metrics=dict(record["metrics"]),
         versions=dict(record["versions"]),
+        temperature=temperature,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from featcache.errors import FeatcacheError
+from featcache.metrics import wilson
 from featcache.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
 
 #: A bin of images: their mean confidence, the share that was right, and how many they are.
@@ -42,8 +43,9 @@ def _draw_diagonal(
     axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray
 ) -> None:
     axes.plot([0, 1], [0, 1], color=BLUE, linestyle="--", linewidth=1.2, label="perfect")
-    low, high = _wilson(accuracy, count)
-    bars = np.clip(np.stack([accuracy - low, high - accuracy]), 0, None)
+    ends = [wilson(share, images) for share, images in zip(accuracy, count, strict=True)]
+    low, high = np.array(ends).T
+    bars = np.stack([accuracy - low, high - accuracy])
     axes.errorbar(
         confidence, accuracy, yerr=bars, color=VERMILLION, marker="o", markersize=5, capsize=2,
         linewidth=1.4, elinewidth=0.9, label="measured, 95 % interval",
@@ -52,13 +54,3 @@ def _draw_diagonal(
     axes.set_ylim(0, 1.02)
     clean(axes, y="accuracy")
     axes.legend(loc="upper left", frameon=False, fontsize=9)
-
-
-def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95 % score interval (JASA 22, 1927)."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = (
-        z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    )
-    return middle - half, middle + half

@@ -7,18 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Z = 1.959964
-
-Interval = tuple[float, float]
-
-
-def wilson(accuracy: float, rows: int) -> Interval:
-    """Wilson's 95 % score interval (1927) of a share seen in independent rows."""
-    spread = Z * Z / rows
-    middle = (accuracy + spread / 2) / (1 + spread)
-    reach = Z / (1 + spread) * math.sqrt(accuracy * (1 - accuracy) / rows + spread / (4 * rows))
-    # Rounding must not put the share itself outside, at 0 and at 1.
-    return max(0.0, min(middle - reach, accuracy)), min(1.0, max(middle + reach, accuracy))
+from featcache.metrics import Interval, wilson
 
 
 def interval_of(folds: Sequence[np.ndarray]) -> Interval:

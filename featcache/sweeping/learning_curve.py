@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.features import Features
+from featcache.metrics import Interval
 from featcache.sweeping.folds import grow
 from featcache.sweeping.grids import Settings
-from featcache.sweeping.intervals import Interval, interval_of
+from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.plan import Part
 from featcache.sweeping.scoring import Side, Task, run_tasks
 

@@ -15,9 +15,10 @@ from featcache.evaluation import Report, evaluate
 from featcache.features import Features
 from featcache.fitting import fit_head
 from featcache.heads import Head
+from featcache.metrics import Interval
 from featcache.sweeping.alignment import Aligned, align
 from featcache.sweeping.grids import Settings, choose_grids, words_of
-from featcache.sweeping.intervals import Interval, interval_of
+from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.learning_curve import Point, measure_learning_curve
 from featcache.sweeping.plan import Plan, make_plan
 from featcache.sweeping.scoring import Score, Side, Task, run_tasks

@@ -142,7 +142,7 @@ def test_classes_that_are_too_small_are_named(features, tmp_path):
     head = fit_head(lone, C=0.01, out=tmp_path / "a.head")
     remarks = " ".join(head.metrics["remarks"])
     assert "a single training image: '3'" in remarks
-    assert "no image that judges belongs to: '3'" in remarks
+    assert "have no image among the judged rows (3)" in remarks
 
 
 def test_vectors_that_are_not_finite_are_named(features, tmp_path, monkeypatch):
