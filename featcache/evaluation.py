@@ -110,7 +110,6 @@ class Predicted:
 
     classes: list[str]
     probabilities: np.ndarray
-    temperature: float = 1.0
 
     def predict_proba(self, rows: Rows) -> np.ndarray:
         """Those of the rows, whichever they are."""
@@ -231,7 +230,7 @@ def judge(
         **_accuracy(answers),
         **_class_figures(answers, classes, order),
         **figures,
-        calibration=None if head.temperature == 1 else _calibration(head, rows, figures),
+        calibration=_calibration(head, rows, figures),
         rows=len(answers.rows),
         rejection=None if reject_below is None else _reject(answers, reject_below),
         protocol=protocol,
@@ -325,8 +324,10 @@ def _probability_figures(answers: Answers, top: int) -> dict[str, Any]:
     }
 
 
-def _calibration(head: Head, rows: Features, after: dict[str, Any]) -> Calibration:
+def _calibration(head: Head | Predicted, rows: Rows, after: dict[str, Any]) -> Calibration | None:
     """The figures after calibration, beside those of the same head without its temperature."""
+    if isinstance(head, Predicted) or head.temperature == 1:
+        return None
     plain = replace(head, temperature=1.0)
     before = _probability_figures(answers_of(plain, rows), after["top"])
     return Calibration(

@@ -14,6 +14,7 @@ from featcache.cli import (
     care,
     classify,
     extract,
+    finetune,
     fit_head,
     judging,
     networks,
@@ -33,8 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    start, extract, fit_head, baseline, judging, predict, sweep, splitting, classify, networks,
-    views, care,
+    start, extract, fit_head, finetune, baseline, judging, predict, sweep, splitting, classify,
+    networks, views, care,
 ):  # fmt: skip
     group.register(app)
 

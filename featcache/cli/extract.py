@@ -18,11 +18,21 @@ from featcache.cli.console import (
 )
 from featcache.cli.options import (
     Batch,
+    BitDepth,
     Cache,
     FollowLinks,
     Images,
+    Interpolation,
     Json,
+    MaxPixels,
+    Name,
+    Pooling,
+    Resize,
+    Runtime,
     Scale,
+    Size,
+    StoredType,
+    TestFrom,
     Threads,
     TrustModel,
     Weights,
@@ -58,35 +68,19 @@ def extract(
             show_default="its output",
         ),
     ] = None,
-    pooling: Annotated[
-        str, typer.Option(help="avg, max, or none (also: flatten) for the whole map.")
-    ] = "avg",
-    size: Annotated[
-        str | None,
-        typer.Option(help="Input size in pixels: S or HxW.", show_default="the backbone's own"),
-    ] = None,
-    resize: Annotated[
-        str, typer.Option(help="squash, crop, pad, or crop:0.875 (see docs/resizing.md).")
-    ] = "squash",
-    interpolation: Annotated[
-        str,
-        typer.Option(help="area, or keras: exactly image_dataset_from_directory's pixels."),
-    ] = "area",
-    bit_depth: Annotated[
-        str, typer.Option(help="How 16-bit images become 8-bit: 16, 12 or minmax.")
-    ] = "16",
-    dtype: Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")] = (
-        "float32"
-    ),
+    pooling: Pooling = "avg",
+    size: Size = None,
+    resize: Resize = "squash",
+    interpolation: Interpolation = "area",
+    bit_depth: BitDepth = "16",
+    dtype: StoredType = "float32",
     precision: Annotated[
         str, typer.Option(help="float32; bfloat16 or float16 where the CPU or the GPU has it.")
     ] = "float32",
-    runtime: Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")] = "auto",
+    runtime: Runtime = "auto",
     batch: Batch = None,
     threads: Threads = None,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Images with more pixels are refused.")
-    ] = 64_000_000,
+    max_pixels: MaxPixels = 64_000_000,
     views: Annotated[
         int, typer.Option(min=0, help="Augmented views of each training image, a row each.")
     ] = 0,
@@ -103,13 +97,8 @@ def extract(
         typer.Option(min=0, help="Compare so many of your images with the live Keras network."),
     ] = 0,
     cache: Cache = None,
-    name: Annotated[
-        str | None, typer.Option(help="The data set's name.", show_default="the folder's")
-    ] = None,
-    test_from: Annotated[
-        str | None,
-        typer.Option(help="Make part of a split the test split: validation:0.2."),
-    ] = None,
+    name: Name = None,
+    test_from: TestFrom = None,
     on_error: Annotated[
         str, typer.Option(help="skip: list images that fail and go on; fail: stop.")
     ] = "skip",

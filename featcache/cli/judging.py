@@ -103,8 +103,10 @@ def evaluate(
         raise typer.Exit(NOT_GOOD_ENOUGH)
 
 
-def draw_report(report: Report, plots: str | None, *, history: Any = None) -> list[str]:
-    """The pictures of a report, if a folder was given for them."""
+def draw_report(
+    report: Report, plots: str | None, *, history: Any = None, mark: int | None = None
+) -> list[str]:
+    """The pictures of a report, if a folder was given for them; `mark`: see `draw_history`."""
     if plots is None:
         return []
     from featcache.plots import plots_of_report
@@ -114,7 +116,7 @@ def draw_report(report: Report, plots: str | None, *, history: Any = None) -> li
         for name, values in (history or {}).items()
         if not name.startswith("initial_")  # before the first epoch: a number, no curve
     }
-    drawn = [str(path) for path in plots_of_report(report, plots, history=curves)]
+    drawn = [str(path) for path in plots_of_report(report, plots, history=curves, mark=mark)]
     for path in drawn:
         say(f"drawn: {path}")
     return drawn

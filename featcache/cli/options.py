@@ -32,6 +32,26 @@ Scale = Annotated[
     str | None,
     typer.Option(help="Pixels of a model of your own: 0..1, -1..1, caffe, torch or none."),
 ]
+Pooling = Annotated[str, typer.Option(help="avg, max, or none (also: flatten) for the whole map.")]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Input size in pixels: S or HxW.", show_default="the backbone's own"),
+]
+Resize = Annotated[
+    str, typer.Option(help="squash, crop, pad, or crop:0.875 (see docs/resizing.md).")
+]
+Interpolation = Annotated[
+    str, typer.Option(help="area, or keras: exactly image_dataset_from_directory's pixels.")
+]
+BitDepth = Annotated[str, typer.Option(help="How 16-bit images become 8-bit: 16, 12 or minmax.")]
+StoredType = Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")]
+Runtime = Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Images with more pixels are refused.")]
+Name = Annotated[str | None, typer.Option(help="The data set's name.", show_default="the folder's")]
+TestFrom = Annotated[
+    str | None,
+    typer.Option(help="Make part of a split the test split: validation:0.2."),
+]
 Plots = Annotated[str | None, typer.Option(help="Draw the report into this folder, as PNG files.")]
 TrustModel = Annotated[
     bool,

@@ -5,7 +5,7 @@ All of them share their layers: what one learns, the others know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.cutting import Cut
+from featcache.backbones.inference_mode import inference_mode
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers, output_of
 from featcache.backbones.network import each_tap, scale_pixels
@@ -40,10 +41,17 @@ class Graphs:
 
     def whole(self) -> Any:
         """From RGB pixels 0..255, float32, (n, H, W, 3), to logits (n, K) or (n, 1)."""
+        return self._from_pixels(self._features)
+
+    def plain(self) -> Any:
+        """As `whole`, of Keras's own layers alone: to be saved, not to be trained."""
+        return self._from_pixels(lambda model, inputs: each_tap(model(inputs))[0])
+
+    def _from_pixels(self, features: Callable[[Any, Any], Any]) -> Any:
         keras = import_keras()
         pixels = keras.Input((*self.network.size, 3), dtype="float32", name="pixels")
         scaled = scale_pixels(pixels, self.network.backbone.scaling)
-        return keras.Model(pixels, self._logits(self._features(self.base, scaled)))
+        return keras.Model(pixels, self._logits(features(self.base, scaled)))
 
     def above(self, cut: Cut) -> Any:
         """From the activations at a cut, flat (n, numbers), to logits."""
@@ -62,8 +70,7 @@ class Graphs:
         return keras.Model(pixels, keras.layers.Reshape((cut.numbers,))(maps[0]))
 
     def _features(self, model: Any, inputs: Any) -> Any:
-        # Said in the call itself: a model in a model would else follow the outer one.
-        return each_tap(model(inputs, training=None if self.batch_norm else False))[0]
+        return each_tap((model if self.batch_norm else inference_mode(model))(inputs))[0]
 
     def _logits(self, features: Any) -> Any:
         if len(features.shape) > 2:

@@ -47,7 +47,10 @@ class Tuned:
     frozen: how good the head was on the frozen backbone's, on the same rows.
     comparison: the new head less the old one, paired.
     learned: how the training went.
+    judged: the rows that judge, by the new backbone.
     agreement: how far the bare model's probabilities are from those of `predict`.
+    about: what was trained, and from what: plain JSON, as in ``finetuned.json``.
+    seconds: of everything, from the first extraction on.
     """
 
     folder: Path
@@ -56,8 +59,10 @@ class Tuned:
     frozen: Report
     comparison: Comparison
     learned: Learned
+    judged: Features
     agreement: float
     about: dict[str, Any]
+    seconds: float = 0.0
 
 
 def write_outcome(
@@ -73,11 +78,11 @@ def write_outcome(
     report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
     head = replace(head, path=head.save(folder / HEAD))
-    model = build_classifier(graphs.whole(), features.recipe.decoding)
+    model = build_classifier(graphs.plain(), features.recipe.decoding)
     agreement = check_classifier(graphs, model, head, rows, start)
     save_classifier(model, head.classes, folder)
     comparison = compare(head, rows, start.head, other_features=start.features[start.roles.judge])
-    return Tuned(folder, head, report, start.report, comparison, learned, agreement, about)
+    return Tuned(folder, head, report, start.report, comparison, learned, rows, agreement, about)
 
 
 def _extracted(start: Start, folder: Path) -> Features:

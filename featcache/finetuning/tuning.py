@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def tune(
     **options: Any,
 ) -> Tuned:
     """`finetune` with a plan; `options` are those of `extract`."""
+    began = time.monotonic()
     start = begin(
         images, head, out=plan.out, seed=plan.learning.seed, say=say, progress=progress, **options
     )
@@ -55,11 +57,17 @@ def tune(
         f"frozen); {len(frozen.learning)} of {frozen.total} layers learn, from {frozen.first} on"
     )
     say(choice.reason)
-    learned = _learn(start, graphs, choice, plan, frozen, say)
+    model, feeds = _model_and_feeds(start, graphs, choice, plan, say)
+    agreement = check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "")
+    say(agreement.words)
+    checkpoint = Checkpoint(plan.out / CHECKPOINT, _fingerprint(start, choice, plan, frozen))
+    learned = _learn(start, model, feeds, plan, checkpoint, say)
+    _check_whole(start, graphs, choice, say)
     about = {
         "unfreeze_from": frozen.first,
         "cut": choice.cut.layer if choice.cut else None,
         "parameters": counts,
+        "start": asdict(agreement),
         "first_epoch": learned.first_epoch,
         "seconds": learned.seconds,
         "plan": _plain(plan),
@@ -67,7 +75,7 @@ def tune(
     say("writing the new backbone, and judging it as any other")
     tuned = write_outcome(start, graphs, learned, plan.out, about)
     (plan.out / CHECKPOINT).unlink(missing_ok=True)
-    return tuned
+    return replace(tuned, seconds=time.monotonic() - began)
 
 
 def _graphs(start: Start, plan: Plan) -> Graphs:
@@ -78,12 +86,8 @@ def _graphs(start: Start, plan: Plan) -> Graphs:
 
 
 def _learn(
-    start: Start, graphs: Graphs, choice: Choice, plan: Plan, frozen: Freeze, say: Say
+    start: Start, model: Any, feeds: Feeds, plan: Plan, checkpoint: Checkpoint, say: Say
 ) -> Learned:
-    """Train the whole network, or its part above the cut, and prove both ends."""
-    model, feeds = _model_and_feeds(start, graphs, choice, plan, say)
-    say(check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "").words)
-    checkpoint = Checkpoint(plan.out / CHECKPOINT, _fingerprint(start, choice, plan, frozen))
     with mixed_precision([model], plan.mixed_precision):
         learned = learn(
             model,
@@ -95,11 +99,25 @@ def _learn(
             checkpoint=checkpoint,
             say=say,
         )
-    if choice.cut:
-        parts = graphs.below(choice.cut), graphs.above(choice.cut)
-        error = check_joined(graphs.whole(), parts, _few_pixels(start))
-        say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
+    history = learned.history
+    name = "val_loss" if feeds.validation else "loss"
+    before, found = history[f"initial_{name}"][-1], history[name][start.epochs :]
+    if before <= min(found):
+        say(
+            f"note: no epoch had a lower {'validation' if feeds.validation else 'training'} loss "
+            f"than before the first ({before:.4f}): here the frozen network was better. A lower "
+            f"--learning-rate, a later --unfreeze-from or --augment may help"
+        )
     return learned
+
+
+def _check_whole(start: Start, graphs: Graphs, choice: Choice, say: Say) -> None:
+    """Where a part was trained by itself: it and the part below it make the whole network."""
+    if choice.cut is None:
+        return
+    parts = graphs.below(choice.cut), graphs.above(choice.cut)
+    error = check_joined(graphs.whole(), parts, _few_pixels(start))
+    say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
 
 
 def _model_and_feeds(

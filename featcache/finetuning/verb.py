@@ -10,6 +10,7 @@ from typing import Any
 from featcache.finetuning.outcome import Tuned
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.tuning import tune
+from featcache.job import Progress
 from featcache.learning import LearningOptions
 
 _LEARNING = {field.name for field in fields(LearningOptions)}
@@ -24,6 +25,7 @@ def finetune(
     augment: str = "",
     views: int = 0,
     say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
     **options: Any,
 ) -> Tuned:
     """Train the top layers of a backbone, starting from a head on its cached features.
@@ -36,6 +38,7 @@ def finetune(
     head: a kind of head, which is fitted first; or the path of a saved one, whose recipe is used.
     augment: what varies in the training images, another view in every epoch; with `views`, so
         many cached views.
+    say, progress: called with lines of text, and with the progress of extractions.
     options: those of `Plan` (unfreeze_from, from_cut, cut_dtype, batch_norm, mixed_precision,
         class_weight), of `LearningOptions` (epochs, learning_rate, optimizer, batch_size,
         patience, stop_at, label_smoothing, seed, steps_per_epoch), and of `extract`.
@@ -58,4 +61,4 @@ def finetune(
     )
     if views:
         options |= {"views": views, "augment": augment, "seed": learning.seed}
-    return tune(images, plan, head=head, say=say, **options)
+    return tune(images, plan, head=head, say=say, progress=progress, **options)

@@ -54,6 +54,7 @@ def keras_model(
 
     `fixed_statistics`: BatchNorm keeps its statistics while the model is trained.
     """
+    from featcache.backbones.inference_mode import inference_mode
     from featcache.backbones.keras_import import import_keras
 
     keras = import_keras()
@@ -61,7 +62,7 @@ def keras_model(
     for number, layer in enumerate(layers):
         built = _keras_layer(keras, layer, seed + number, is_last=number == len(layers) - 1)
         fixed = fixed_statistics and layer["layer"] == "batch_norm"
-        outputs = built(outputs, training=False) if fixed else built(outputs)
+        outputs = (inference_mode(built) if fixed else built)(outputs)
     return keras.Model(inputs, outputs)
 
 
