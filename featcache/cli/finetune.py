@@ -172,9 +172,7 @@ def _recipe_options(ctx: typer.Context, values: dict[str, Any]) -> dict[str, Any
     """The recipe's options; none where a saved head brings its own."""
     from featcache.heads import HEADS
 
-    given = [
-        name for name in OF_THE_RECIPE if ctx.get_parameter_source(name) not in (None, _default())
-    ]
+    given = [name for name in OF_THE_RECIPE if _is_given(ctx, name)]
     if values["head"] not in HEADS:
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
