@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation import Report, evaluate
     from featcache.features import Features
+    from featcache.finetuning import finetune
     from featcache.fitting import fit_head
     from featcache.heads import HEADS, Head
     from featcache.images import ImageSet, find_images
@@ -37,6 +38,7 @@ __all__ = [
     "extract",
     "load",
     "fit_head",
+    "finetune",
     "evaluate",
     "sweep",
     "find_images",
@@ -60,6 +62,7 @@ _HOME = {
     "extract": "api",
     "load": "api",
     "fit_head": "fitting",
+    "finetune": "finetuning",
     "evaluate": "evaluation",
     "sweep": "sweeping",
     "find_images": "images",

@@ -25,7 +25,7 @@ class Cut:
     layer: canonical name of the layer whose output it is.
     shape: of that output, without the batch.
     saved: the share of the network's multiply-adds that lies below it.
-    above: how many layers with weights lie above it.
+    above: how many layers with kernels lie above it.
     """
 
     layer: str
@@ -54,7 +54,7 @@ def list_cuts(network: Any, *, below: Collection[str] | None = None) -> list[Cut
         if below is not None and names.get(step.operation.name) in below
     ]
     costs = np.cumsum([multiply_adds(step) for step in graph])
-    weighted = np.cumsum([bool(getattr(step.operation, "weights", ())) for step in graph])
+    kernels = np.cumsum([bool(kernel_shapes(step.operation)) for step in graph])
     layers = {id(layer) for layer in network.layers}
     first = min(trained, default=len(graph))
     return [
@@ -62,7 +62,7 @@ def list_cuts(network: Any, *, below: Collection[str] | None = None) -> list[Cut
             layer=names[graph[place].operation.name],
             shape=tuple(graph[place].operation.output.shape[1:]),
             saved=float(costs[place] / max(costs[-1], 1)),
-            above=int(weighted[-1] - weighted[place]),
+            above=int(kernels[-1] - kernels[place]),
         )
         for place in sorted(cut_places(network, graph))
         if place < first and _is_cached(graph[place], layers)
@@ -83,5 +83,9 @@ def multiply_adds(step: Step) -> float:
     if not step.is_single:
         return 0.0
     places = float(np.prod([side or 1 for side in layer.output.shape[1:-1]]))
-    kernels = [each.shape for each in getattr(layer, "weights", ()) if len(each.shape) >= 2]
-    return places * float(sum(np.prod(shape) for shape in kernels))
+    return places * float(sum(np.prod(shape) for shape in kernel_shapes(layer)))
+
+
+def kernel_shapes(layer: Any) -> list[tuple[int, ...]]:
+    """The shapes of a layer's weights of two or more dimensions: no biases, no normalisation."""
+    return [tuple(each.shape) for each in getattr(layer, "weights", ()) if len(each.shape) >= 2]

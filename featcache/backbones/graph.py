@@ -50,6 +50,12 @@ def steps(network: Any) -> list[Step]:
     return graph
 
 
+def tensor_of(network: Any, layer: Any) -> Any:
+    """What a layer gives in this very network: it may be part of others, with other tensors."""
+    nodes = (node for depth in _functional(network)._nodes_by_depth.values() for node in depth)
+    return next(node.outputs[0] for node in nodes if node.operation is layer)
+
+
 def output_places(network: Any, graph: list[Step]) -> list[int]:
     """The places of the operations whose results the network gives."""
     outputs = {id(tensor._keras_history[0]) for tensor in _functional(network).outputs}

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.backbones.cutting import list_cuts
+from featcache.backbones.cutting import kernel_shapes, list_cuts
 from featcache.backbones.layers import canonical_layers, find_layer
 from featcache.errors import FeatcacheError
 
-#: The share of the layers with weights that learns where nothing else is asked for.
+#: The share of the layers with kernels that learns where nothing else is asked for.
 USUAL_SHARE = 0.25
 #: Above this rate, what was pretrained is soon lost.
 HIGH_RATE = 1e-4
@@ -97,12 +97,12 @@ def _first(base: Any, names: list[str], asked: str | None) -> int:
 def _usual(base: Any) -> str:
     """The first layer of about the top quarter; if it can be, the first behind a cut."""
     layers = canonical_layers(base)
-    weighted = [name for name, layer in layers.items() if layer.weights]
-    wanted = USUAL_SHARE * len(weighted)
+    kernels = [name for name, layer in layers.items() if kernel_shapes(layer)]
+    wanted = USUAL_SHARE * len(kernels)
     near = [cut for cut in list_cuts(base) if wanted / 2 <= cut.above <= 2 * wanted]
     if not near:
-        return weighted[-max(1, round(wanted))]
-    # Of equals, the one with the smallest rows.
-    cut = min(near, key=lambda cut: (abs(cut.above - wanted), cut.numbers))
+        return kernels[-max(1, round(wanted))]
+    # Of equals the one with the smallest rows, and of those the last: behind a layer's BatchNorm.
+    cut = min(near, key=lambda cut: (abs(cut.above - wanted), cut.numbers, -near.index(cut)))
     behind = list(layers)[list(layers).index(cut.layer) + 1 :]
     return next(name for name in behind if layers[name].weights)

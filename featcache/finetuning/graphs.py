@@ -14,9 +14,10 @@ import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.cutting import Cut
+from featcache.backbones.graph import tensor_of
 from featcache.backbones.inference_mode import inference_mode
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.layers import canonical_layers, output_of
+from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import each_tap, scale_pixels
 
 #: The names that Keras has for computing in half precision.
@@ -78,7 +79,7 @@ class Graphs:
         return self.head(features)
 
     def _tensor(self, cut: Cut) -> Any:
-        return output_of(canonical_layers(self.base)[cut.layer])
+        return tensor_of(self.base, canonical_layers(self.base)[cut.layer])
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ from featcache.errors import FeatcacheError
 from featcache.evaluation import Report, judge, prefixes
 from featcache.extraction import run
 from featcache.features import Features
+from featcache.finetuning.plan import Plan
 from featcache.fitting import fit
 from featcache.heads import HEADS, Head
 from featcache.heads.dense import DenseHead
 from featcache.heads.layers import as_layers
 from featcache.job import Job, Progress
 from featcache.roles import Roles, assign_roles
+
+#: Beside what comes out, while the training lasts.
+CHECKPOINT = "checkpoint.safetensors"
 
 Say = Callable[[str], None]
 Watch = Callable[[Progress], None]
@@ -72,16 +76,16 @@ class Start:
 def begin(
     images: Any,
     head: str | Path,
+    plan: Plan,
+    options: dict[str, Any],
     *,
-    out: Path,
-    seed: int,
     say: Say,
     progress: Watch,
-    **options: Any,
 ) -> Start:
     """Extract what is not cached yet, and fit a head, or take the one that is given.
 
-    `head` is a kind of head, or the path of one that was saved, whose recipe is then used.
+    `head` is a kind of head, or the path of one that was saved, whose recipe is then used;
+    `options` are those of `extract`.
 
     Raises `FeatcacheError` where labels or images are too few, the head is not of these classes
     or cannot become layers, or was trained on images that shall judge.
@@ -94,22 +98,36 @@ def begin(
     job = prepare(images, **options)
     _check_job(job)
     features = job.cache.load(run(job, progress)[0].path)
-    roles = assign_roles(features, seed, stopped=True)
+    roles = assign_roles(features, plan.learning.seed, stopped=True)
     if given:
-        fitted, report = given, _judged(given, features, roles)
-    else:
-        made = fit(
-            features,
-            head=str(head),
-            seed=seed,
-            out=out / "frozen" / f"{head}.head",
-            sample_weight=None,
-            stopped=True,
-            say=say,
-        )
-        fitted, report = made.head, made.report
+        roles = replace(roles, remarks=[*roles.remarks, *_remarks(given, features, roles)])
+    fitted = given or _fitted(features, str(head), plan, say)
+    judged = features[roles.judge]
+    report = judge(fitted, judged, protocol=roles.protocol, remarks=roles.remarks)
     layers = as_layers(fitted.model, temperature=fitted.temperature)
     return Start(images, job, options, features, roles, fitted, layers, report, progress)
+
+
+def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
+    """A head of a kind, without the rows that choose the best epoch.
+
+    That of an interrupted run is taken again: another fit may differ in the last digit, and the
+    run would not go on from its checkpoint.
+    """
+    path = plan.out / "frozen" / f"{kind}.head"
+    if path.exists() and (plan.out / CHECKPOINT).exists():
+        earlier = Head.load(path)
+        if earlier.recipe == features.recipe:
+            return earlier
+    return fit(
+        features,
+        head=kind,
+        seed=plan.learning.seed,
+        out=path,
+        sample_weight=None,
+        stopped=True,
+        say=say,
+    ).head
 
 
 def _check_job(job: Job) -> None:
@@ -123,8 +141,8 @@ def _check_job(job: Job) -> None:
         )
 
 
-def _judged(head: Head, features: Features, roles: Roles) -> Report:
-    """How good a given head is; raises where it could not tell."""
+def _remarks(head: Head, features: Features, roles: Roles) -> list[str]:
+    """What is to be known of a given head on these rows; raises where it could not be judged."""
     head.check_fits(features)
     strange = sorted(set(features[roles.train | roles.stop].classes) - set(head.classes))
     if strange:
@@ -132,17 +150,17 @@ def _judged(head: Head, features: Features, roles: Roles) -> Report:
             f"the head {head.path} does not know {', '.join(map(repr, strange[:5]))}: fit one on "
             f"these images, or leave those classes out"
         )
-    judged = features[roles.judge]
-    seen = np.isin(prefixes(judged.keys), head.trained_on)
-    if seen.any():
+    keys = prefixes(features.keys)
+    seen = np.isin(keys, head.trained_on)
+    if (seen & roles.judge).any():
         raise FeatcacheError(
-            f"the head {head.path} was trained on {int(seen.sum())} of the {len(judged)} images "
-            f"that shall judge: give the --seed that it was fitted with, or fit it again"
+            f"the head {head.path} was trained on {int((seen & roles.judge).sum())} of the "
+            f"{int(roles.judge.sum())} images that shall judge: give the --seed that it was fitted "
+            f"with, or fit it again"
         )
-    remarks = list(roles.remarks)
-    if np.isin(prefixes(features.keys[roles.stop]), head.trained_on).any():
-        remarks.append(
-            "the head was trained on images that choose the best epoch now: its validation loss "
-            "flatters it"
-        )
-    return judge(head, judged, protocol=roles.protocol, remarks=remarks)
+    if not (seen & roles.stop).any() or head.kind == "dense":
+        return []
+    return [
+        "the head was fitted on the images that choose the best epoch, too: before the first "
+        "epoch, its validation loss flatters it"
+    ]

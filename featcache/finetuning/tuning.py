@@ -21,13 +21,12 @@ from featcache.finetuning.graphs import Graphs, mixed_precision, parameters
 from featcache.finetuning.outcome import Tuned, write_outcome
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.proofs import check_joined, check_start
-from featcache.finetuning.start import Start, begin
+from featcache.finetuning.start import CHECKPOINT, Start, begin
 from featcache.heads.dense_training import keras_model_of
 from featcache.job import Progress
 from featcache.learning import Checkpoint, Learned, learn
 
 Say = Callable[[str], None]
-CHECKPOINT = "checkpoint.safetensors"
 
 
 def tune(
@@ -41,9 +40,7 @@ def tune(
 ) -> Tuned:
     """`finetune` with a plan; `options` are those of `extract`."""
     began = time.monotonic()
-    start = begin(
-        images, head, out=plan.out, seed=plan.learning.seed, say=say, progress=progress, **options
-    )
+    start = begin(images, head, plan, options, say=say, progress=progress)
     low, high = start.report.interval
     say(f"frozen     accuracy {start.report.accuracy:.4f} ({low:.4f} to {high:.4f})")
     graphs = _graphs(start, plan)

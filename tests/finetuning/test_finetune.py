@@ -1,0 +1,233 @@
+"""Fine-tuning from end to end: the parts agree, what comes out is one thing, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import featcache
+from featcache.backbones.keras_import import import_keras
+from featcache.errors import FeatcacheError
+from featcache.heads import Head
+from tests.finetuning.tuning_samples import QUICK, save_network, tuned
+
+#: Keras's own saving and OpenVINO's conversion warn of what we cannot change.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The structure of `inputs`:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    return save_network(tmp_path_factory.mktemp("network") / "own.keras")
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory, digits, network):
+    """The digits, tuned from the cut: (what came out, the lines that were said)."""
+    lines: list[str] = []
+    out = tmp_path_factory.mktemp("tuned") / "out"
+    return tuned(digits, network, out, unfreeze_from="last", say=lines.append), lines
+
+
+def test_it_says_what_it_does(outcome):
+    """Parameters, the cut and its size, and the first loss and accuracy are said beforehand."""
+    _, lines = outcome
+    text = "\n".join(lines)
+    first = text.index("epoch 1/2")
+    for words in ("trainable", "cut at joined (8x8x6)", "before the first epoch: validation loss"):
+        assert 0 <= text.index(words) < first, words
+
+
+def test_the_first_logits_are_the_cached_heads(outcome):
+    """Before the first epoch the network's logits are the cached head's to 1e-3."""
+    found = outcome[0].about["start"]
+    assert found["error"] < 1e-3
+    assert found["images"] > 20
+    assert found["changed"] == 0
+
+
+def test_what_comes_out_is_a_backbone(outcome, digits, network):
+    """Its vectors differ from the frozen ones', its frozen layers do not, and it is found again."""
+    result, _ = outcome
+    cache = result.folder.parent / "cache"
+    options = {"cache": cache, "trust_model": True}
+    features = featcache.extract(digits, backbone=str(result.folder), **options)
+    assert features.run.extracted == 0
+    assert features.path.parent.name.startswith("out-")
+    frozen = featcache.extract(digits, backbone=str(network), scale="0..1", **options)
+    assert np.abs(features.vectors - frozen.vectors).max() > 1e-3
+    load = import_keras().saving.load_model
+    old, new = load(network), load(result.folder / "backbone.keras")
+    for layer in ("first", "branch", "first_bn"):
+        for mine, theirs in zip(
+            new.get_layer(layer).get_weights(), old.get_layer(layer).get_weights(), strict=True
+        ):
+            assert np.array_equal(mine, theirs)
+    before, after = (model.get_layer("last").get_weights()[0] for model in (old, new))
+    assert np.abs(before - after).max() > 1e-4
+
+
+def test_predict_and_the_bare_model_agree(outcome, digits):
+    """On the same pixels, predict and the Keras file give the same probabilities to 1e-5."""
+    result, _ = outcome
+    model = import_keras().saving.load_model(result.folder / "classifier.keras")
+    from featcache.decode import decode
+    from featcache.recipe import Decoding
+
+    head = Head.load(result.folder)
+    names = sorted((digits / "3").iterdir())[:6]
+    pixels = np.stack([decode(path.read_bytes(), Decoding((16, 16))).pixels for path in names])
+    assert pixels.dtype == np.uint8
+    given = np.asarray(model(pixels))
+    answers = head.predict_images(
+        names, top=10, cache=result.folder.parent / "cache", trust_model=True
+    )
+    classes = (result.folder / "classes.txt").read_text().split()
+    for row, answer in zip(given, answers, strict=True):
+        said = dict(zip(answer.classes, answer.probabilities, strict=True))
+        assert np.abs(row - [said[name] for name in classes]).max() < 1e-5
+
+
+def test_keras_resizing_goes_inside(digits, network, tmp_path):
+    """With Keras's own resizing the model takes the file's own pixels, and agrees with predict."""
+    import tensorflow as tf
+
+    result = tuned(digits, network, tmp_path / "out", interpolation="keras", epochs=1)
+    model = import_keras().saving.load_model(result.folder / "classifier.keras")
+    path = next((digits / "5").iterdir())
+    raw = tf.io.decode_image(path.read_bytes(), 3, expand_animations=False).numpy()
+    assert raw.shape == (8, 8, 3)
+    (answer,) = Head.load(result.folder).predict_images(
+        [path], top=10, cache=tmp_path / "cache", trust_model=True
+    )
+    said = dict(zip(answer.classes, answer.probabilities, strict=True))
+    expected = [said[name] for name in result.head.classes]
+    assert np.abs(np.asarray(model(raw[None]))[0] - expected).max() < 1e-5
+
+
+def test_the_cut_and_the_whole_learn_the_same(digits, network, tmp_path):
+    """Fed the same batches, the part above the cut and the whole network have one loss curve."""
+    losses = {}
+    for way in ("yes", "no"):
+        result = tuned(
+            digits, network, tmp_path / way, from_cut=way, epochs=3, unfreeze_from="last"
+        )
+        losses[way] = np.array(result.learned.history["loss"])
+        assert (result.about["cut"] is None) == (way == "no")
+    assert np.abs(losses["yes"] - losses["no"]).max() < 1e-3
+    assert losses["yes"][0] != losses["yes"][-1]
+
+
+def test_cached_views_train_from_the_cut(digits, network, tmp_path):
+    """With --views the cut has a row for each view; live ones run the whole network instead."""
+    cached = tuned(digits, network, tmp_path / "a", views=2, augment="rotate=10", epochs=1)
+    assert cached.about["cut"] is not None
+    live = tuned(digits, network, tmp_path / "b", augment="rotate=10", epochs=1)
+    assert live.about["cut"] is None
+    assert cached.report.rows == live.report.rows
+
+
+def test_the_count_of_epochs_goes_on(digits, network, tmp_path):
+    """A dense head's own epochs come first in the history, and the count goes on from them."""
+    options = {"backbone": str(network), "trust_model": True, "scale": "0..1"}
+    features = featcache.extract(digits, cache=tmp_path / "cache", **options)
+    head = featcache.fit_head(features, head="dense", epochs=3, out=tmp_path / "d.head")
+    lines: list[str] = []
+    result = featcache.finetune(
+        digits, head=head.path, out=tmp_path / "out", trust_model=True, say=lines.append,
+        cache=tmp_path / "cache", **QUICK,
+    )  # fmt: skip
+    assert result.learned.first_epoch == 3
+    assert len(result.learned.history["loss"]) == 5
+    assert any(line.startswith("epoch 4/5") for line in lines)
+    assert result.frozen.accuracy == head.metrics["accuracy"]
+
+
+def test_a_killed_run_goes_on(digits, network, tmp_path):
+    """Killed after an epoch and run again, it ends as an undisturbed one does, to 1e-5."""
+    calm = tuned(digits, network, tmp_path / "calm", epochs=4, augment="rotate=10")
+    out = tmp_path / "killed"
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[4])\n"
+        "from tests.finetuning.tuning_samples import tuned\n"
+        "images, network, out = map(Path, sys.argv[1:4])\n"
+        "tuned(images, network, out, epochs=4, augment='rotate=10')"
+    )
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code, digits, network, out, root])
+    checkpoint = out / "checkpoint.safetensors"
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    lines: list[str] = []
+    again = tuned(digits, network, out, epochs=4, augment="rotate=10", say=lines.append)
+    assert any(line.startswith("going on after epoch") for line in lines)
+    assert not checkpoint.exists()
+    assert np.allclose(calm.learned.history["loss"], again.learned.history["loss"], atol=1e-5)
+    for name, array in calm.head.model.state().items():
+        assert np.abs(array - again.head.model.state()[name]).max() < 1e-5
+
+
+def test_other_settings_do_not_go_on(digits, network, tmp_path):
+    """What an interrupted run left is not continued under other settings: it says which."""
+    from featcache.finetuning.start import CHECKPOINT
+
+    class Stop(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        tuned(digits, network, tmp_path / "out", epochs=3, say=stop)
+    assert (tmp_path / "out" / CHECKPOINT).exists()
+    with pytest.raises(FeatcacheError, match=r"learning_rate: 0.001 there, 0.01 now"):
+        tuned(digits, network, tmp_path / "out", epochs=3, learning_rate=0.01)
+
+
+def test_half_precision_learns_and_leaves(digits, network, tmp_path):
+    """In mixed precision the loss falls too, and what comes out computes in float32."""
+    result = tuned(digits, network, tmp_path / "out", mixed_precision="bfloat16", epochs=2)
+    assert result.learned.history["loss"][-1] < result.learned.history["loss"][0] * 1.05
+    model = import_keras().saving.load_model(result.folder / "classifier.keras")
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+
+
+BAD = {
+    "head of another backbone": (["--head", "HEAD", "--size", "32"], "which is used: leave them"),
+    "no backbone": ([], "--backbone: which network"),
+    "a layer that is not there": (["--unfreeze-from", "lats"], "nearest are"),
+    "a rate of nought": (["--learning-rate", "0"], "--learning-rate 0"),
+    "cut and live views": (["--from-cut", "yes", "--augment", "flip"], "--from-cut yes with"),
+    "no such kind": (["--head", "forest"], "no such head file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name, outcome, digits, network, tmp_path):
+    """Wrong options end with exit code 2 and a sentence that says what to do."""
+    words, expected = BAD[name]
+    head = str(outcome[0].folder / "frozen" / "logreg.head")
+    words = [head if word == "HEAD" else word for word in words]
+    own = ["--backbone", str(network), "--scale", "0..1"]
+    if name in ("head of another backbone", "no backbone", "no such kind"):
+        own = []
+    done = subprocess.run(
+        [sys.executable, "-m", "featcache", "finetune", digits, "--out", tmp_path / "out", *own,
+         "--trust-model", "--cache", outcome[0].folder.parent / "cache", "--json", *words],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert expected in json.loads(done.stdout)["error"]
