@@ -8,7 +8,7 @@ from learning_samples import SHAPE, Disturbed, broken_in, feed, rows, small_net
 
 from featcache.errors import FeatcacheError
 from featcache.learning import LearningOptions, RowFeed, learn
-from featcache.learning.changing import changing_weights
+from featcache.learning.changing import changing_weights, seed_generators
 
 
 def quietly(line: str) -> None:
@@ -107,6 +107,18 @@ def test_the_seed_and_the_number_of_the_epoch_are_all_there_is_to_chance():
     )
     np.testing.assert_allclose(first, again, rtol=1e-6)
     assert abs(first[0] - other[0]) > 1e-4
+
+
+def test_random_generators_follow_the_seed_and_the_epoch():
+    """Dropout's state depends on the seed and on the epoch, and on nothing that went before."""
+    model = small_net()
+    (state,) = (each for each in model.variables if "seed_generator_state" in each.path)
+    found = []
+    for seed, epoch in ((1, 1), (1, 2), (2, 1), (1, 1)):
+        seed_generators(model, seed=seed, epoch=epoch)
+        found.append(tuple(state.numpy().tolist()))
+    assert len(set(found)) == 3
+    assert found[0] == found[3]
 
 
 def test_it_stops_when_it_should():
