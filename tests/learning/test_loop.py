@@ -7,7 +7,7 @@ import pytest
 from learning_samples import SHAPE, Disturbed, broken_in, feed, rows, small_net
 
 from featcache.errors import FeatcacheError
-from featcache.learning import LearningOptions, RowFeed, learn
+from featcache.learning import LearningOptions, RowFeed, learn, loop
 from featcache.learning.changing import changing_weights, seed_generators
 
 
@@ -145,6 +145,16 @@ def test_a_loss_that_is_no_number_ends_it():
     assert judged(model, 60, 1) == pytest.approx(learned.history["val_loss"][1], rel=1e-5)
     with pytest.raises(FeatcacheError, match=r"the first one: lower --learning-rate 1e-05"):
         learn(small_net(), Disturbed(feed(40, options), broken_in(0)), None, options, say=quietly)
+
+
+def test_a_long_epoch_says_how_far_it_is(monkeypatch):
+    """While an epoch takes its time, lines tell the images seen, the loss and the time left."""
+    monkeypatch.setattr(loop, "PULSE", 0.0)
+    options, told = LearningOptions(epochs=1, batch_size=16), []
+    learn(small_net(), feed(48, options), None, options, say=told.append)
+    assert [line.split(",")[0] for line in told[1:-1]] == [
+        "epoch 1: 16 of 48 images", "epoch 1: 32 of 48 images",
+    ]  # fmt: skip
 
 
 def test_one_sigmoid_tells_two_classes_apart():
