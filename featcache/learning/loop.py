@@ -87,7 +87,10 @@ def learn(
         say(f"going on after epoch {progress.next - 1}, from {checkpoint.path}")
     else:
         say(progress.begin(training.measure(validation or train)))
-    trouble = training.run(train, validation, checkpoint)
+    try:
+        trouble = training.run(train, validation, checkpoint)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_interrupted(progress, checkpoint)) from stop
     assign(training.changing, training.best)
     return Learned(
         history=progress.history,
@@ -97,6 +100,13 @@ def learn(
         seconds=training.seconds,
         trouble=trouble,
     )
+
+
+def _interrupted(progress: Progress, checkpoint: Checkpoint | None) -> str:
+    words = f"interrupted in epoch {progress.next}"
+    if checkpoint is None or not checkpoint.path.exists():
+        return f"{words}: nothing is saved"
+    return f"{words}: run the same command to go on from the last epoch that is saved"
 
 
 @dataclass

@@ -114,7 +114,9 @@ def test_an_interrupted_run_goes_on(digits, tmp_path):
         if line.startswith("epoch 3/"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="nothing is saved"):
+        train_baseline(images, Plan((24, 24), options=OPTIONS), say=impatient)
+    with pytest.raises(KeyboardInterrupt, match="run the same command"):
         train_baseline(images, plan("a.keras"), say=impatient)
     with pytest.raises(FeatcacheError, match=r"learning_rate: 0\.002 there, 0\.1 now"):
         train_baseline(images, plan("a.keras", LearningOptions("adam", 0.1, 3)))

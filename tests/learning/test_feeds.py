@@ -148,6 +148,17 @@ def test_without_augmentation_and_for_judging_images_are_as_they_are(images):
     assert order == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
+def test_rows_and_pixels_of_the_same_images_come_in_the_same_order(images):
+    """An epoch from cached rows shows the images of an epoch from pixels, batch for batch."""
+    rows = RowFeed(np.zeros((8, 3)), np.arange(1, 9), None, np.arange(8), OPTIONS)
+    for number in range(3):
+        ours, theirs = (
+            [batch.codes.tolist() for batch in source.epoch(number)]
+            for source in (rows, pixel_feed(images, augmentation=FLIPS))
+        )
+        assert ours == theirs
+
+
 def test_an_image_that_broke_is_named(images, monkeypatch):
     """A file that is not an image any more ends the training with its name; what was decoded
     before and is kept is not read again.

@@ -7,7 +7,14 @@ import pytest
 from learning_samples import SHAPE, Disturbed, broken_in, feed, rows, small_net
 
 from featcache.errors import FeatcacheError
-from featcache.learning import LearningOptions, RowFeed, learn, loop
+from featcache.learning import (
+    LearningOptions,
+    RowFeed,
+    learn,
+    loop,
+    predict_logits,
+    predict_proba,
+)
 from featcache.learning.changing import changing_weights, seed_generators
 
 
@@ -168,6 +175,23 @@ def test_one_sigmoid_tells_two_classes_apart():
     assert right.mean() > 0.7
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_probabilities_are_those_of_the_model(outputs):
+    """Of each image in order, the last short batch too; one sigmoid gives two classes."""
+    import keras
+
+    model = small_net(outputs)
+    source = feed(50, LearningOptions(batch_size=16))
+    logits = model(rows(50)[0].astype(np.float32), training=False)
+    if outputs == 1:
+        second = np.asarray(keras.ops.sigmoid(logits))
+        want = np.concatenate([1 - second, second], axis=1)
+    else:
+        want = np.asarray(keras.ops.softmax(logits))
+    np.testing.assert_allclose(predict_proba(model, source), want, atol=1e-6)
+    np.testing.assert_allclose(predict_logits(model, source), logits, atol=1e-5)
+
+
 def test_what_is_frozen_stays():
     """Weights and moving statistics of frozen layers do not change, and are not copied."""
     options = LearningOptions("adam", 1e-2, epochs=1)
@@ -179,6 +203,19 @@ def test_what_is_frozen_stays():
     assert [each.path.split("/")[-2] for each in changing_weights(model)] == ["logits", "logits"]
     same = [np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
     assert same == [True] * 6 + [False] * 2
+
+
+def test_a_block_that_is_thawed_in_part_changes_in_part():
+    """In a frozen block, a BatchNorm that is trained again has moving statistics that change."""
+    import keras
+
+    inner = small_net()
+    inner.trainable = False
+    inner.get_layer("normalised").trainable = True
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, inner(inputs))
+    names = [each.path.split("/")[-1] for each in changing_weights(model)]
+    assert names == ["gamma", "beta", "moving_mean", "moving_variance"]
 
 
 def test_shorter_batches_are_no_new_graphs():
