@@ -12,12 +12,14 @@ from featcache.errors import FeatcacheError
 def changing_weights(model: Any) -> list[Any]:
     """The variables that training may change: the trainable ones, and others of layers that are
     not frozen (a BatchNorm's moving statistics). The order is the model's.
+
+    Innermost layers decide: a block that was frozen whole may have been thawed in part.
     """
     learned = {id(variable) for variable in model.trainable_variables}
     frozen = {
         id(variable)
         for layer in model._flatten_layers()
-        if not layer.trainable
+        if not layer.trainable and not layer._flatten_layers(include_self=False)
         for variable in layer.weights
     }
     return [each for each in model.weights if id(each) in learned or id(each) not in frozen]

@@ -17,6 +17,9 @@ from featcache.learning.feeds import Batch, Feed
 from featcache.learning.options import LearningOptions
 from featcache.learning.steps import Graph, Steps, mean_of
 
+#: Seconds after which an epoch under way says how far it is.
+PULSE = 60.0
+
 Say = Callable[[str], None]
 
 
@@ -84,7 +87,10 @@ def learn(
         say(f"going on after epoch {progress.next - 1}, from {checkpoint.path}")
     else:
         say(progress.begin(training.measure(validation or train)))
-    trouble = training.run(train, validation, checkpoint)
+    try:
+        trouble = training.run(train, validation, checkpoint)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_interrupted(progress, checkpoint)) from stop
     assign(training.changing, training.best)
     return Learned(
         history=progress.history,
@@ -94,6 +100,13 @@ def learn(
         seconds=training.seconds,
         trouble=trouble,
     )
+
+
+def _interrupted(progress: Progress, checkpoint: Checkpoint | None) -> str:
+    words = f"interrupted in epoch {progress.next}"
+    if checkpoint is None or not checkpoint.path.exists():
+        return f"{words}: nothing is saved"
+    return f"{words}: run the same command to go on from the last epoch that is saved"
 
 
 @dataclass
@@ -138,7 +151,9 @@ class _Training:
         """One epoch: mean loss and accuracy while the weights change, as Keras has them."""
         number = self.progress.next - 1
         seed_generators(self.model, seed=self.options.seed, epoch=number)
-        return mean_of(_total(self.steps.learn, train.epoch(number)))
+        count = self.options.images_per_epoch or len(train)
+        pulse = _Pulse(self.say, f"epoch {number + 1}", count)
+        return mean_of(_total(self.steps.learn, train.epoch(number), pulse))
 
     def measure(self, feed: Feed) -> tuple[float, float]:
         """Loss and accuracy of the model as it is."""
@@ -180,7 +195,30 @@ class _Training:
         self.seconds = saved.progress["seconds"]
 
 
-def _total(graph: Graph, batches: Iterable[Batch]) -> np.ndarray:
+@dataclass
+class _Pulse:
+    """A line now and then while an epoch takes its time."""
+
+    say: Say
+    name: str
+    images: int
+    began: float = field(default_factory=time.monotonic)
+    lines: int = 0
+
+    def __call__(self, sums: np.ndarray) -> None:
+        spent = time.monotonic() - self.began
+        if sums[2] and spent >= PULSE * (self.lines + 1):
+            self.lines += 1
+            left = spent * (self.images / sums[2] - 1)
+            self.say(
+                f"{self.name}: {sums[2]:,.0f} of {self.images:,} images, loss "
+                f"{sums[0] / sums[2]:.4f}, about {left:.0f} s left"
+            )
+
+
+def _total(
+    graph: Graph, batches: Iterable[Batch], tell: Callable[[np.ndarray], None] | None = None
+) -> np.ndarray:
     """Sums over the batches, up to the first that are no numbers."""
     total, under_way = np.zeros(3), None
     for batch in batches:
@@ -190,7 +228,7 @@ def _total(graph: Graph, batches: Iterable[Batch]) -> np.ndarray:
             total += under_way.numpy()
         if not np.isfinite(total[0]):
             return total
+        if tell:
+            tell(total)
         under_way = result
-    if under_way is not None:
-        total += under_way.numpy()
-    return total
+    return total if under_way is None else total + under_way.numpy()

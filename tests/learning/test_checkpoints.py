@@ -54,7 +54,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path):
     assert after.history.keys() == undisturbed.history.keys()
     for name, values in undisturbed.history.items():
         np.testing.assert_allclose(after.history[name], values, atol=1e-5)
-    assert after.best_epoch == undisturbed.best_epoch
+    assert after.best_epoch == undisturbed.best_epoch < 13
     assert len(after.seconds) == after.epochs_run == 6
 
 

@@ -7,8 +7,15 @@ import pytest
 from learning_samples import SHAPE, Disturbed, broken_in, feed, rows, small_net
 
 from featcache.errors import FeatcacheError
-from featcache.learning import LearningOptions, RowFeed, learn
-from featcache.learning.changing import changing_weights
+from featcache.learning import (
+    LearningOptions,
+    RowFeed,
+    learn,
+    loop,
+    predict_logits,
+    predict_proba,
+)
+from featcache.learning.changing import changing_weights, seed_generators
 
 
 def quietly(line: str) -> None:
@@ -109,6 +116,18 @@ def test_the_seed_and_the_number_of_the_epoch_are_all_there_is_to_chance():
     assert abs(first[0] - other[0]) > 1e-4
 
 
+def test_random_generators_follow_the_seed_and_the_epoch():
+    """Dropout's state depends on the seed and on the epoch, and on nothing that went before."""
+    model = small_net()
+    (state,) = (each for each in model.variables if "seed_generator_state" in each.path)
+    found = []
+    for seed, epoch in ((1, 1), (1, 2), (2, 1), (1, 1)):
+        seed_generators(model, seed=seed, epoch=epoch)
+        found.append(tuple(state.numpy().tolist()))
+    assert len(set(found)) == 3
+    assert found[0] == found[3]
+
+
 def test_it_stops_when_it_should():
     """`patience` epochs without a better loss end a training, and so does an accuracy passed."""
     options, told = LearningOptions("sgd", 1.0, epochs=30, batch_size=8, patience=2), []
@@ -135,6 +154,16 @@ def test_a_loss_that_is_no_number_ends_it():
         learn(small_net(), Disturbed(feed(40, options), broken_in(0)), None, options, say=quietly)
 
 
+def test_a_long_epoch_says_how_far_it_is(monkeypatch):
+    """While an epoch takes its time, lines tell the images seen, the loss and the time left."""
+    monkeypatch.setattr(loop, "PULSE", 0.0)
+    options, told = LearningOptions(epochs=1, batch_size=16), []
+    learn(small_net(), feed(48, options), None, options, say=told.append)
+    assert [line.split(",")[0] for line in told[1:-1]] == [
+        "epoch 1: 16 of 48 images", "epoch 1: 32 of 48 images",
+    ]  # fmt: skip
+
+
 def test_one_sigmoid_tells_two_classes_apart():
     """A model with one logit learns, and its accuracy is that of its sign."""
     options = LearningOptions("adam", 1e-2, epochs=5, batch_size=16)
@@ -144,6 +173,23 @@ def test_one_sigmoid_tells_two_classes_apart():
     right = (np.asarray(model(maps.astype(np.float32)))[:, 0] > 0) == codes
     assert learned.history["val_accuracy"][learned.best_epoch - 1] == pytest.approx(right.mean())
     assert right.mean() > 0.7
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_probabilities_are_those_of_the_model(outputs):
+    """Of each image in order, the last short batch too; one sigmoid gives two classes."""
+    import keras
+
+    model = small_net(outputs)
+    source = feed(50, LearningOptions(batch_size=16))
+    logits = model(rows(50)[0].astype(np.float32), training=False)
+    if outputs == 1:
+        second = np.asarray(keras.ops.sigmoid(logits))
+        want = np.concatenate([1 - second, second], axis=1)
+    else:
+        want = np.asarray(keras.ops.softmax(logits))
+    np.testing.assert_allclose(predict_proba(model, source), want, atol=1e-6)
+    np.testing.assert_allclose(predict_logits(model, source), logits, atol=1e-5)
 
 
 def test_what_is_frozen_stays():
@@ -157,6 +203,19 @@ def test_what_is_frozen_stays():
     assert [each.path.split("/")[-2] for each in changing_weights(model)] == ["logits", "logits"]
     same = [np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
     assert same == [True] * 6 + [False] * 2
+
+
+def test_a_block_that_is_thawed_in_part_changes_in_part():
+    """In a frozen block, a BatchNorm that is trained again has moving statistics that change."""
+    import keras
+
+    inner = small_net()
+    inner.trainable = False
+    inner.get_layer("normalised").trainable = True
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, inner(inputs))
+    names = [each.path.split("/")[-1] for each in changing_weights(model)]
+    assert names == ["gamma", "beta", "moving_mean", "moving_variance"]
 
 
 def test_shorter_batches_are_no_new_graphs():

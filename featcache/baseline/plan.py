@@ -1,0 +1,48 @@
+"""Plan: what a baseline is trained with, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.augment import Augmentation
+from featcache.baseline.network import SMALLEST
+from featcache.decode import MAX_PIXELS
+from featcache.errors import FeatcacheError
+from featcache.learning import LearningOptions
+
+#: The training of the baseline, where nothing else is asked for.
+DEFAULTS = LearningOptions(optimizer="rmsprop", learning_rate=1e-3, epochs=15, batch_size=32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a baseline is trained with.
+
+    Attributes
+    ----------
+    size: (height, width) in pixels.
+    augment: what may change in the training images, as in `extract --augment`; "": nothing.
+    out: the .keras file; a run that was killed goes on from a checkpoint beside it. None: neither.
+    """
+
+    size: tuple[int, int] = (150, 150)
+    augment: str = ""
+    options: LearningOptions = DEFAULTS
+    out: Path | None = None
+    threads: int = 2
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if min(self.size) < SMALLEST:
+            raise FeatcacheError(
+                f"--size {self.size[0]}x{self.size[1]}: three poolings leave no pixel of it; "
+                f"expected at least {SMALLEST} (smaller images are enlarged)"
+            )
+        if self.out is not None and self.out.suffix != ".keras":
+            raise FeatcacheError(f"--out {self.out}: expected a name that ends in .keras")
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What `augment` stands for."""
+        return Augmentation.parse(self.augment) if self.augment else None

@@ -1,0 +1,126 @@
+"""Training of the baseline: look at the images, train, judge, save."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.baseline.found import Found
+from featcache.baseline.network import small_network, with_probabilities
+from featcache.baseline.plan import Plan
+from featcache.errors import StorageFailure
+from featcache.evaluation import Predicted, Report, judge
+from featcache.images import ImageSet
+from featcache.learning import Checkpoint, Learned, learn, predict_proba
+from featcache.roles import Roles, assign_roles
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A trained baseline, how good it is, and how long it took in seconds.
+
+    Attributes
+    ----------
+    model: from pixels (n, height, width, 3) in 0..255 to class probabilities (n, K).
+    failures: (name, why) of images that could not be used.
+    """
+
+    model: Any
+    classes: list[str]
+    report: Report
+    learned: Learned
+    parameters: int
+    failures: list[tuple[str, str]]
+    seconds: float
+
+
+def train_baseline(
+    images: ImageSet, plan: Plan, *, say: Callable[[str], None] = lambda line: None
+) -> Baseline:
+    """Train the small network on labelled images, and judge it on images it has not seen.
+
+    Raises
+    ------
+    FeatcacheError: no labels, a single class, too few images; `ImageFailure`: no image can be
+        used; `StorageFailure`: `plan.out` cannot be written.
+    """
+    started = time.monotonic()
+    found = Found.look(images, plan)
+    for name, why in found.failures:
+        say(f"failed: {name}: {why}")
+    roles = assign_roles(found.rows, plan.options.seed, stopped=True)
+    classes = found.rows[roles.train].classes
+    model = small_network(plan.size, len(classes), plan.options.seed)
+    parameters = sum(int(np.prod(each.shape)) for each in model.weights)
+    options = plan.options
+    say(
+        f"parameters: {parameters:,}, all trainable, none pretrained; {options.optimizer} at "
+        f"{options.learning_rate:g}, batches of {options.batch_size}"
+    )
+    checkpoint = _checkpoint(found, plan)
+    # A class that only these images have cannot be learned: they would only mislead.
+    stop = roles.stop & np.isin(found.rows.labels, classes)
+    learned = learn(
+        model,
+        found.feed(roles.train, classes, plan, augmented=True),
+        found.feed(stop, classes, plan) if stop.any() else None,
+        plan.options,
+        checkpoint=checkpoint,
+        say=say,
+    )
+    report = _judged(model, found, roles, classes, plan)
+    model = with_probabilities(model)
+    if plan.out is not None:
+        _save(model, plan.out)
+    if checkpoint:
+        checkpoint.remove()
+    seconds = time.monotonic() - started
+    return Baseline(model, classes, report, learned, parameters, found.failures, seconds)
+
+
+def _judged(model: Any, found: Found, roles: Roles, classes: list[str], plan: Plan) -> Report:
+    probabilities = predict_proba(model, found.feed(roles.judge, classes, plan))
+    return judge(
+        Predicted(classes, probabilities),
+        found.rows[roles.judge],
+        protocol=roles.protocol,
+        remarks=roles.remarks,
+    )
+
+
+def _checkpoint(found: Found, plan: Plan) -> Checkpoint | None:
+    if plan.out is None:
+        return None
+    rows = found.rows
+    columns = [rows.names, rows.keys, rows.labels, rows.splits, rows.groups]
+    listing = json.dumps([column.tolist() for column in columns])
+    fingerprint = {
+        "images": hashlib.sha256(listing.encode()).hexdigest()[:16],
+        "size": list(plan.size),
+        "augment": plan.augmentation.spec if plan.augmentation else "",
+        **asdict(plan.options),
+    }
+    path = plan.out.with_name(f"{plan.out.name}.checkpoint")
+    return Checkpoint(path, json.dumps(fingerprint, sort_keys=True))
+
+
+def _save(model: Any, path: Path) -> None:
+    """One .keras file, whole or not at all."""
+    draft = path.with_name(f".tmp-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(draft)
+        draft.replace(path)
+    except OSError as error:
+        raise StorageFailure(f"cannot write {path}: {error}; give another --out") from error
+    finally:
+        with suppress(OSError):  # there may be no folder for it to be in
+            draft.unlink(missing_ok=True)
