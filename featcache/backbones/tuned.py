@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def export_tuned(network: Network, folder: Path) -> Path:
         (whole.save if own else whole.save_weights)(draft)
         draft.replace(target)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no folder for it to be in
+            draft.unlink()
         raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
     return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def save_classifier(model: Any, classes: list[str], folder: Path) -> Path:
         model.save(draft)
         draft.replace(target)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no folder for it to be in
+            draft.unlink()
         raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
     return target

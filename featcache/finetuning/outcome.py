@@ -22,6 +22,7 @@ from featcache.evaluation import Report, judge, prefixes
 from featcache.features import Features
 from featcache.finetuning.classifier import build_classifier, resizes_inside, save_classifier
 from featcache.finetuning.graphs import Graphs
+from featcache.finetuning.proofs import largest_term
 from featcache.finetuning.start import Start
 from featcache.heads import Head
 from featcache.heads.dense_training import head_of
@@ -119,8 +120,8 @@ def _judging(start: Start, features: Features) -> np.ndarray:
 def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, start: Start) -> float:
     """How far the bare model's probabilities are from those of `predict` on the same pixels.
 
-    Raises `FeatcacheError` where the logits differ by more than 1e-5 of the largest (1e-3 where
-    vectors are stored as float16).
+    Raises `FeatcacheError` where the logits differ by more than 1e-5 of the largest term in their
+    sums (1e-3 where vectors are stored as float16).
     """
     images, decoding = start.job.images, rows.recipe.decoding
     rows = rows[: min(CHECKED, len(rows))]
@@ -128,13 +129,14 @@ def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, sta
     place = {name: index for index, name in enumerate(images.names)}
     pixels = np.stack([pictures[place[name]].pixels for name in rows.names.tolist()])
     logits = np.asarray(graphs.plain()(pixels, training=False))
-    expected = as_layers(head.model).logits(rows.vectors.astype(np.float32))
-    error = float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-6))
+    layers, vectors = as_layers(head.model), rows.vectors.astype(np.float32)
+    expected = layers.logits(vectors)
+    error = float(np.abs(logits - expected).max()) / largest_term(layers, vectors)
     bound = SAME if rows.recipe.dtype == "float32" else 100 * SAME
     if not error <= bound:
         raise FeatcacheError(
             f"the classifier as one model differs from the head on extracted vectors by "
-            f"{error:.1e} of the largest logit, at most {bound:g} is rounding: please report it"
+            f"{error:.1e} of the largest term, at most {bound:g} is rounding: please report it"
         )
     # Behind its own resizing, the model takes pixels that are not rounded as these are.
     given = pixels if not resizes_inside(decoding) else None

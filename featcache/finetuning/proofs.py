@@ -11,8 +11,9 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.finetuning.feeds import Feeds
 from featcache.finetuning.start import Start
+from featcache.heads.dense import DenseHead
 
-#: How far logits may be from the cached head's, as a share of the largest.
+#: How far logits may be from the cached head's, as a share of the largest term in their sums.
 LOGITS = {"float32": 1e-3, "float16": 1e-2}
 #: How far the joined model may be from its two parts.
 JOINED = 1e-5
@@ -22,7 +23,10 @@ COMPARED = 64
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far logits are from those expected, as a share of the largest; of how many images."""
+    """How far logits are from those expected, as a share of the largest term in their sums.
+
+    `changed` of `images` predictions differ.
+    """
 
     error: float
     images: int
@@ -48,8 +52,8 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
     batches = list(islice((feeds.validation or feeds.train).plain(), 2))
     inputs = np.concatenate([batch.inputs for batch in batches])[:COMPARED]
     given = np.asarray(model(inputs.astype(np.float32), training=False))
-    expected = start.layers.logits(rows[: len(inputs)].vectors.astype(np.float32))
-    scale = max(float(np.abs(expected).max()), 1e-6)
+    vectors = rows[: len(inputs)].vectors.astype(np.float32)
+    expected, scale = start.layers.logits(vectors), largest_term(start.layers, vectors)
     error = float(np.abs(given - expected).max()) / scale
     changed = _decided(given) != _decided(expected)
     bound = LOGITS["float16" if "float16" in (stored, start.features.recipe.dtype) else "float32"]
@@ -57,10 +61,18 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
     if not error <= bound or (changed & clear).any():
         raise FeatcacheError(
             f"before the first epoch the network's logits differ from the cached head's by "
-            f"{error:.1e} of the largest, at most {bound:g} is rounding: the network or the images "
+            f"{error:.1e} of the largest term, at most {bound:g} is rounding: the network or the images "
             f"are not those of the features. Run `featcache extract --check 64` on them"
         )
     return Agreement(error, len(inputs), int(changed.sum()))
+
+
+def largest_term(layers: DenseHead, vectors: np.ndarray) -> float:
+    """What the rounding of logits is measured by: large terms may cancel to a small sum."""
+    sizes = [np.abs(layers.logits(vectors)).max()]
+    if layers.layers[0]["layer"] == "dense":
+        sizes.append((np.abs(vectors) @ np.abs(layers.arrays["0.kernel"])).max())
+    return max(float(max(sizes)), 1e-6)
 
 
 def _decided(logits: np.ndarray) -> np.ndarray:

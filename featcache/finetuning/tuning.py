@@ -71,7 +71,7 @@ def tune(
     }
     say("writing the new backbone, and judging it as any other")
     tuned = write_outcome(start, graphs, learned, plan.out, about)
-    (plan.out / CHECKPOINT).unlink(missing_ok=True)
+    checkpoint.remove()
     return replace(tuned, seconds=time.monotonic() - began)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,8 @@ class Head:
                 os.fsync(file.fileno())
             draft.replace(target)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # there may be no folder for it to be in
+                draft.unlink()
             raise StorageFailure(f"cannot save the head {target}: {error}") from error
         return target
 
