@@ -61,8 +61,8 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
     if not error <= bound or (changed & clear).any():
         raise FeatcacheError(
             f"before the first epoch the network's logits differ from the cached head's by "
-            f"{error:.1e} of the largest term, at most {bound:g} is rounding: the network or the images "
-            f"are not those of the features. Run `featcache extract --check 64` on them"
+            f"{error:.1e} of the largest term, at most {bound:g} is rounding: the network or the "
+            f"images are not those of the features. Run `featcache extract --check 64` on them"
         )
     return Agreement(error, len(inputs), int(changed.sum()))
 
