@@ -65,8 +65,7 @@ def fit_head(
         random number of the training.
     out: the head's file; None: beside the features.
     sample_weight: (R,) what each row of the features counts in training.
-    calibrate: divide the logarithms of the probabilities by a temperature, set on rows that
-        neither train nor judge: the validation split, or a tenth of the training rows.
+    calibrate: set a temperature on rows that neither train nor judge (docs/judging.md).
     say: called with a line of text now and then.
     options: those of the kind of head, under the names of the command's options:
         `HEADS[head].options` documents them. `C=0.01` for "logreg"; `hidden=(64,)` for "dense".

@@ -60,14 +60,7 @@ def assign_roles(
             )
             break
     else:
-        held = np.zeros(len(features), dtype=bool)
-        held[labelled] = holdout(
-            features.labels[labelled],
-            features.keys[labelled],
-            features.groups[labelled],
-            HELD_OUT,
-            seed,
-        )
+        held = _held_out(features, labelled, HELD_OUT, seed)
         words = f"accuracy on a stratified {HELD_OUT:.0%} held out by image hash"
         roles = Roles(labelled & ~held, held & plain, np.zeros_like(held), words, [])
     _check_roles(features, roles)
@@ -100,17 +93,20 @@ def _with_stopping(
     if validation.any():
         words = f"; the file's validation split ({int(validation.sum())} rows) {use}"
         return replace(roles, stop=validation), words
-    rows = np.flatnonzero(roles.train)
-    held = holdout(
-        features.labels[rows], features.keys[rows], features.groups[rows], STOPPING, seed + 1
-    )
-    stop = np.zeros_like(roles.train)
-    stop[rows[held]] = True
+    stop = _held_out(features, roles.train, STOPPING, seed + 1)
     train, stop = roles.train & ~stop, stop & (features.views == 0)
     if not stop.any():
         return roles, "; too few rows to hold any back that could stop the training"
     words = f"; {int(stop.sum())} other training rows, chosen by image hash, {use}"
     return replace(roles, train=train, stop=stop), words
+
+
+def _held_out(features: Rows, among: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """A mask of about a share of each class of the rows `among`, by image hash."""
+    rows = features[among]
+    held = np.zeros(len(features), dtype=bool)
+    held[among] = holdout(rows.labels, rows.keys, rows.groups, share, seed)
+    return held
 
 
 def _without_copies(features: Rows, train: np.ndarray, judged: np.ndarray, protocol: str) -> Roles:

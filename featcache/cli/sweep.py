@@ -93,14 +93,21 @@ def _show(found: Sweep, *, several: bool) -> None:
     for remark in [*found.remarks, *found.report.remarks]:
         say(f"note: {remark}")
     rows = [_row(each, several=several) for each in _ranked(found)]
-    names = (*["features"] * several, "head", "accuracy", "95 % interval", "a fit", "numbers")
+    names = (
+        *["features", "layer"] * several,
+        "head",
+        "accuracy",
+        "95 % interval",
+        "a fit",
+        "numbers",
+    )
     table(rows, names)
     show(f"\nprotocol   {found.protocol}")
     if found.nested:
         low, high = found.nested.interval
         show(f"nested     {found.nested.accuracy:.4f} ({low:.4f} to {high:.4f}), choosing included")
     report, (low, high) = found.report, wilson(found.report.accuracy, found.report.rows)
-    show(f"best       {found.best.label} on {found.best.features}")
+    show(f"best       {found.best.label} on {found.best.features} ({found.best.tap})")
     show(f"accuracy   {report.accuracy:.4f} ({low:.4f} to {high:.4f}) on {report.rows:,} images "
          f"that took no part in choosing")  # fmt: skip
     show(f"head       {found.head.path}")
@@ -130,27 +137,27 @@ def _ranked(found: Sweep) -> list[Candidate]:
 
 def _row(each: Candidate, *, several: bool) -> tuple[object, ...]:
     about = (each.label, f"{each.accuracy:.4f}", _words(each.interval))
-    return (*[each.features] * several, *about, time_text(each.seconds), each.width)
+    return (*[each.features, each.tap] * several, *about, time_text(each.seconds), each.width)
 
 
 def _words(interval: tuple[float, float]) -> str:
     return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
+def _bar(each: Candidate, found: Sweep) -> str:
+    """The candidate's name in a picture: as much of its features as tells them apart."""
+    files = len({other.features for other in found.candidates})
+    if files == 1:
+        return each.label
+    is_tap_enough = len({other.tap for other in found.candidates}) == files
+    return f"{each.tap if is_tap_enough else each.features.partition('/')[2]} · {each.label}"
+
+
 def _draw(found: Sweep, directory: Path) -> list[Path]:
     from featcache.plots import draw_learning_curve, draw_sweep, plots_of_report
 
     drawn = plots_of_report(found.report, directory)
-    several = len({each.features for each in found.candidates}) > 1
-    bars = [
-        (
-            f"{each.features.partition('/')[2]} · {each.label}" if several else each.label,
-            each.head,
-            each.accuracy,
-            each.interval,
-        )
-        for each in _ranked(found)
-    ]
+    bars = [(_bar(each, found), each.head, each.accuracy, each.interval) for each in _ranked(found)]
     drawn.append(draw_sweep(bars, directory / "sweep.png", heading=found.protocol))
     if found.learning_curve:
         points = found.learning_curve

@@ -30,7 +30,7 @@ class Candidate:
 
     Attributes
     ----------
-    features: the data set and backbone; `path` is their file.
+    features, tap: the data set and backbone, and the layer; `path` is their file.
     accuracy, interval: on rows that did not train it, and the 95 % interval.
     seconds: of one fit, mean.
     width: numbers in a vector.
@@ -44,6 +44,7 @@ class Candidate:
     interval: Interval
     seconds: float
     width: int
+    tap: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -228,6 +229,7 @@ def _candidate(aligned: Aligned, choice: _Choice, scores: list[Score]) -> Candid
         interval=interval_of([score.right for score in scores]),
         seconds=float(np.mean([score.seconds for score in scores])),
         width=tap.width,
+        tap=tap.recipe.tap,
     )
 
 

@@ -1,0 +1,22 @@
+#!/bin/sh
+# W3: VGG16's fully connected layers as features, a new last layer, then the top blocks too.
+#
+#   scripts/workflows/w3_classic_vgg16.sh IMAGES [OUT]
+#
+# IMAGES has train/ and validation/, each with a folder a class.
+# EXTRACT: more options of `extract`, such as --weights vgg16_weights_tf_dim_ordering_tf_kernels.h5
+# BACKBONE (vgg16), LAYER (fc2; fc1 is the other one), SIZE (224), UNFREEZE (block5_conv1: the first
+# layer that trains), TUNE_EPOCHS (5; 0: no fine-tuning), BATCH (64).
+set -eu
+images=$1 out=${2:-w3}
+export FEATCACHE_DIR="${FEATCACHE_DIR:-$out/cache}"
+set -x
+
+featcache extract "$images" --name w3 --backbone "${BACKBONE:-vgg16}" --layer "${LAYER:-fc2}" \
+    --size "${SIZE:-224}" ${EXTRACT:-}
+featcache fit-head w3 --head dense --batch-size "${BATCH:-64}" \
+    --out "$out/w3.head" --plots "$out/head"
+[ "${TUNE_EPOCHS:-5}" = 0 ] ||
+    featcache finetune "$images" --head "$out/w3.head" --unfreeze-from "${UNFREEZE:-block5_conv1}" \
+        --optimizer rmsprop --learning-rate 1e-5 --epochs "${TUNE_EPOCHS:-5}" \
+        --batch-size "${BATCH:-64}" --out "$out/tuned" --plots "$out/tuned-plots"
