@@ -1,0 +1,114 @@
+"""Curvature: an approximate Hessian whose inverse makes the solver's steps of the right size.
+
+At the constant model the Hessian is the Kronecker product of two small matrices: the covariance of
+the classes' shares and the Gram matrix of the standardised vectors. Both are diagonalised once,
+for every strength of penalty and every fold; the penalty is added to the eigenvalues. Of the Gram
+matrix the leading part is enough (Frangella, Tropp, Udell: Randomized Nystroem Preconditioning).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.heads.logistic_problem import Table
+
+#: Numbers of the sample of rows whose Gram matrix stands for that of all.
+SAMPLE_NUMBERS = 2**26
+#: Rows of the sample for every column.
+SAMPLE_ROWS = 8
+#: A direction of curvature below this part of the largest is not trusted.
+FLOOR = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """(class covariance) x (Gram matrix) + penalty, ready to be inverted.
+
+    `values` (R,) and `axes` (D, R) of the Gram matrix, whose other directions all have the value
+    `rest`; `class_values` (O,) and `class_axes` (O, O) of the classes.
+    """
+
+    values: np.ndarray
+    axes: np.ndarray
+    rest: float
+    class_values: np.ndarray
+    class_axes: np.ndarray
+
+    def solve(self, gradient: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+        """The inverse applied to (A, O, D+1), with the penalty of each, (A,)."""
+        turned = np.einsum("ok,pod->pkd", self.class_axes, gradient)
+        damping = penalties[:, None, None]
+        classes = self.class_values[None, :, None]
+        inside = turned[..., :-1].astype(self.axes.dtype) @ self.axes
+        rest = 1 / (classes * self.rest + damping)
+        inside *= 1 / (classes * self.values + damping) - rest
+        step = np.empty_like(turned)
+        step[..., :-1] = turned[..., :-1] * rest + inside.astype(self.axes.dtype) @ self.axes.T
+        step[..., -1] = turned[..., -1] / self.class_values
+        return np.einsum("ok,pkd->pod", self.class_axes, step)
+
+
+def curvature_of(table: Table, rank: int) -> Curvature:
+    """The curvature at the constant model, with at most `rank` directions of the Gram matrix."""
+    class_values, class_axes = _class_axes(table)
+    values, axes, rest = _gram_axes(_sample(table), rank)
+    return Curvature(values, axes, rest, class_values, class_axes)
+
+
+def rank_for(rows: int, width: int, columns: int) -> int:
+    """Directions worth finding: their eigenproblem should take a tenth of the solver's time.
+
+    On two cores an eigenproblem of 1280 takes 1.4 s, as long as products of 2e11 multiply-adds.
+    """
+    work = 40 * 2 * rows * width * columns / 10
+    return max(64, int(1280 * (work / 1e11) ** (1 / 3)))
+
+
+def shares_of(table: Table) -> np.ndarray:
+    """(K,) the part of the weight that every class has, over all folds."""
+    counts = np.bincount(table.codes, table.row_weights.sum(axis=0), minlength=table.classes)
+    shares: np.ndarray = counts / counts.sum()
+    return shares
+
+
+def _class_axes(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    shares = shares_of(table)
+    if table.outputs == 1:
+        return np.array([shares[0] * shares[1]]), np.ones((1, 1))
+    values, axes = np.linalg.eigh(np.diag(shares) - np.outer(shares, shares))
+    return np.maximum(values, FLOOR * values.max()), axes
+
+
+def _sample(table: Table) -> np.ndarray:
+    """(m, D) standardised rows of a sample, so weighted that their Gram matrix is the mean's."""
+    width = table.vectors.shape[1]
+    weights = table.row_weights.sum(axis=0, dtype=np.float64)
+    rows = np.flatnonzero(weights)
+    count = max(1, min(len(rows), max(8192, SAMPLE_ROWS * width), SAMPLE_NUMBERS // width))
+    if count < len(rows):
+        rows = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
+    sample = table.vectors[rows].astype(table.dtype)
+    sample -= table.means.mean(axis=0).astype(table.dtype)
+    sample /= table.scales.mean(axis=0).astype(table.dtype)
+    part = np.sqrt(weights[rows] / weights[rows].sum()).astype(table.dtype)
+    sample *= part[:, None]
+    return sample
+
+
+def _gram_axes(sample: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Leading eigenvalues and eigenvectors of the sample's Gram matrix, and the value beyond."""
+    rows, width = sample.shape
+    if width <= min(rank, rows):
+        values, axes = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+        return np.maximum(values, 0), axes.astype(sample.dtype), 0.0
+    rank = min(rank, rows, width)
+    basis = np.random.default_rng(0).standard_normal((width, rank)).astype(sample.dtype)
+    for _ in range(2):
+        basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
+    inner = sample @ basis
+    values, turn = np.linalg.eigh((inner.T @ inner).astype(np.float64))
+    values = np.maximum(values, 0)
+    beyond = 0.0 if rank == rows else float(values[0])
+    return values, basis @ turn.astype(sample.dtype), beyond
