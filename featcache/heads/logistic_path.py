@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.logistic_curvature import Curvature, curvature_of, rank_for, shares_of
+from featcache.heads.logistic_curvature import FlatCurvature, flat_curvature, rank_for, shares_of
 from featcache.heads.logistic_problem import Blocks, Losses, Table, moments, rough_mean
 from featcache.heads.logistic_solver import Walk, minimise
 
@@ -98,7 +98,7 @@ def solve_path(
         )
         places = _places(every, start)
         rank = rank_for(len(vectors), vectors.shape[1], len(pairs) * table.outputs)
-    curvature = curvature_of(table, rank)
+    curvature = flat_curvature(table, rank)
     with one_thread_each():
         walks = _in_parts(every, curvature, places, tol, max_iter)
     blocks.pool.shutdown()
@@ -219,7 +219,7 @@ def _places(losses: Losses, start: Solution | None) -> np.ndarray:
 
 
 def _in_parts(
-    losses: Losses, curvature: Curvature, places: np.ndarray, tol: float, max_iter: int
+    losses: Losses, curvature: FlatCurvature, places: np.ndarray, tol: float, max_iter: int
 ) -> list[Walk]:
     """As many problems at a time as memory and cache have room for."""
     count, outputs, width = places.shape

@@ -193,10 +193,31 @@ class Losses:
 
         loss, sums = self.blocks.each(work)
         gradient = table.own(sums.reshape(unknowns.shape), folds)
+        if table.outputs > 1:
+            # Nought but for rounding, which a weak penalty would let grow into a drift.
+            gradient -= gradient.mean(axis=1, keepdims=True)
         penalty = self.penalties[which]
         gradient[..., :-1] += penalty[:, None, None] * unknowns[..., :-1]
         squares = np.einsum("pod,pod->p", unknowns[..., :-1], unknowns[..., :-1])
         return loss + penalty * squares / 2, gradient
+
+    def variances(self, unknowns: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """(O, n) of p (1 - p) for every class and row, at the mean of models (A, O, D+1)."""
+        table = self.table
+        weights = table.shared(unknowns, self.folds[which]).mean(axis=0).astype(table.dtype)
+        found = np.empty((table.outputs, len(table.vectors)), table.dtype)
+
+        def work(rows: slice, block: np.ndarray) -> tuple[np.ndarray, ...]:
+            logits = weights @ block.T
+            if table.outputs == 1:
+                logits = np.concatenate([np.zeros_like(logits), logits])
+            shares = np.exp(logits - logits.max(axis=0))
+            shares /= shares.sum(axis=0)
+            found[:, rows] = (shares * (1 - shares))[: table.outputs]
+            return ()
+
+        self.blocks.each(work)
+        return found
 
 
 def _softmax(logits: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
