@@ -14,7 +14,7 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets",
-    "fitting", "evaluation", "classification", "heads", "lookup",
+    "fitting", "choosing", "evaluation", "classification", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
@@ -31,8 +31,8 @@ HOMES = {
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "evaluation", "fitting", "splits", "datasets"},
-    "scipy": {"splits"},
+    "sklearn": {"heads", "evaluation", "fitting", "choosing", "splits", "datasets"},
+    "scipy": {"splits", "heads"},
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
+from featcache.heads.logistic_path import solve_path
 
 #: Rows standardised and multiplied at a time in `predict_proba`.
 BLOCK = 8192
@@ -37,20 +38,17 @@ class LogisticHead:
     settings: dict[str, Any]
 
     @classmethod
-    def fit(cls, vectors: np.ndarray, codes: np.ndarray, *, C: float) -> LogisticHead:
-        """Fit on (n, D) float32 vectors, which are **overwritten**, and (n,) class codes."""
-        mean, scale = standardise(vectors)
-        solver = solve(vectors, codes, C=C)
+    def fit(
+        cls, vectors: np.ndarray, codes: np.ndarray, *, C: float, weights: np.ndarray | None = None
+    ) -> LogisticHead:
+        """Fit on (n, D) vectors, an array or a memory map, and (n,) class codes."""
+        (found,) = solve_path(vectors, codes, Cs=[C], sample_weight=weights)
         return cls(
-            coefficients=solver.coef_.astype(np.float32),
-            intercept=solver.intercept_.astype(np.float32),
-            mean=mean,
-            scale=scale,
-            settings={
-                "C": C,
-                "iterations": int(solver.n_iter_.max()),
-                "converged": bool(solver.n_iter_.max() < solver.max_iter),
-            },
+            coefficients=(found.coefficients * found.scale).astype(np.float32),
+            intercept=(found.intercept + found.coefficients @ found.mean).astype(np.float32),
+            mean=found.mean.astype(np.float32),
+            scale=found.scale.astype(np.float32),
+            settings={"C": C, "iterations": found.iterations, "converged": found.converged},
         )
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:

@@ -22,8 +22,9 @@ from featcache.heads.logistic_problem import Losses, Table
 SAMPLE_NUMBERS = 2**26
 #: Rows of the sample for every column.
 SAMPLE_ROWS = 8
-#: Rows drawn for a class's block, for every column: as good as all (measured: 3, 1.5 is worse).
-CLASS_ROWS = 3
+#: Rows drawn for a class's block, for every column. Of 60,000 rows, 3 gave 20 % more evaluations
+#: than 8; of 15,000, 3 were as good as all.
+CLASS_ROWS = 5
 #: A direction of curvature below this part of the largest is not trusted.
 FLOOR = 1e-3
 
@@ -53,7 +54,8 @@ class FlatCurvature:
         step = np.empty_like(turned)
         step[..., :-1] = turned[..., :-1] * rest + inside.astype(self.axes.dtype) @ self.axes.T
         step[..., -1] = turned[..., -1] / self.class_values
-        return np.einsum("ok,pkd->pod", self.class_axes, step)
+        back: np.ndarray = np.einsum("ok,pkd->pod", self.class_axes, step)
+        return back
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ class ClassCurvature:
     def solve(self, gradient: np.ndarray, penalties: np.ndarray) -> np.ndarray:
         """The inverse applied to (A, O, D+1), with the penalty of each problem, (A,)."""
         each = gradient.astype(self.inverses.dtype).transpose(1, 0, 2) @ self.inverses
-        step = each.transpose(1, 0, 2).astype(np.float64)
+        step: np.ndarray = each.transpose(1, 0, 2).astype(np.float64)
         if step.shape[1] > 1:
             # The same step for all classes changes no probability: there the penalty is alone.
             step -= step.mean(axis=1, keepdims=True)
@@ -87,7 +89,8 @@ def class_curvature(losses: Losses, places: np.ndarray, which: np.ndarray) -> Cl
     weights = table.row_weights.sum(axis=0) / table.totals.sum()
     importance = weights * losses.variances(places, which)
     penalty = float(losses.penalties[which].mean())
-    centre, scale = table.means.mean(axis=0), table.scales.mean(axis=0)
+    centre = table.means.mean(axis=0).astype(table.dtype)
+    scale = table.scales.mean(axis=0).astype(table.dtype)
     inverses = losses.blocks.pool.map(
         lambda row: _inverse(table, row, penalty, centre, scale), importance
     )

@@ -13,6 +13,8 @@ from featcache.heads.logistic_curvature import FlatCurvature, flat_curvature, ra
 from featcache.heads.logistic_problem import Blocks, Losses, Table, moments, rough_mean
 from featcache.heads.logistic_solver import Walk, minimise
 
+#: Rows whose predictions are counted at a time.
+SCORED = 8192
 #: Columns, and numbers of all unknowns, that are solved together at most.
 COLUMNS, UNKNOWNS = 640, 2**21
 
@@ -46,6 +48,12 @@ class Solution:
         logits: np.ndarray = vectors @ self.coefficients.T.astype(vectors.dtype) + self.intercept
         return logits
 
+    def predict(self, vectors: np.ndarray) -> np.ndarray:
+        """(n,) the code of the likeliest class of each row."""
+        logits = self.decide(vectors)
+        codes: np.ndarray = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0) * 1
+        return codes
+
 
 def solve_path(
     vectors: np.ndarray,
@@ -68,8 +76,8 @@ def solve_path(
         float64, anything else in float32.
     codes: (n,) integers, 0 to K - 1; every class must be there.
     class_weight: "balanced", weights by code, or None; balanced in every fold for itself.
-    folds: (n,) the number of the fold that leaves this row out; -1: no fold does. None: one
-        solution a C, on all rows.
+    folds: (n,) the number of the fold that leaves this row out, -1 where none does; or (F, n)
+        booleans, the rows that every fold uses. None: one solution a C, on all rows.
     standardize: penalise the coefficients of standardised columns; every fold has its own moments.
     tol: the largest entry of the gradient of the mean loss (scikit-learn's measure).
     start: begin here rather than at the constant model.
@@ -83,8 +91,8 @@ def solve_path(
     FeatcacheError: one class, C not above 0, NaN (it names the row), a fold that lacks a class.
     """
     classes = _checked(vectors, codes, Cs)
-    numbers = [None] if folds is None else sorted(set(np.unique(folds).tolist()) - {-1})
-    row_weights = _row_weights(codes, classes, sample_weight, numbers, folds)
+    numbers, used = _used_rows(folds, len(codes))
+    row_weights = _row_weights(codes, classes, sample_weight, used)
     threads = blas_threads()
     with one_thread_each():
         table, blocks = _table(vectors, codes, classes, row_weights, standardize, threads)
@@ -108,6 +116,28 @@ def solve_path(
     ]
 
 
+def fold_scores(
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    solutions: Sequence[Solution],
+    tests: Sequence[np.ndarray],
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Accuracy on every fold's test rows, (F, values of C), of the solutions of `solve_path`."""
+    count = len(solutions) // len(tests)
+    scores = np.zeros((len(tests), count))
+    for fold, test in enumerate(tests):
+        mine = solutions[fold * count : (fold + 1) * count]
+        right = np.zeros(count)
+        for start in range(0, len(test), SCORED):
+            some = test[start : start + SCORED]
+            block = vectors[some]
+            own = 1.0 if weights is None else weights[some]
+            right += [float(np.sum((s.predict(block) == codes[some]) * own)) for s in mine]
+        scores[fold] = right / (len(test) if weights is None else weights[test].sum())
+    return scores
+
+
 def blas_threads() -> int:
     """Threads that the matrix library would use; a caller's own limit is kept."""
     from threadpoolctl import threadpool_info
@@ -119,6 +149,7 @@ def blas_threads() -> int:
 @contextmanager
 def one_thread_each() -> Iterator[None]:
     """One thread a matrix product: the blocks of rows have threads of their own."""
+    import scipy.linalg  # noqa: F401 - its matrix library must be loaded to be limited
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
@@ -144,25 +175,33 @@ def _checked(vectors: np.ndarray, codes: np.ndarray, Cs: Sequence[float]) -> int
     return len(counts)
 
 
+def _used_rows(folds: np.ndarray | None, rows: int) -> tuple[list[int | None], np.ndarray]:
+    """The folds' numbers, and (F, n) booleans: the rows that each uses."""
+    if folds is None:
+        return [None], np.ones((1, rows), bool)
+    folds = np.asarray(folds)
+    if folds.shape[-1:] != (rows,) or folds.ndim > 2:
+        raise FeatcacheError(f"folds: expected {rows} numbers, or F x {rows} booleans")
+    if folds.ndim == 2:
+        return list(range(len(folds))), folds.astype(bool)
+    numbers = sorted(set(np.unique(folds).tolist()) - {-1})
+    return numbers, np.array([folds != number for number in numbers])
+
+
 def _row_weights(
-    codes: np.ndarray,
-    classes: int,
-    sample_weight: np.ndarray | None,
-    numbers: Sequence[int | None],
-    folds: np.ndarray | None,
+    codes: np.ndarray, classes: int, sample_weight: np.ndarray | None, used: np.ndarray
 ) -> np.ndarray:
     """(F, n) float64: the sample weights, nought where the fold leaves a row out."""
     own = np.ones(len(codes)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     if own.shape != codes.shape or not np.isfinite(own).all() or own.min() < 0:
         raise FeatcacheError(f"sample weights: expected {len(codes)} finite numbers, none below 0")
-    weights = np.array([own if folds is None else own * (folds != fold) for fold in numbers])
-    for fold, row in zip(numbers, weights, strict=True):
+    weights: np.ndarray = own * used
+    for row in weights:
         lacking = np.flatnonzero(np.bincount(codes, row, minlength=classes) == 0)
         if len(lacking):
-            where = "all rows" if fold is None else f"the rows beside fold {fold}"
             raise FeatcacheError(
-                f"{where} hold none of class {int(lacking[0])} (with a weight above 0): use fewer "
-                f"folds than the smallest class has rows"
+                f"the rows to fit on hold none of class {int(lacking[0])} (with a weight above 0): "
+                f"use fewer folds than the smallest class has rows"
             )
     return weights
 

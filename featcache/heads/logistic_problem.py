@@ -227,7 +227,7 @@ def _softmax(logits: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.n
     right = logits[:, codes, each]
     np.exp(logits, out=logits)
     total = logits.sum(axis=1)
-    loss = np.einsum("ab,ab->a", weights, np.log(total) - right)
+    loss: np.ndarray = np.einsum("ab,ab->a", weights, np.log(total) - right)
     logits *= (weights / total)[:, None]
     logits[:, codes, each] -= weights
     return loss
@@ -237,7 +237,9 @@ def _binary(logits: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.nd
     """Loss (A,) of logits (A, 1, b) of the second class, which become the weighted residuals."""
     logit = logits[:, 0]
     small = np.exp(-np.abs(logit))
-    loss = np.einsum("ab,ab->a", weights, np.maximum(logit, 0) + np.log1p(small) - codes * logit)
+    loss: np.ndarray = np.einsum(
+        "ab,ab->a", weights, np.maximum(logit, 0) + np.log1p(small) - codes * logit
+    )
     probability = np.where(logit >= 0, 1, small) / (1 + small)
     logits[:, 0] = weights * (probability - codes)
     return loss

@@ -22,9 +22,9 @@ from featcache.heads.logistic_problem import Losses
 MEMORY = 10
 #: Part of the promised decrease that a step must bring.
 ARMIJO = 1e-4
-#: What is left to gain, as the quadratic model has it, must be below this part of tol x loss: the
-#: model is too hopeful by 2 to 20 times (measured).
-GAIN = 0.05
+#: What is left to gain, as the quadratic model has it, must be below this part of tol x loss: it is
+#: up to five times too hopeful (measured).
+GAIN = 0.2
 #: Steps before the curvature of the constant model may be replaced by that of the place.
 PATIENCE = 15
 #: The blocks of the classes' curvatures may be this many numbers in all (1 GB of float32).
@@ -97,8 +97,9 @@ class Walk:
             direction += step * self.dtype.type(b) - change * self.dtype.type(size * a)
         return -direction.reshape(self.place.shape)
 
-    def arrive(self, place: np.ndarray, loss: float, gradient: np.ndarray, scaled: np.ndarray
-               ) -> None:
+    def arrive(
+        self, place: np.ndarray, loss: float, gradient: np.ndarray, scaled: np.ndarray
+    ) -> None:
         """Take the step to `place` and remember it."""
         step, change = (place - self.place).ravel(), (gradient - self.gradient).ravel()
         self._remember(step, change, (scaled - self.scaled).ravel())
@@ -149,8 +150,9 @@ class Curvatures:
     def __post_init__(self) -> None:
         table = self.losses.table
         rows, width = table.vectors.shape
-        _, self.groups = np.unique(self.losses.penalties * table.totals[self.losses.folds],
-                                   return_inverse=True)
+        _, self.groups = np.unique(
+            self.losses.penalties * table.totals[self.losses.folds], return_inverse=True
+        )
         count = int(self.groups.max()) + 1
         size = count * table.outputs * (width + 1) ** 2
         first = max(PATIENCE, 0.4 * width**2 / rows * count / len(self.groups))
