@@ -22,9 +22,10 @@ from featcache.heads.logistic_problem import Losses
 MEMORY = 10
 #: Part of the promised decrease that a step must bring.
 ARMIJO = 1e-4
-#: What is left to gain, as the quadratic model has it, must be below this part of tol x loss: it is
-#: up to five times too hopeful (measured).
-GAIN = 0.2
+#: What is left to gain, as the quadratic model has it, must be below this part of tol x loss. With
+#: the flat curvature the model is up to 60 times too hopeful, with that of the place up to 5 times
+#: (measured).
+GAIN_FLAT, GAIN_OWN = 0.01, 0.2
 #: Steps before the curvature of the constant model may be replaced by that of the place.
 PATIENCE = 15
 #: The blocks of the classes' curvatures may be this many numbers in all (1 GB of float32).
@@ -92,10 +93,11 @@ class Walk:
         for j in range(count):
             ahead = residual[j] + inner[:j, j] @ second[:j]
             second[j] = first[j] - ahead / inner[j, j]
-        direction = size * self.scaled.ravel()
+        direction: np.ndarray = size * self.scaled.ravel()
         for step, change, a, b in zip(self.steps, self.changes, first, second, strict=True):
             direction += step * self.dtype.type(b) - change * self.dtype.type(size * a)
-        return -direction.reshape(self.place.shape)
+        back: np.ndarray = -direction.reshape(self.place.shape)
+        return back
 
     def arrive(
         self, place: np.ndarray, loss: float, gradient: np.ndarray, scaled: np.ndarray
@@ -174,6 +176,10 @@ class Curvatures:
         list(self.losses.blocks.pool.map(with_own, np.unique(groups[~flat]).tolist()))
         return scaled
 
+    def gain(self, problem: int) -> float:
+        """How far the curvature of a problem is to be trusted, as a part of tol."""
+        return GAIN_OWN if int(self.groups[problem]) in self.own else GAIN_FLAT
+
     def renew(self, walks: list[Walk], active: np.ndarray) -> None:
         """Where it is time, take the curvature at the walks' places; they go on from there."""
         for group in np.unique(self.groups[active]).tolist():
@@ -196,7 +202,7 @@ def minimise(
     """Walk from `start` (P, O, D+1) until every problem has converged, stalled or run out.
 
     Converged: no entry of the gradient of the mean loss is above `tol` (scikit-learn's measure),
-    and the quadratic model sees less than `GAIN` x tol x loss left to gain.
+    and the quadratic model sees less than a part of tol x loss left to gain.
     """
     everyone = np.arange(len(start))
     curvatures = Curvatures(losses, flat)
@@ -207,7 +213,7 @@ def minimise(
         for parts in zip(start, loss.tolist(), gradient, scaled, strict=True)
     ]
     for walk in walks:
-        _judge(walk, tol, max_iter)
+        _judge(walk, GAIN_FLAT, tol, max_iter)
     while len(active := np.array([p for p in everyone if not walks[p].end], dtype=int)):
         curvatures.renew(walks, active)
         trials = np.array([walks[p].trial for p in active])
@@ -215,7 +221,7 @@ def minimise(
         scaled = curvatures.solve(gradient, active)
         for row, p in enumerate(active.tolist()):
             _advance(walks[p], trials[row], float(loss[row]), gradient[row], scaled[row])
-            _judge(walks[p], tol, max_iter)
+            _judge(walks[p], curvatures.gain(p), tol, max_iter)
     return walks
 
 
@@ -234,10 +240,10 @@ def _advance(
             walk.aim()
 
 
-def _judge(walk: Walk, tol: float, max_iter: int) -> None:
+def _judge(walk: Walk, gain: float, tol: float, max_iter: int) -> None:
     # The smaller of two models' promises may be the noise of rounding in the remembered pairs.
     left = max(-walk.slope, float(np.vdot(walk.gradient, walk.scaled))) / 2
-    if np.abs(walk.gradient).max() <= tol and left <= GAIN * tol * abs(walk.loss) + 1e-15:
+    if np.abs(walk.gradient).max() <= tol and left <= gain * tol * abs(walk.loss) + 1e-15:
         walk.end = "converged"
     elif walk.iterations >= max_iter and not walk.end:
         walk.end = "out of iterations"

@@ -36,7 +36,7 @@ def test_the_logistic_head_is_scikit_learns(features, classes):
     codes = np.searchsorted(rows.classes, rows.labels)
     ours = LogisticHead.fit(np.array(rows.vectors), codes, C=0.01)
     scaled = StandardScaler().fit_transform(np.array(rows.vectors))
-    theirs = LogisticRegression(C=0.01, max_iter=1000).fit(scaled, codes)
+    theirs = LogisticRegression(C=0.01, tol=1e-7, max_iter=5000).fit(scaled, codes)
     assert np.abs(ours.predict_proba(rows.vectors) - theirs.predict_proba(scaled)).max() < 1e-4
 
 

@@ -47,7 +47,12 @@ def test_the_cross_validated_one_agrees_with_scikit_learns(digits):
     ours = FastLogisticRegressionCV([0.01, 0.1, 1], cv=splitter, standardize=False)
     ours.fit(vectors, labels)
     theirs = LogisticRegressionCV(
-        Cs=[0.01, 0.1, 1], cv=splitter, max_iter=2000, use_legacy_attributes=False
+        Cs=[0.01, 0.1, 1],
+        cv=splitter,
+        max_iter=2000,
+        l1_ratios=(0,),
+        scoring="accuracy",
+        use_legacy_attributes=False,
     )
     theirs.fit(vectors, labels)
     assert ours.scores_.shape == (4, 3)
