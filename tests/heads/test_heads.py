@@ -37,7 +37,7 @@ def test_the_logistic_head_is_scikit_learns(features, classes):
     ours = LogisticHead.fit(np.array(rows.vectors), codes, C=0.01)
     scaled = StandardScaler().fit_transform(np.array(rows.vectors))
     theirs = LogisticRegression(C=0.01, tol=1e-7, max_iter=5000).fit(scaled, codes)
-    assert np.abs(ours.predict_proba(rows.vectors) - theirs.predict_proba(scaled)).max() < 1e-4
+    assert np.abs(ours.predict_proba(rows.vectors) - theirs.predict_proba(scaled)).max() < 5e-4
 
 
 def test_accuracy_is_measured_on_rows_it_has_not_seen(features, head):

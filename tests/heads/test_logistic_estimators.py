@@ -56,8 +56,8 @@ def test_the_cross_validated_one_agrees_with_scikit_learns(digits):
     )
     theirs.fit(vectors, labels)
     assert ours.scores_.shape == (4, 3)
-    assert np.abs(ours.scores_ - theirs.scores_).max() < 0.005
-    assert ours.C_ == theirs.C_
+    assert np.abs(ours.scores_ - theirs.scores_[:, 0]).max() < 0.005
+    assert theirs.C_ == ours.C_
 
 
 def test_it_works_inside_a_grid_search(digits):
