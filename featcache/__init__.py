@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featcache.adapters import FeatureExtractor, to_tf_dataset
     from featcache.api import extract, load
     from featcache.backbones import BACKBONES
     from featcache.cache import FeatureCache
@@ -30,14 +31,18 @@ if TYPE_CHECKING:
     from featcache.heads import HEADS, Head
     from featcache.images import ImageSet, find_images
     from featcache.recipe import Recipe
+    from featcache.sweeping import sweep
 
 __all__ = [
     "extract",
     "load",
     "fit_head",
     "evaluate",
+    "sweep",
     "find_images",
     "write_dataset",
+    "to_tf_dataset",
+    "FeatureExtractor",
     "ImageSet",
     "Recipe",
     "Features",
@@ -57,8 +62,11 @@ _HOME = {
     "load": "api",
     "fit_head": "fitting",
     "evaluate": "evaluation",
+    "sweep": "sweeping",
     "find_images": "images",
     "write_dataset": "datasets",
+    "to_tf_dataset": "adapters",
+    "FeatureExtractor": "adapters",
     "ImageSet": "images",
     "Recipe": "recipe",
     "Features": "features",

@@ -61,6 +61,22 @@ class Entry:
     def store(self) -> RecipeStore:
         return RecipeStore(self.directory, self.recipe())
 
+    @property
+    def summary(self) -> str:
+        """What tells it from other entries of its data set and backbone, in a few words."""
+        try:
+            return Recipe.from_json(self.recipe()).summary
+        except FeatcacheError:
+            return "not readable"
+
+    @property
+    def tap(self) -> str:
+        """The tapped layer and its pooling, "" where no file is readable."""
+        try:
+            return Recipe.from_json(self.recipe()).tap
+        except FeatcacheError:
+            return ""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
@@ -85,7 +101,8 @@ class FeatureCache:
         return [Entry(folder) for folder in sorted(folders)]
 
     def find(self, features: str | Path) -> Entry:
-        """The one entry that `features` means: a path, ``photos``, ``photos/vgg16``, a beginning.
+        """The one entry that `features` means: a path, ``photos``, ``photos/vgg16``,
+        ``photos/vgg16/fc2``, a beginning.
 
         Raises `FeatcacheError` that lists the candidates where there are several, or the nearest
         names where there is none.
@@ -100,7 +117,8 @@ class FeatureCache:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            names = "".join(f"\n  {entry.name}" for entry in matches)
+            width = max(len(entry.name) for entry in matches)
+            names = "".join(f"\n  {entry.name:<{width}}  {entry.summary}" for entry in matches)
             raise FeatcacheError(
                 f"{str(features)!r} could be any of these; write more of it:{names}"
             )
@@ -229,11 +247,13 @@ def folder_size(directory: Path) -> int:
 
 
 def _matches(text: str, entries: list[Entry]) -> list[Entry]:
-    """Exact names first, then exact data set or backbone, then beginnings."""
+    """Exact names first, then exact data set, backbone or tap, then beginnings."""
+    above, _, tap = text.rpartition("/")
     stages = (
         [entry for entry in entries if entry.name == text],
         [entry for entry in entries if entry.data_set == text],
         [entry for entry in entries if entry.name.rpartition("-")[0] == text],
+        [entry for entry in entries if above and entry.name.startswith(above) and entry.tap == tap],
         [entry for entry in entries if entry.name.startswith(text)],
     )
     return next((matches for matches in stages if matches), [])

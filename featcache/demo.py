@@ -35,7 +35,10 @@ def run_demo(
         ("Every image goes through the frozen network once:", extract),
         ("Again: nothing is new, so nothing is computed:", extract),
         ("A head is trained on the cached vectors:", ["fit-head", *features, "--out", str(head)]),
-        ("and judged on images it has not seen:", ["evaluate", str(head), *features]),
+        (
+            "and judged on images it has not seen, with its confusion matrix as a picture:",
+            ["evaluate", str(head), *features, "--plots", str(folder / "pictures")],
+        ),
         (
             "Images in, classes out:",
             ["predict", str(head), str(example), "--top", "3", "--cache", str(cache)],

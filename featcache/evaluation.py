@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from featcache import metrics
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.heads import Head
-from featcache.splits import SPLITS
+from featcache.splits import SPLITS, units
+
+#: The k of the top-k accuracy where none is asked for and there are more classes than that.
+TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +30,104 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """What is left where images are given up whose best probability is below `below`.
+
+    `coverage` is the share of images that is kept; `accuracy` that of the kept ones, with its
+    95 % interval, both None where none is kept.
+    """
+
+    below: float
+    coverage: float
+    kept: int
+    accuracy: float | None
+    interval: metrics.Interval | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """How good a head is on some rows.
 
     `confusion[i][j]` counts images of class i that were called class j, in the order of
     `classes`. `baseline` is the accuracy of always naming `baseline_class`, the most frequent one.
+
+    Attributes
+    ----------
+    interval: 95 % interval of the accuracy; `interval_method` says which.
+    balanced_accuracy, macro_precision, macro_recall, macro_f1: means over the classes that have
+        images among the rows (balanced accuracy is the mean recall, as in scikit-learn).
+    top, top_accuracy: share of images whose class is among the `top` most likely; None where there
+        are no more classes than that.
+    roc_auc: of the second class of two, else the mean of each class against the rest; None where
+        only one class has rows.
+    calibration_error: expected calibration error over 15 bins of equal width.
+    reliability: those bins as (mean confidence, accuracy, images), empty ones left out.
+    rejection: what rejecting unsure images would give, where it was asked for.
     """
 
     accuracy: float
+    interval: metrics.Interval
+    interval_method: str
     baseline: float
     baseline_class: str
     rows: int
     classes: list[str]
     confusion: list[list[int]]
     per_class: list[ClassScore]
+    balanced_accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
     log_loss: float
+    top: int
+    top_accuracy: float | None
+    roc_auc: float | None
+    calibration_error: float
+    reliability: list[metrics.Bin]
+    rejection: Rejection | None
     protocol: str
     remarks: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, as JSON gives it back: lists for tuples."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return plain
+
+
+class Answers(NamedTuple):
+    """What a head says of some images, one row each, and what is true of them."""
+
+    rows: Features
+    probabilities: np.ndarray
+    names: list[str]
+    codes: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(n,) the code of the most likely class; the first of equals."""
+        codes: np.ndarray = self.probabilities.argmax(axis=1)
+        return codes
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(n,) whether the most likely class is the true one."""
+        right: np.ndarray = self.predicted == self.codes
+        return right
+
+    @property
+    def unit(self) -> np.ndarray:
+        """(n,) rows that err together: of one group, or copies of one image."""
+        return units(self.rows.keys, self.rows.groups)
 
 
 def evaluate(
-    head: Head, features: Features, *, split: str | None = None, average_views: bool = False
+    head: Head,
+    features: Features,
+    *,
+    split: str | None = None,
+    average_views: bool = False,
+    top: int | None = None,
+    reject_below: float | None = None,
 ) -> Report:
     """Judge a head on labelled rows that it was not trained on.
 
@@ -60,11 +138,21 @@ def evaluate(
         the last three and counted in `remarks`; only an explicit "train" keeps them.
     average_views: judge the mean of the probabilities of an image's augmented views, where the
         features have them (test-time augmentation); by default its plain row alone.
+    top: the k of the top-k accuracy; by default 5 where there are more classes.
+    reject_below: also say what is left where images with a lower best probability are given up.
 
     Raises
     ------
-    FeatcacheError: other features than the head's, no labels, or no row is left.
+    FeatcacheError: other features than the head's, no labels, no row is left, or a wrong option.
     """
+    rows, protocol, remarks = unseen(head, features, split=split, average_views=average_views)
+    return judge(head, rows, protocol=protocol, remarks=remarks, top=top, reject_below=reject_below)
+
+
+def unseen(
+    head: Head, features: Features, *, split: str | None = None, average_views: bool = False
+) -> tuple[Features, str, list[str]]:
+    """The rows that `evaluate` judges on, the sentence that says which they are, and remarks."""
     head.check_fits(features)
     chosen, protocol = _rows_of(features, split)
     labelled = chosen & (features.labels != "")
@@ -74,57 +162,61 @@ def evaluate(
     if split != "train":
         seen = np.isin(prefixes(features.keys), head.trained_on)
         if (labelled & seen).any():
-            remarks.append(
-                f"{int((labelled & seen).sum())} images the head was trained on are left out"
-            )
+            count = len(set(features.names[labelled & seen].tolist()))
+            remarks.append(f"{count} images the head was trained on are left out")
         labelled &= ~seen
     if not labelled.any():
         raise FeatcacheError(
-            f"{features.path}: no labelled row to judge on ({protocol}; {'; '.join(remarks)}). "
+            f"{features.path}: no labelled row to judge on ({'; '.join([protocol, *remarks])}). "
             f"Give features with a test split, or other images"
         )
     rows = features[labelled]
     rows.check()
     if average_views:
         protocol += f", mean of {int(rows.views.max()) + 1} views an image"
-    return judge(head, rows, protocol=protocol, remarks=remarks)
+    return rows, protocol, remarks
 
 
-def judge(head: Head, rows: Features, *, protocol: str, remarks: list[str]) -> Report:
+def judge(
+    head: Head,
+    rows: Features,
+    *,
+    protocol: str,
+    remarks: list[str],
+    top: int | None = None,
+    reject_below: float | None = None,
+) -> Report:
     """The report of a head on exactly these rows; those of one image are averaged."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    rows, probabilities = _of_images(rows, head.predict_proba(rows))
-    predicted = np.array(head.classes)[probabilities.argmax(axis=1)]
-    classes = sorted(set(head.classes) | set(rows.classes))
-    unknown = sorted(set(rows.classes) - set(head.classes))
-    if unknown:
-        count = int(np.isin(rows.labels, unknown).sum())
-        remarks = [
-            *remarks,
-            f"{count} images belong to classes the head has never seen ({', '.join(unknown[:5])}): "
-            f"they count as wrong",
-        ]
-    scores = precision_recall_fscore_support(
-        rows.labels, predicted, labels=classes, zero_division=0.0
-    )
-    counts = {name: int((rows.labels == name).sum()) for name in classes}
-    frequent = max(counts, key=lambda name: counts[name])
+    top = _checked_top(top, len(head.classes))
+    if reject_below is not None and not 0 <= reject_below <= 1:
+        raise FeatcacheError(
+            f"--reject-below {reject_below:g}: expected a probability, such as 0.8"
+        )
+    answers = answers_of(head, rows)
+    classes = [*head.classes, *sorted(set(answers.rows.classes) - set(head.classes))]
+    order = np.argsort(classes, kind="stable")
     return Report(
-        accuracy=float((predicted == rows.labels).mean()),
-        baseline=counts[frequent] / len(rows),
-        baseline_class=frequent,
-        rows=len(rows),
-        classes=classes,
-        confusion=confusion_matrix(rows.labels, predicted, labels=classes).tolist(),
-        per_class=[
-            ClassScore(name, float(p), float(r), float(f), int(s))
-            for name, p, r, f, s in zip(classes, *scores, strict=True)
-        ],
-        log_loss=_log_loss(head, rows, probabilities),
+        **_accuracy(answers),
+        **_class_figures(answers, classes, order),
+        **_probability_figures(answers, top),
+        rows=len(answers.rows),
+        rejection=None if reject_below is None else _reject(answers, reject_below),
         protocol=protocol,
-        remarks=remarks,
+        remarks=[*remarks, *_class_remarks(answers, head.classes)],
     )
+
+
+def answers_of(head: Head, rows: Features) -> Answers:
+    """What the head says of the rows, the views of an image averaged; labels as codes."""
+    rows, probabilities = _of_images(rows, head.predict_proba(rows))
+    place = {name: position for position, name in enumerate(head.classes)}
+    codes = np.array([place.get(label, -1) for label in rows.labels.tolist()])
+    return Answers(rows, probabilities, head.classes, codes)
+
+
+def prefixes(keys: np.ndarray) -> np.ndarray:
+    """The first 64 bits of hex keys, (n,) uint64: enough to recognise an image."""
+    return np.array([int(key[:16], 16) for key in keys.tolist()], dtype=np.uint64)
 
 
 def _of_images(rows: Features, probabilities: np.ndarray) -> tuple[Features, np.ndarray]:
@@ -137,9 +229,98 @@ def _of_images(rows: Features, probabilities: np.ndarray) -> tuple[Features, np.
     return rows[first], mean / np.bincount(image)[:, np.newaxis]
 
 
-def prefixes(keys: np.ndarray) -> np.ndarray:
-    """The first 64 bits of hex keys, (n,) uint64: enough to recognise an image."""
-    return np.array([int(key[:16], 16) for key in keys.tolist()], dtype=np.uint64)
+def _accuracy(answers: Answers) -> dict[str, Any]:
+    """Accuracy, its interval, and the accuracy of always naming the most frequent class."""
+    correct, unit = answers.correct, answers.unit
+    method = "Wilson score, 95 %"
+    if len(np.unique(unit)) < len(unit):
+        method += "; images of a group or with the same bytes count as far as they differ"
+    names, counts = np.unique(answers.rows.labels, return_counts=True)
+    return {
+        "accuracy": float(correct.mean()),
+        "interval": metrics.accuracy_interval(correct, unit),
+        "interval_method": method,
+        "baseline": float(counts.max() / len(unit)),
+        "baseline_class": str(names[counts.argmax()]),
+    }
+
+
+def _class_figures(answers: Answers, classes: list[str], order: np.ndarray) -> dict[str, Any]:
+    """Confusion, scores of each class and their means, with the classes in the order given."""
+    place = {name: position for position, name in enumerate(classes)}
+    true = np.array([place[label] for label in answers.rows.labels.tolist()])
+    confusion = metrics.confusion_of(true, answers.predicted, len(classes))[np.ix_(order, order)]
+    precision, recall, f1 = metrics.class_scores(confusion)
+    support = confusion.sum(axis=1)
+    there = support > 0
+    names = [classes[position] for position in order]
+    return {
+        "classes": names,
+        "confusion": confusion.tolist(),
+        "per_class": [
+            ClassScore(name, float(p), float(r), float(f), int(s))
+            for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
+        ],
+        "balanced_accuracy": float(recall[there].mean()),
+        "macro_precision": float(precision[there].mean()),
+        "macro_recall": float(recall[there].mean()),
+        "macro_f1": float(f1[there].mean()),
+    }
+
+
+def _probability_figures(answers: Answers, top: int) -> dict[str, Any]:
+    probabilities, codes = answers.probabilities, answers.codes
+    bins = metrics.reliability(probabilities.max(axis=1), answers.correct)
+    within = top < probabilities.shape[1]
+    return {
+        "log_loss": metrics.log_loss(probabilities, codes),
+        "top": top,
+        "top_accuracy": (
+            float((metrics.places(probabilities, codes) < top).mean()) if within else None
+        ),
+        "roc_auc": metrics.roc_auc(probabilities, codes),
+        "calibration_error": metrics.calibration_error(bins),
+        "reliability": bins,
+    }
+
+
+def _reject(answers: Answers, below: float) -> Rejection:
+    kept = answers.probabilities.max(axis=1) >= below
+    if not kept.any():
+        return Rejection(below, 0.0, 0, None, None)
+    correct = answers.correct[kept]
+    return Rejection(
+        below=below,
+        coverage=float(kept.mean()),
+        kept=int(kept.sum()),
+        accuracy=float(correct.mean()),
+        interval=metrics.accuracy_interval(correct, answers.unit[kept]),
+    )
+
+
+def _class_remarks(answers: Answers, known: list[str]) -> list[str]:
+    """Classes that only the rows have, and classes that only the head has."""
+    remarks = []
+    if unknown := sorted(set(answers.rows.classes) - set(known)):
+        count = int((answers.codes < 0).sum())
+        remarks.append(
+            f"{count} images belong to classes the head has never seen ({', '.join(unknown[:5])}): "
+            f"they count as wrong"
+        )
+    if absent := sorted(set(known) - set(answers.rows.classes)):
+        remarks.append(
+            f"{len(absent)} of the head's {len(known)} classes have no image among the judged rows "
+            f"({', '.join(absent[:5])}): nothing is known about them"
+        )
+    return remarks
+
+
+def _checked_top(top: int | None, classes: int) -> int:
+    if top is not None and not 1 <= top < classes:
+        raise FeatcacheError(
+            f"--top {top}: the head knows {classes} classes: expected 1 to {classes - 1}"
+        )
+    return TOP if top is None else top
 
 
 def _rows_of(features: Features, split: str | None) -> tuple[np.ndarray, str]:
@@ -153,11 +334,3 @@ def _rows_of(features: Features, split: str | None) -> tuple[np.ndarray, str]:
         listed = ", ".join(sorted(there - {""})) or "none"
         raise FeatcacheError(f"--split {split!r}: these features have the splits: {listed}")
     return features.splits == split, f"the file's {split} split"
-
-
-def _log_loss(head: Head, rows: Features, probabilities: np.ndarray) -> float:
-    """Mean negative log probability of the true class; an unseen class counts as the floor."""
-    place = {name: position for position, name in enumerate(head.classes)}
-    codes = np.array([place.get(label, -1) for label in rows.labels.tolist()])
-    true = np.where(codes >= 0, probabilities[np.arange(len(rows)), codes], 0.0)
-    return float(-np.log(np.clip(true.astype(np.float64), 1e-15, 1.0)).mean())

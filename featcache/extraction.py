@@ -165,7 +165,7 @@ def _check_space(state: Run, missing: np.ndarray) -> None:
         for count, filling in zip(rows, state.fillings, strict=True)
     )
     if need > job.bytes_free:
-        shapes = ", ".join(f"{target.name} {target.tap.row_shape}" for target in job.targets)
+        shapes = ", ".join(f"{target.recipe.tap} {target.tap.row_shape}" for target in job.targets)
         raise StorageFailure(
             f"{job.folder}: {max(rows):,} rows of {shapes} need {need / 1e9:,.2f} GB and "
             f"{job.bytes_free / 1e9:,.2f} GB are free. Nothing was extracted: make room, use "

@@ -61,6 +61,23 @@ class Features:
         return maps if maps.ndim == 2 else maps.reshape(len(maps), self.width)
 
     @property
+    def X(self) -> np.ndarray:
+        """`vectors`, under the name that scikit-learn uses."""
+        return self.vectors
+
+    @property
+    def y(self) -> np.ndarray:
+        """`labels`, under the name that scikit-learn uses."""
+        return self.labels
+
+    @property
+    def indices(self) -> dict[str, np.ndarray]:
+        """Row numbers by split, for each split that occurs ("" = none): ``X[indices["train"]]``."""
+        return {
+            str(split): np.flatnonzero(self.splits == split) for split in np.unique(self.splits)
+        }
+
+    @property
     def classes(self) -> list[str]:
         """The distinct labels of these rows, sorted; rows without a label do not count."""
         return sorted(set(self.labels.tolist()) - {""})
@@ -69,6 +86,12 @@ class Features:
     def width(self) -> int:
         """Numbers in a row."""
         return int(np.prod(self._packed.vectors.shape[1:]))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(R,) the number of each row in the file."""
+        numbers: np.ndarray = np.arange(len(self._packed.vectors))[self._rows]
+        return numbers
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,13 +122,11 @@ class Features:
         """Rows of the file for rows of this object: a slice of everything stays a slice."""
         if isinstance(self._rows, slice) and self._rows == slice(None):
             return chosen
-        numbers = np.arange(len(self._packed.vectors))[self._rows]
-        return numbers[chosen]
+        return self.rows[chosen]
 
     def check(self) -> None:
         """Compare every row with its checksum; raises `DamagedFile` that names the bad rows."""
-        mine = np.arange(len(self._packed.vectors))[self._rows]
-        bad = np.intersect1d(self._packed.bad_rows(), mine)
+        bad = np.intersect1d(self._packed.bad_rows(), self.rows)
         if len(bad):
             shown = ", ".join(str(row) for row in bad[:5])
             raise DamagedFile(

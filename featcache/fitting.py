@@ -1,4 +1,4 @@
-"""Fitting: which rows train a head, which judge it, and how its setting is chosen."""
+"""Fitting: a head of any kind on cached vectors, judged on rows it has not seen, saved."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,14 @@ from featcache.cache import weights_hint
 from featcache.errors import FeatcacheError
 from featcache.evaluation import Report, judge, prefixes
 from featcache.features import Features
-from featcache.heads import HEADS, Head
-from featcache.heads.logistic import LogisticHead, solve, standardise
+from featcache.heads import HEADS, Head, Model, Training, options_of
+from featcache.heads.estimator import fit_estimator
+from featcache.heads.logistic import solve, standardise
+from featcache.heads.rows import rows_of
+from featcache.heads.training import blocks
 from featcache.lookup import Source
-from featcache.splits import holdout, uniform, units
+from featcache.roles import Roles, assign_roles
+from featcache.splits import uniform, units
 from featcache.store import open_packed
 
 #: The values of C that cross-validation compares; vectors are standardised first.
@@ -26,18 +31,6 @@ C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
 SEARCH_TOL = 1e-3
 #: Cross-validation looks at no more rows than this; the chosen C is then refitted on all.
 SEARCH_ROWS = 10_000
-#: Of an unsplit data set, this part of each class judges the head.
-HELD_OUT = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Roles:
-    """Which rows train and which judge, as masks, and the sentences that say so."""
-
-    train: np.ndarray
-    judge: np.ndarray
-    protocol: str
-    remarks: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +45,26 @@ class Fit:
 def fit_head(
     features: Features,
     *,
-    head: str = "logreg",
-    C: float | None = None,
+    head: Any = "logreg",
     seed: int = 0,
     out: str | Path | None = None,
+    sample_weight: np.ndarray | None = None,
     say: Callable[[str], None] = lambda line: None,
+    **options: Any,
 ) -> Head:
     """Train a head on cached vectors, judge it on rows it has not seen, and save it.
 
     Parameters
     ----------
-    head: the kind of head, a name in `featcache.HEADS`.
-    C: inverse strength of the penalty; None: chosen by cross-validation on the training rows.
-    seed: which rows are held out where the features carry no test or validation split.
+    head: the kind of head, a name in `featcache.HEADS`; or a scikit-learn classifier of your own,
+        of which a clone is fitted, and which is not saved.
+    seed: which rows are held out where the features carry no test or validation split, and every
+        random number of the training.
     out: the head's file; None: beside the features.
+    sample_weight: (R,) what each row of the features counts in training.
     say: called with a line of text now and then.
+    options: those of the kind of head, under the names of the command's options:
+        `HEADS[head].options` documents them. `C=0.01` for "logreg"; `hidden=(64,)` for "dense".
 
     Returns
     -------
@@ -74,134 +72,190 @@ def fit_head(
 
     Raises
     ------
-    FeatcacheError: no labels, a single class, or too few rows; `DamagedFile`: a bad row.
+    FeatcacheError: no labels, a single class, too few rows, a vector that is not finite, or an
+        option that the kind of head does not have; `DamagedFile`: a bad row.
     """
-    return fit(features, head=head, C=C, seed=seed, out=out, say=say).head
+    return fit(
+        features, head=head, seed=seed, out=out, sample_weight=sample_weight, say=say, **options
+    ).head
 
 
 def fit(
     features: Features,
     *,
-    head: str,
-    C: float | None,
+    head: Any,
     seed: int,
     out: str | Path | None,
+    sample_weight: np.ndarray | None,
     say: Callable[[str], None],
+    **options: Any,
 ) -> Fit:
     """`fit_head` with its report and its time."""
     started = time.monotonic()
-    if head not in HEADS:
+    chosen = _chosen(head, options, out)
+    is_stopped = isinstance(head, str) and HEADS[head].is_stopped
+    roles = assign_roles(features, seed, stopped=is_stopped)
+    features[roles.train | roles.judge | roles.stop].check()
+    weights = _checked_weights(features, sample_weight)
+    training = _training(features, roles, weights, seed, say)
+    if isinstance(head, str):
+        training = _class_weighted(training, getattr(chosen, "class_weight", "none"))
+        chosen, how = _settled(features[roles.train], training, chosen)
+        say(f"fitting {head} on {len(training)} rows of {training.width}")
+        model = HEADS[head].fit(training, chosen)
+    else:
+        model, how = fit_estimator(training, head), "a classifier of your own"
+    kind = head if isinstance(head, str) else type(head).__name__
+    fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
+    report = judge(
+        fitted,
+        features[roles.judge],
+        protocol=fitted.protocol,
+        remarks=_all_remarks(features, roles, model),
+    )
+    fitted = replace(fitted, metrics={**report.to_dict(), "training_rows": len(training)})
+    if isinstance(head, str):
+        path = fitted.save(out or features.path.parent / f"{kind}.head")
+        fitted = replace(fitted, path=path)
+    return Fit(fitted, report, time.monotonic() - started)
+
+
+def _chosen(head: Any, options: dict[str, Any], out: str | Path | None) -> Any:
+    """The checked options of a kind of head; None for a classifier of the user's own."""
+    if isinstance(head, str):
+        return options_of(head, options)
+    name = type(head).__name__
+    if isinstance(head, type) or not hasattr(head, "fit"):
         raise FeatcacheError(
-            f"--head {head!r}: there is no such head; there are: {', '.join(HEADS)}"
+            f"head={head!r}: expected one of {', '.join(HEADS)}, or a scikit-learn classifier"
         )
-    if C is not None and not (np.isfinite(C) and C > 0):
-        raise FeatcacheError(f"--C {C}: expected a number above 0, such as 0.01 (small = simple)")
-    roles = assign_roles(features, seed)
-    features[roles.train | roles.judge].check()
-    train = features[roles.train]
-    classes = train.classes
-    codes = np.searchsorted(np.array(classes), train.labels)
-    chosen, how = (C, f"C = {C:g} as given") if C else choose_c(train, codes, seed, say)
-    say(f"fitting {head} with C = {chosen:g} on {len(train)} rows of {train.width}")
-    model = HEADS[head].fit(np.array(train.vectors, dtype=np.float32), codes, C=chosen)
-    fitted = Head(
-        kind=head,
+    if options:
+        raise FeatcacheError(
+            f"{', '.join(options)}: give a classifier of your own its options itself: {name}(...)"
+        )
+    if out is not None:
+        raise FeatcacheError(
+            f"out={str(out)!r}: a head made of your own {name} is not saved (its file could run "
+            f"foreign code when loaded): leave out= away, or take one of {', '.join(HEADS)}"
+        )
+    return None
+
+
+def _checked_weights(features: Features, given: np.ndarray | None) -> np.ndarray | None:
+    if given is None:
+        return None
+    weights = np.asarray(given, dtype=np.float32)
+    if weights.shape != (len(features),) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise FeatcacheError(
+            f"sample_weight: expected {len(features)} numbers of at least 0, one for each row of "
+            f"the features, got an array of shape {weights.shape}"
+        )
+    return weights
+
+
+def _training(
+    features: Features,
+    roles: Roles,
+    weights: np.ndarray | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> Training:
+    """The rows that train, with those that stop the training, where there are any."""
+    classes = np.array(features[roles.train].classes)
+
+    def part(mask: np.ndarray, validation: Training | None) -> Training:
+        rows = features[mask]
+        vectors = rows_of(features, mask)
+        _check_finite(rows, vectors)
+        return Training(
+            vectors=vectors,
+            codes=np.searchsorted(classes, rows.labels),
+            classes=len(classes),
+            weights=None if weights is None else weights[mask],
+            units=units(rows.keys, rows.groups),
+            images=np.unique(rows.names, return_inverse=True)[1],
+            validation=validation,
+            seed=seed,
+            say=say,
+            plain=rows.views == 0,
+        )
+
+    # A class that only the rows that stop have cannot be learned: they would only mislead.
+    stop = roles.stop & np.isin(features.labels, classes)
+    training = part(roles.train, part(stop, None) if stop.any() else None)
+    if not training.row_weights().any():
+        raise FeatcacheError("sample_weight: every training row has the weight 0")
+    return training
+
+
+def _check_finite(rows: Features, vectors: np.ndarray) -> None:
+    bad = np.concatenate([~np.isfinite(vectors[block]).all(axis=1) for block in blocks(vectors)])
+    if bad.any():
+        shown = ", ".join(repr(name) for name in rows.names[bad][:3].tolist())
+        raise FeatcacheError(
+            f"{rows.path}: {int(bad.sum())} vectors hold numbers that are not finite ({shown}...): "
+            f"leave these images out, or extract again with --dtype float32"
+        )
+
+
+def _class_weighted(training: Training, class_weight: str) -> Training:
+    """With "balanced", each class's rows together count the same (as in scikit-learn)."""
+    if class_weight == "none":
+        return training
+    counts = np.bincount(training.codes, minlength=training.classes)
+    factors = (len(training) / (training.classes * counts)).astype(np.float32)
+    return replace(training, weights=training.row_weights() * factors[training.codes])
+
+
+def _settled(train: Features, training: Training, chosen: Any) -> tuple[Any, str]:
+    """Options with nothing left to choose, and how they were chosen."""
+    if "C" not in type(chosen).__dataclass_fields__:
+        return chosen, ""
+    if chosen.C is not None:
+        return chosen, f"C = {chosen.C:g}"
+    best, how = choose_c(train, training.codes, training.seed, training.say)
+    return replace(chosen, C=best), how
+
+
+def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: str) -> Head:
+    # Rows held back to stop the training shaped the head; those of the file's own split may judge.
+    used = roles.train | (roles.stop & np.isin(features.splits, ["train", ""]))
+    packages = ["featcache", "scikit-learn", "numpy", *["keras"] * (kind == "dense")]
+    return Head(
+        kind=kind,
         model=model,
-        classes=classes,
+        classes=features[roles.train].classes,
         source=Source(
             features.recipe, weights_hint(features.path.parent), open_packed(features.path).probe
         ),
-        trained_on=np.unique(prefixes(train.keys)),
-        protocol=f"{roles.protocol}; {how}",
+        trained_on=np.unique(prefixes(features.keys[used])),
+        protocol=protocol,
         metrics={},
-        versions={name: version(name) for name in ("featcache", "scikit-learn", "numpy")},
+        versions={name: version(name) for name in packages},
     )
-    report = judge(
-        fitted, features[roles.judge], protocol=fitted.protocol, remarks=_all_remarks(roles, model)
-    )
-    fitted = replace(fitted, metrics={**report.to_dict(), "training_rows": len(train)})
-    path = fitted.save(out or features.path.parent / f"{head}.head")
-    return Fit(replace(fitted, path=path), report, time.monotonic() - started)
 
 
-def assign_roles(features: Features, seed: int) -> Roles:
-    """Training and judging rows: the file's own test or validation split, else a stratified one.
-
-    Augmented views train, and never judge; all views of an image are on one side.
-
-    Raises `FeatcacheError` where there are no labels, fewer than two classes, or no row to train
-    or to judge on.
-    """
-    labelled = features.labels != ""
-    if not labelled.any():
-        raise FeatcacheError(
-            f"{features.path}: no row has a label. Labels come from class folders "
-            f"(photos/cat/1.jpg) or from the label column of a CSV manifest"
-        )
-    plain = features.views == 0
-    for split in ("test", "validation"):
-        judged = labelled & plain & (features.splits == split)
-        if judged.any():
-            train = labelled & np.isin(features.splits, ["train", ""])
-            roles = _without_copies(
-                features, train, judged, f"accuracy on the file's {split} split"
-            )
-            break
-    else:
-        held = np.zeros(len(features), dtype=bool)
-        held[labelled] = holdout(
-            features.labels[labelled],
-            features.keys[labelled],
-            features.groups[labelled],
-            HELD_OUT,
-            seed,
-        )
-        words = f"accuracy on a stratified {HELD_OUT:.0%} held out by image hash"
-        roles = Roles(labelled & ~held, held & plain, words, [])
-    _check_roles(features, roles)
-    counts = f"{int(roles.judge.sum())} rows), trained on {int(roles.train.sum())} rows"
-    if not plain.all():
-        counts += f" (augmented views of {int((roles.train & plain).sum())} images among them)"
-    return replace(roles, protocol=f"{roles.protocol} ({counts}")
-
-
-def _without_copies(
-    features: Features, train: np.ndarray, judged: np.ndarray, protocol: str
-) -> Roles:
-    """Judged rows whose image is a training image prove nothing: leave out. Shared groups: say."""
-    copies = judged & np.isin(features.keys, features.keys[train])
-    remarks = []
-    if copies.any():
+def _all_remarks(features: Features, roles: Roles, model: Model) -> list[str]:
+    remarks = list(roles.remarks)
+    train, judged = features[roles.train], features[roles.judge]
+    single = [name for name in train.classes if len(set(train.names[train.labels == name])) == 1]
+    if single:
         remarks.append(
-            f"{int(copies.sum())} images stand in the training rows too (same bytes): "
-            f"they do not count for the accuracy"
+            f"classes with a single training image: {_listed(single)}: give them more images"
         )
-    shared = set(features.groups[train]) & set(features.groups[judged]) - {""}
-    if shared:
+    missing = sorted(set(train.classes) - set(judged.classes))
+    if missing:
         remarks.append(
-            f"{len(shared)} groups have images on both sides of the split "
-            f"({', '.join(sorted(shared)[:3])}...): the accuracy may flatter the head"
+            f"no image that judges belongs to: {_listed(missing)}: the accuracy says nothing about "
+            f"these classes; put some of their images into the test split"
         )
-    return Roles(train, judged & ~copies, protocol, remarks)
+    if not model.settings.get("converged", True):
+        remarks.append("the solver stopped before it had converged: try a smaller --C")
+    return remarks
 
 
-def _check_roles(features: Features, roles: Roles) -> None:
-    classes = features[roles.train].classes
-    if not roles.train.any():
-        raise FeatcacheError(
-            f"{features.path}: no labelled row to train on: put images under train/ beside the "
-            f"other splits, or give folders without splits"
-        )
-    if len(classes) < 2:
-        raise FeatcacheError(
-            f"{features.path}: the training rows hold one class only ({classes[0]!r}): a head "
-            f"needs at least two"
-        )
-    if not roles.judge.any():
-        raise FeatcacheError(
-            f"{features.path}: {len(features)} rows in {len(classes)} classes leave none to judge "
-            f"on: give more images of each class, at least two"
-        )
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def choose_c(
@@ -268,13 +322,3 @@ def _fold_scores(
         solver = solve(seen, codes[fit_rows], C=C, tol=SEARCH_TOL, start=solver)
         scores.append(float(solver.score(unseen, codes[test_rows])))
     return scores
-
-
-def _all_remarks(roles: Roles, model: LogisticHead) -> list[str]:
-    remarks = list(roles.remarks)
-    if not model.settings["converged"]:
-        remarks.append(
-            f"the solver stopped after {model.settings['iterations']} iterations before it had "
-            f"converged: try a smaller --C"
-        )
-    return remarks

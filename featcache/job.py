@@ -74,12 +74,6 @@ class Target:
         """Bytes of one stored vector."""
         return int(np.prod(self.tap.row_shape)) * np.dtype(self.recipe.dtype).itemsize
 
-    @property
-    def name(self) -> str:
-        """The tap as a user would write it."""
-        layer = self.recipe.layer or "output"
-        return layer if self.recipe.pooling == "avg" else f"{layer}:{self.recipe.pooling}"
-
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -104,7 +104,8 @@ def check_parity(vectors: np.ndarray, live: np.ndarray, runtime: str) -> float:
     if not error <= TOLERANCE:
         raise FeatcacheError(
             f"the {runtime} runtime does not agree with the live Keras network: the probe differs "
-            f"by {error:.1e}, at most {TOLERANCE:.0e} is rounding. Nothing was extracted. This is "
-            f"a defect of featcache or of an installed library: please report it"
+            f"by {error:.1e}, at most {TOLERANCE:.0e} is rounding. Nothing was extracted. Networks "
+            f"with random weights can magnify rounding so much; with trained weights this is a "
+            f"defect of featcache or of an installed library: please report it"
         )
     return error

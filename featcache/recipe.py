@@ -156,6 +156,22 @@ class Recipe:
         return replace(self, augment="", seed=0)
 
     @property
+    def tap(self) -> str:
+        """The layer and its pooling as a user writes them: "fc2", "mixed7:none", "output"."""
+        layer = self.layer or "output"
+        return layer if self.pooling == "avg" else f"{layer}:{self.pooling}"
+
+    @property
+    def summary(self) -> str:
+        """What tells it from other recipes of its backbone, in a few words."""
+        height, width = self.decoding.size
+        words = [self.tap, f"{height}x{width}"]
+        words += [self.decoding.resize] if self.decoding.resize != "squash" else []
+        words += [self.decoding.interpolation] if self.decoding.interpolation != "area" else []
+        words += [kind for kind in (self.precision, self.dtype) if kind != "float32"]
+        return ", ".join(words + ([f"views {self.augment}"] if self.augment else []))
+
+    @property
     def key(self) -> str:
         """SHA-256 of the canonical text, in hex: the identity of every vector made by it."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()

@@ -10,6 +10,8 @@ import numpy as np
 from featcache.errors import FeatcacheError
 
 SPLITS = ("train", "validation", "test")
+#: By how much of a class's share its number of rows may differ from it. See `partition`.
+SLACK = 0.1
 _ALIASES = {"valid": "validation", "val": "validation", "training": "train", "testing": "test"}
 
 
@@ -28,7 +30,7 @@ class Carve:
     def parse(cls, text: str) -> Carve:
         """Read "SPLIT:FRACTION"; raises `FeatcacheError` where it is not that."""
         source, _, fraction = text.partition(":")
-        source = _ALIASES.get(source.lower(), source.lower())
+        source = canonical(source)
         try:
             share = float(fraction)
         except ValueError:
@@ -57,36 +59,65 @@ class Carve:
         ]
 
 
+def canonical(split: str) -> str:
+    """The name of a split as we write it: val and valid are validation."""
+    name = split.strip().lower()
+    return _ALIASES.get(name, name)
+
+
 def uniform(key: str, purpose: str) -> float:
     """A number in [0, 1) that depends on nothing but the key and the purpose."""
     digest = hashlib.sha256(f"{purpose}:{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def units(keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What part of each class goes to the test and to the validation split; the rest trains."""
+
+    test: float = 0.2
+    validation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for option, share in (("--test", self.test), ("--validation", self.validation)):
+            if not 0 <= share < 1:
+                raise FeatcacheError(f"{option} {share:g}: expected a share such as 0.2, below 1")
+        if not 0 < self.test + self.validation < 1:
+            raise FeatcacheError(
+                f"--test {self.test:g} and --validation {self.validation:g} make "
+                f"{self.test + self.validation:g}: expected more than 0, and below 1 so that "
+                f"something is left to train on"
+            )
+
+
+def units(keys: np.ndarray, groups: np.ndarray, *, twins: np.ndarray | None = None) -> np.ndarray:
     """What must stay on one side: rows of one group, or of one image's bytes. (R,) integers.
 
-    A group and the copies of its images hold together in chains: connected components.
+    `twins` (m, 2) are pairs of rows to hold together as well, such as near duplicates. Groups,
+    copies and twins hold together in chains: connected components.
     """
     _, by_key = np.unique(keys, return_inverse=True)
-    if not np.any(groups != ""):
-        return by_key
-    names = np.where(groups == "", np.strings.add("\x00", keys.astype(str)), groups)
-    _, by_group = np.unique(names, return_inverse=True)
-    return _components(by_key, by_group)
+    links = []
+    if np.any(groups != ""):
+        names = np.where(groups == "", np.strings.add("\x00", keys.astype(str)), groups)
+        _, by_group = np.unique(names, return_inverse=True)
+        links.append(np.column_stack([by_key, by_group + by_key.max() + 1]))
+    if twins is not None and len(twins):
+        links.append(by_key[twins])
+    return _components(by_key, np.concatenate(links)) if links else by_key
 
 
-def _components(by_key: np.ndarray, by_group: np.ndarray) -> np.ndarray:
+def _components(nodes: np.ndarray, links: np.ndarray) -> np.ndarray:
+    """The number of each node's connected component."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    size = int(by_key.max()) + 1
-    nodes = size + int(by_group.max()) + 1
-    edges = coo_array((np.ones(len(by_key)), (by_key, size + by_group)), shape=(nodes, nodes))
+    size = int(max(nodes.max(), links.max())) + 1
+    edges = coo_array((np.ones(len(links)), links.T), shape=(size, size))
     component: np.ndarray
     _, component = connected_components(edges, directed=False)
-    units: np.ndarray = component[by_key]
-    return units
+    found: np.ndarray = component[nodes]
+    return found
 
 
 def holdout(
@@ -94,33 +125,83 @@ def holdout(
 ) -> np.ndarray:
     """A boolean mask of held-out rows, about `fraction` of each class, no unit on two sides.
 
-    Inside each class the units are ordered by a hash of their smallest key and the first ones
-    are taken, so the choice does not depend on row order, names or folders.
+    These are the test rows of `partition` with the same seed.
     """
     unit = units(keys, groups)
-    first_keys: dict[int, str] = {}
-    first_labels: dict[int, str] = {}
-    for row in np.lexsort((labels, keys)).tolist():
-        if int(unit[row]) not in first_keys:
-            first_keys[int(unit[row])] = str(keys[row])
-            first_labels[int(unit[row])] = str(labels[row])
-    sizes = np.bincount(unit)
-    held: set[int] = set()
-    for label in sorted(set(first_labels.values())):
-        members = [number for number, name in first_labels.items() if name == label]
-        members.sort(key=lambda number: uniform(first_keys[number], f"holdout{seed}"))
-        held |= _take(members, sizes, fraction)
-    return np.isin(unit, list(held))
+    held: np.ndarray = (
+        partition(labels, unit, marks(keys, groups), Shares(fraction), seed) == "test"
+    )
+    return held
 
 
-def _take(members: list[int], sizes: np.ndarray, fraction: float) -> set[int]:
-    """The first units that together make up the fraction; never all of them."""
-    wanted = fraction * sum(int(sizes[number]) for number in members)
-    taken: set[int] = set()
-    rows = 0
-    for number in members[:-1]:
-        if rows + sizes[number] / 2 > wanted:
-            break
-        taken.add(number)
-        rows += int(sizes[number])
-    return taken
+def marks(keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """What a row's side is decided by: the name of its group, or else the hash of its bytes."""
+    if not np.any(groups != ""):
+        return keys
+    # A space sorts before every hex digit: a unit is known by its group, if it has one.
+    return np.where(groups == "", keys, np.strings.add(" ", groups.astype(str)))
+
+
+def partition(
+    labels: np.ndarray, unit: np.ndarray, marks: np.ndarray, shares: Shares, seed: int = 0
+) -> np.ndarray:
+    """Each row's split: about the shares of each class, no unit on two sides.
+
+    A unit's place in [0, 1) is the hash of its smallest mark; it is a test unit below the test
+    share, a validation unit below both. So a side depends on the image alone, unless that would
+    give its class more than a tenth more or less than its share: then the border moves to there,
+    as it mostly does in small classes. A class too small for one image gives one now and then.
+    A unit of several classes counts for the most frequent of them.
+    """
+    _, unit = np.unique(unit, return_inverse=True)
+    sizes, place, code = np.bincount(unit), _places(unit, marks, seed), _codes(unit, labels)
+    splits = np.full(len(sizes), "train", dtype="<U10")
+    order = np.lexsort((place, code))
+    for members in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
+        tested = _cut(place[members], sizes[members], 0.0, shares.test)
+        rest = members[tested:]
+        validated = _cut(
+            place[rest],
+            sizes[rest],
+            shares.test,
+            shares.validation,
+            total=int(sizes[members].sum()),
+        )
+        splits[members[:tested]], splits[rest[:validated]] = "test", "validation"
+    rows: np.ndarray = splits[unit]
+    return rows
+
+
+def _places(unit: np.ndarray, marks: np.ndarray, seed: int) -> np.ndarray:
+    """A number in [0, 1) for each unit, by its smallest mark."""
+    order = np.lexsort((marks, unit))
+    first = order[np.unique(unit[order], return_index=True)[1]]
+    return np.array([uniform(mark, f"holdout{seed}") for mark in marks[first].tolist()])
+
+
+def _codes(unit: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The code of each unit's most frequent label, the first in the alphabet of equals."""
+    names, code = np.unique(labels, return_inverse=True)
+    pairs, counts = np.unique(unit * len(names) + code, return_counts=True)
+    owner = pairs // len(names)
+    order = np.lexsort((pairs, -counts, owner))
+    first = order[np.unique(owner[order], return_index=True)[1]]
+    codes: np.ndarray = pairs[first] % len(names)
+    return codes
+
+
+def _cut(
+    places: np.ndarray, sizes: np.ndarray, start: float, share: float, *, total: int | None = None
+) -> int:
+    """How many of a class's units, ordered by place, go to a split; the last one never does.
+
+    Those with a place below `start + share`, but about that share of the `total` rows.
+    """
+    if not len(places) or share == 0:
+        return 0
+    rows = share * float(sizes.sum() if total is None else total)
+    middles = np.cumsum(sizes) - sizes / 2
+    low, high = np.searchsorted(middles, [(1 - SLACK) * rows, (1 + SLACK) * rows], side="right")
+    wanted = np.searchsorted(places, start + share)
+    cut: int = min(max(min(wanted, max(high, 1)), low), len(places) - 1)
+    return int(cut)

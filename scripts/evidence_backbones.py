@@ -136,25 +136,55 @@ def depth(options: argparse.Namespace) -> dict[str, object]:
 
 
 def networks(options: argparse.Namespace) -> dict[str, object]:
-    """Every network of the table, with random weights, at its own size, on a few photographs."""
+    """Every network of the table at its own size on a few photographs, with random weights.
+
+    BatchNorm statistics are those of photographs: untouched random weights of deep networks magnify
+    rounding so much that Keras in float32 is not even near itself.
+    """
     images = photographs(options.work / "photographs-8", 8)
-    cache, record = options.work / "networks-cache", {}
+    cache, weights, record = options.work / "networks-cache", options.work / "w.weights.h5", {}
     names = options.only or list(featcache.BACKBONES)
     print("| network | size | width | probe against live Keras | first run, s | runtime |")
     print("|---|---|---|---|---|---|")
     for name in names:
         shutil.rmtree(cache, ignore_errors=True)
+        row = featcache.BACKBONES[name]
+        chosen = []
+        if name != LITE:
+            settle = [SETTLED, row.constructor, str(row.size), str(images), str(weights)]
+            subprocess.run([sys.executable, "-c", *settle], stderr=subprocess.PIPE, check=True)
+            chosen = ["--weights", weights]
         started = time.monotonic()
-        weights = [] if name == LITE else ["--weights", "random"]
-        done = command("extract", images, "--backbone", name, *weights, "--cache", cache)
-        side, whole = featcache.BACKBONES[name].size, time.monotonic() - started
+        done = command("extract", images, "--backbone", name, *chosen, "--cache", cache)
+        whole = time.monotonic() - started
         print(
-            f"| {name} | {side} | {done['dim']} | {done['probe_error']:.1e} | {whole:.0f} | "
+            f"| {name} | {row.size} | {done['dim']} | {done['probe_error']:.1e} | {whole:.0f} | "
             f"{done['runtime']} |",
             flush=True,
         )
         record[name] = {"dim": done["dim"], "probe_error": done["probe_error"], "first": whole}
     return record
+
+
+#: Random weights of a network of keras.applications whose normalisations fit photographs.
+SETTLED = """
+import sys, glob, keras, numpy as np
+from PIL import Image
+name, side, folder, out = sys.argv[1:]
+side = int(side)
+keras.utils.set_random_seed(0)
+net = getattr(keras.applications, name)(
+    include_top=False, weights=None, input_shape=(side, side, 3), pooling="avg")
+norms = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
+if norms:
+    files = sorted(glob.glob(folder + "/*"))[:4]
+    batch = np.stack([np.asarray(Image.open(f).resize((side, side))) for f in files])
+    for layer in norms:
+        layer.momentum = 0.0
+        layer.beta.assign(np.full(layer.beta.shape, 2.0, np.float32))
+    net(batch.astype("float32") / 127.5 - 1, training=True)
+net.save_weights(out)
+"""
 
 
 def sliced(work: Path, name: str) -> Path:

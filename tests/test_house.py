@@ -13,12 +13,14 @@ ROOT = Path(featcache.__file__).parent
 
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
-    "__main__", "cli", "demo", "datasets",
-    "fitting", "choosing", "evaluation", "classification", "heads", "lookup",
+    "__main__", "cli", "demo", "datasets", "adapters", "sweeping",
+    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
+    "classification", "metrics", "calibration", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "interruption", "splits",
+    "duplicates",
     "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
     "home", "errors",
 ]  # fmt: skip
@@ -26,13 +28,13 @@ FLOORS = [
 #: Packages and the only modules that may import them.
 HOMES = {
     "h5py": {"store"},
-    "tensorflow": {"backbones", "runtimes"},
-    "keras": {"backbones", "runtimes", "datasets"},
+    "tensorflow": {"backbones", "runtimes", "heads", "adapters"},
+    "keras": {"backbones", "runtimes", "datasets", "heads"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "evaluation", "fitting", "choosing", "splits", "datasets"},
-    "scipy": {"splits", "heads"},
+    "sklearn": {"heads", "fitting", "splits", "datasets", "adapters"},
+    "scipy": {"splits", "metrics", "calibration", "sweeping"},
     "threadpoolctl": {"heads"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},

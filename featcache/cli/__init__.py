@@ -9,7 +9,19 @@ import sys
 
 import typer
 
-from featcache.cli import care, classify, extract, heads, networks, start, views
+from featcache.cli import (
+    care,
+    classify,
+    extract,
+    fit_head,
+    judging,
+    networks,
+    predict,
+    splitting,
+    start,
+    sweep,
+    views,
+)
 from featcache.cli.console import report_usage_error
 
 app = typer.Typer(
@@ -19,7 +31,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (start, extract, heads, classify, networks, views, care):
+for group in (
+    start, extract, fit_head, judging, predict, sweep, splitting, classify, networks, views, care,
+):  # fmt: skip
     group.register(app)
 
 

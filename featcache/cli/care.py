@@ -83,9 +83,10 @@ def ls(cache: Cache = None, json: Json = False) -> None:
         answer({"cache": str(opened.directory), "features": rows})
     elif rows:
         cells = [
-            (r["name"], r["rows"], r["width"], size_text(r["bytes"]), r["state"]) for r in rows
+            (r["name"], r["rows"], r["width"], size_text(r["bytes"]), r["state"], r["recipe"])
+            for r in rows
         ]
-        table(cells, ("features", "rows", "width", "on disk", "state"))
+        table(cells, ("features", "rows", "width", "on disk", "state", "recipe"))
     else:
         show(f"the cache {opened.directory} is empty: `featcache extract` fills it")
 
@@ -96,7 +97,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 
     parts = len(list((entry.directory / "parts").glob("p-*.h5")))
     row: dict[str, Any] = {"name": entry.name, "rows": 0, "width": 0, "parts": parts}
-    row["bytes"] = folder_size(entry.directory)
+    row |= {"bytes": folder_size(entry.directory), "recipe": entry.summary}
     row["state"] = "interrupted" if parts else "empty"
     if entry.packed.exists():
         try:

@@ -178,7 +178,7 @@ def _run(job: Job, check: int, *, as_json: bool) -> None:
     _show_run(results)
     for result, error in zip(results, errors, strict=False):
         show(
-            f"check      {check} images of {result.target.name}: "
+            f"check      {check} images of {result.target.recipe.tap}: "
             f"rows agree with live Keras to {error:.1e}"
         )
 
@@ -257,7 +257,7 @@ def _tap_name(job: Job, result: Extraction) -> str:
     """The tap of a file, with its backbone where there are several."""
     several = len({target.recipe.backbone for target in job.targets}) > 1
     target = result.target
-    return f"{target.recipe.backbone}/{target.name}" if several else target.name
+    return f"{target.recipe.backbone}/{target.recipe.tap}" if several else target.recipe.tap
 
 
 def _introduce(job: Job) -> None:

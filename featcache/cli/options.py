@@ -32,6 +32,7 @@ Scale = Annotated[
     str | None,
     typer.Option(help="Pixels of a model of your own: 0..1, -1..1, caffe, torch or none."),
 ]
+Plots = Annotated[str | None, typer.Option(help="Draw the report into this folder, as PNG files.")]
 TrustModel = Annotated[
     bool,
     typer.Option("--trust-model", help="Run a .keras file or SavedModel: they are programs."),

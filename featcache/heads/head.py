@@ -19,13 +19,11 @@ import numpy as np
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.features import Features
-from featcache.heads.logistic import LogisticHead
+from featcache.heads.kinds import HEADS
+from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
 from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
-
-#: Every kind of head, by the name that --head takes.
-HEADS: dict[str, type[LogisticHead]] = {"logreg": LogisticHead}
 
 FORMAT = "featcache-head"
 VERSION = 1
@@ -47,7 +45,7 @@ class Head:
 
     Attributes
     ----------
-    kind: its name in `HEADS`.
+    kind: its name in `HEADS`, or the class of a scikit-learn classifier of your own.
     classes: the K class names, in the order of the probabilities.
     source: the recipe of its vectors, a hint where their weights lay, and the probe.
     trained_on: (n,) uint64, the first 64 bits of the key of every training image, sorted.
@@ -56,7 +54,7 @@ class Head:
     """
 
     kind: str
-    model: LogisticHead
+    model: Model
     classes: list[str]
     source: Source
     trained_on: np.ndarray
@@ -152,7 +150,10 @@ class Head:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the head as one file, whole or not at all; raises `StorageFailure`."""
+        """Write the head as one file, whole or not at all.
+
+        Raises `StorageFailure`; `FeatcacheError` for a classifier of your own.
+        """
         from safetensors.numpy import save
 
         arrays = {f"model.{name}": array for name, array in self.model.state().items()}
@@ -213,7 +214,7 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
         for name, array in arrays.items()
         if name.startswith("model.")
     }
-    model = kind.from_state(state, record["settings"])
+    model = kind.head.from_state(state, record["settings"])
     classes = [str(name) for name in record["classes"]]
     if len(classes) != model.outputs:
         raise FeatcacheError(f"{len(classes)} class names for {model.outputs} outputs")

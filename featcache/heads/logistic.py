@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.logistic_path import solve_path
 
 #: Rows standardised and multiplied at a time in `predict_proba`.
 BLOCK = 8192
@@ -41,14 +40,19 @@ class LogisticHead:
     def fit(
         cls, vectors: np.ndarray, codes: np.ndarray, *, C: float, weights: np.ndarray | None = None
     ) -> LogisticHead:
-        """Fit on (n, D) vectors, an array or a memory map, and (n,) class codes."""
-        (found,) = solve_path(vectors, codes, Cs=[C], sample_weight=weights)
+        """Fit on (n, D) float32 vectors, which are **overwritten**, and (n,) class codes."""
+        mean, scale = standardise(vectors)
+        solver = solve(vectors, codes, C=C, weights=weights)
         return cls(
-            coefficients=(found.coefficients * found.scale).astype(np.float32),
-            intercept=(found.intercept + found.coefficients @ found.mean).astype(np.float32),
-            mean=found.mean.astype(np.float32),
-            scale=found.scale.astype(np.float32),
-            settings={"C": C, "iterations": found.iterations, "converged": found.converged},
+            coefficients=solver.coef_.astype(np.float32),
+            intercept=solver.intercept_.astype(np.float32),
+            mean=mean,
+            scale=scale,
+            settings={
+                "C": C,
+                "iterations": int(solver.n_iter_.max()),
+                "converged": bool(solver.n_iter_.max() < solver.max_iter),
+            },
         )
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
@@ -115,7 +119,13 @@ def standardise(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def solve(
-    vectors: np.ndarray, codes: np.ndarray, *, C: float, tol: float = 1e-4, start: Any = None
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    *,
+    C: float,
+    tol: float = 1e-4,
+    start: Any = None,
+    weights: np.ndarray | None = None,
 ) -> Any:
     """scikit-learn's `LogisticRegression` fitted on standardised vectors, from `start` if given.
 
@@ -132,4 +142,4 @@ def solve(
     with warnings.catch_warnings(), threadpool_limits(1 if vectors.size < SMALL else None):
         # Not hidden: `settings["converged"]` is stored with the head and printed.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return solver.fit(vectors, codes)
+        return solver.fit(vectors, codes, sample_weight=weights)

@@ -18,10 +18,10 @@ QUICK_FAMILIES = [
     "mobilenet",
     "mobilenetv2",
     "mobilenetv3small",
-    "densenet121",
 ]
 FAMILIES = [
     *QUICK_FAMILIES,
+    "densenet121",
     "convnexttiny",
     "vgg19",
     "xception",

@@ -21,7 +21,7 @@ def check_counts(name: str) -> None:
     assert figures.base_parameters == base.count_params()
 
 
-QUICK = [name for name in QUICK_FAMILIES if name != "densenet121"]
+QUICK = QUICK_FAMILIES
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -135,3 +135,12 @@ def test_maps_keep_their_place(photos, cache):
     features = extract(photos, cache, layer="block2_add:none", size=(64, 32))
     assert features.maps.shape[1:3] == (8, 4) or features.maps.shape[1:3] == (16, 8)
     assert np.isfinite(features.vectors).all()
+
+
+def test_a_tap_is_found_by_its_name(photos, cache):
+    """photos/BACKBONE/LAYER is one file; without the layer the candidates say what they are."""
+    shallow, deep = extract(photos, cache, layer=["block2_add", "block6_add:max"])
+    assert featcache.load(f"photos/{LITE}/block2_add", cache=cache).path == shallow.path
+    assert featcache.load(f"photos/{LITE}/block6_add:max", cache=cache).path == deep.path
+    with pytest.raises(FeatcacheError, match=r"block2_add, 32x32\n.*block6_add:max, 32x32"):
+        featcache.load(f"photos/{LITE}", cache=cache)

@@ -84,7 +84,7 @@ def test_xla_that_fails_is_replaced_aloud(network):
         "XLA does not compile this network (no kernel for Roll): TensorFlow runs it without",
     )
     pixels = photographs(network.size, 2)
-    assert error_norm(runtime.run(pixels)[0], network.live(pixels)) <= 1e-5
+    assert error_norm(runtime.run(pixels)[0], network.live(pixels)[0]) <= 1e-5
 
 
 def test_a_batch_too_large_for_xla_is_no_fault_of_xla():
@@ -101,7 +101,7 @@ def test_xla_gives_the_rows_of_keras(network):
     """The graph that XLA compiles, here for the CPU, agrees with live Keras to 1e-5."""
     runtime = tried(compiled(network, 2, xla=True))
     pixels = photographs(network.size, 2)
-    assert error_norm(runtime.run(pixels)[0], network.live(pixels)) <= 1e-5
+    assert error_norm(runtime.run(pixels)[0], network.live(pixels)[0]) <= 1e-5
     assert runtime.traces == 1
 
 
@@ -116,7 +116,7 @@ def test_a_cpu_is_given_the_batch_that_was_asked_for(network):
 def test_reduced_precision_has_the_error_of_its_bits(network):
     """float16 has three bits more than bfloat16: both are far from rounding, it is nearer."""
     pixels = photographs(network.size, 4)
-    live = network.live(pixels)
+    live = network.live(pixels)[0]
     errors = {}
     for precision in ("bfloat16", "float16"):
         runtime = compiled(network, 4, precision=precision)
@@ -132,20 +132,20 @@ def test_reduced_precision_has_the_error_of_its_bits(network):
 def test_a_network_is_what_it_was_after_reduced_precision(network):
     """Policies and weights are restored: live Keras gives the same bits."""
     pixels = photographs(network.size, 2)
-    before = network.live(pixels)
+    before = network.live(pixels)[0]
     policies = [layer.dtype_policy.name for layer in network.base.layers]
     for _ in range(2):
         with computing_in("float16", network.model):
             assert network.base.layers[2].dtype_policy.name == "mixed_float16"
     assert [layer.dtype_policy.name for layer in network.base.layers] == policies
-    np.testing.assert_array_equal(network.live(pixels), before)
+    np.testing.assert_array_equal(network.live(pixels)[0], before)
 
 
 def test_weights_too_large_for_constants_stay_variables(network, monkeypatch):
     """Above the limit the graph reads variables, and gives the rows of Keras."""
     monkeypatch.setattr("featcache.runtimes.tensorflow.CONSTANT_BYTES", 1000)
     pixels = photographs(network.size, 2)
-    assert error_norm(compiled(network, 2).run(pixels)[0], network.live(pixels)) <= 1e-5
+    assert error_norm(compiled(network, 2).run(pixels)[0], network.live(pixels)[0]) <= 1e-5
 
 
 @pytest.mark.parametrize(

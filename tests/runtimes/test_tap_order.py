@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.backbones import Network, find_backbone
+from featcache.backbones import Network, Tap, find_backbone
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import Built
 from featcache.runtimes import open_runtime
@@ -32,7 +32,9 @@ def network() -> Network:
         pooled.append(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(pixels, [*(pooled[number] for number in TAPS), x])
     backbone = find_backbone("efficientnet_lite0")
-    return Network(backbone, "0" * 64, "none", "", "avg", SIZE, (9,), lambda: Built(model, model))
+    shapes = [tuple(output.shape[1:]) for output in model.outputs]
+    taps = tuple(Tap(str(n), "avg", shape, "0" * 64) for n, shape in enumerate(shapes))
+    return Network(backbone, "none", SIZE, taps, lambda: Built(model, model))
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "openvino"])

@@ -1,0 +1,142 @@
+"""featcache fit-head"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from featcache.cli.console import answer, command, say, show, time_text
+from featcache.cli.judging import draw_report, show_report
+from featcache.cli.options import Cache, FeaturesName, Json, Plots
+
+
+class _SeveralNumbers(TyperCommand):
+    """`--hidden 1024 64` means `--hidden 1024 --hidden 64`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        inside = False
+        for argument in args:
+            number = argument.isdecimal()
+            if inside and number and spread[-1] != "--hidden":
+                spread.append("--hidden")
+            inside = argument == "--hidden" or (inside and number)
+            spread.append(argument)
+        return list(super().parse_args(ctx, spread))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("fit-head", cls=_SeveralNumbers)(command(fit_head))
+
+
+def _of(heads: str, words: str, default: str) -> Any:
+    """An option of some heads: which, what it is, and what holds where it is not given."""
+    return typer.Option(help=words, show_default=default, rich_help_panel=f"Options of {heads}")
+
+
+def _switch(names: str, words: str) -> Any:
+    return typer.Option(names, help=words, show_default=False, rich_help_panel="Options of dense")
+
+
+def fit_head(
+    features: FeaturesName,
+    head: Annotated[
+        str, typer.Option(help="logreg, dense, knn, centroid, ridge or svm.")
+    ] = "logreg",
+    seed: Annotated[int, typer.Option(help="Which rows are held out; every random number.")] = 0,
+    out: Annotated[
+        str | None, typer.Option(help="The head's file.", show_default="beside its features")
+    ] = None,
+    c: Annotated[
+        float | None,
+        typer.Option(
+            "--C",
+            help="Inverse penalty.",
+            show_default="logreg: by cross-validation; svm: 0.001",
+            rich_help_panel="Options of logreg and svm",
+        ),
+    ] = None,
+    class_weight: Annotated[
+        str | None,
+        _of("several heads", "balanced: every class counts the same; none.", "none; not centroid"),
+    ] = None,
+    hidden: Annotated[
+        list[int] | None, _of("dense", "Units of the hidden layers: --hidden 1024 64.", "none")
+    ] = None,
+    dropout: Annotated[
+        float | None, _of("dense", "Share dropped after hidden layers, or of the vectors.", "0")
+    ] = None,
+    batch_norm: Annotated[
+        bool | None, _switch("--batch-norm", "Normalise after hidden layers, or the vectors.")
+    ] = None,
+    activation: Annotated[
+        str | None, _of("dense", "relu, elu, silu, sigmoid, tanh or linear.", "relu")
+    ] = None,
+    optimizer: Annotated[str | None, _of("dense", "adam, rmsprop or sgd.", "adam")] = None,
+    learning_rate: Annotated[float | None, _of("dense", "Of the optimizer.", "0.001")] = None,
+    epochs: Annotated[int | None, _of("dense", "At most.", "20")] = None,
+    batch_size: Annotated[int | None, _of("dense", "Images in a step.", "100")] = None,
+    steps_per_epoch: Annotated[
+        int | None, _of("dense", "Batches in an epoch.", "every image once")
+    ] = None,
+    label_smoothing: Annotated[float | None, _of("dense", "From 0 to 1.", "0")] = None,
+    patience: Annotated[
+        int | None, _of("dense", "Stop after N epochs without a better validation loss.", "never")
+    ] = None,
+    stop_at: Annotated[
+        float | None,
+        _of("dense", "Stop when training and validation accuracy both pass it.", "never"),
+    ] = None,
+    standardize: Annotated[
+        bool | None,
+        _switch("--standardize/--no-standardize", "Subtract means, divide by deviations first."),
+    ] = None,
+    binary_sigmoid: Annotated[
+        bool | None, _switch("--binary-sigmoid", "Two classes: one sigmoid output, as Dense(1).")
+    ] = None,
+    neighbors: Annotated[int | None, _of("knn", "How many vote.", "10")] = None,
+    metric: Annotated[str | None, _of("knn and centroid", "cosine or euclidean.", "cosine")] = None,
+    alpha: Annotated[float | None, _of("ridge", "Penalty.", "by leave-one-out")] = None,
+    plots: Plots = None,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Train a head on cached vectors and judge it on rows it has not seen."""
+    given = {
+        name: value
+        for name, value in locals().items()
+        if name not in ("features", "head", "seed", "out", "plots", "cache", "json")
+        and value not in (None, [])
+    }
+    if "c" in given:
+        given["C"] = given.pop("c")
+    from featcache.api import load
+    from featcache.fitting import fit
+
+    fitted = fit(
+        load(features, cache=cache),
+        head=head,
+        seed=seed,
+        out=out,
+        sample_weight=None,
+        say=say,
+        **given,
+    )
+    report, settings = fitted.report, fitted.head.model.settings
+    drawn = draw_report(report, plots, history=settings.get("history"))
+    if json:
+        answer(
+            {
+                **report.to_dict(),
+                "plots": drawn,
+                "head": str(fitted.head.path),
+                "seconds": round(fitted.seconds, 3),
+                "settings": settings,
+            }
+        )
+        return
+    show(f"head       {fitted.head.path}")
+    show_report(report)
+    show(f"time       {time_text(fitted.seconds)}")

@@ -1,0 +1,65 @@
+"""Checks of options and of the arrays of a saved head; what fails is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+
+
+def at_least(option: str, value: Any, smallest: int) -> int:
+    """A whole number; raises `FeatcacheError` that names the option."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
+        raise FeatcacheError(f"{option} {value}: expected a whole number of at least {smallest}")
+    return int(value)
+
+
+def above_zero(option: str, value: Any, example: str) -> float:
+    """A finite number above 0."""
+    if not _is_number(value) or not 0 < value < np.inf:
+        raise FeatcacheError(f"{option} {value}: expected a number above 0, such as {example}")
+    return float(value)
+
+
+def share(option: str, value: Any, *, one: bool = False) -> float:
+    """A number from 0 up to, or with `one` up to and including, 1."""
+    if not _is_number(value) or not (0 <= value < 1 or (one and value == 1)):
+        raise FeatcacheError(f"{option} {value}: expected a number from 0 to 1, such as 0.2")
+    return float(value)
+
+
+def one_of(option: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of some words."""
+    if value not in choices:
+        raise FeatcacheError(f"{option} {value!r} is not one of {', '.join(choices)}")
+    return str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def floats(
+    state: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
+) -> dict[str, np.ndarray]:
+    """The arrays of `shapes` out of a saved state: there, finite float32, of their shape.
+
+    Raises `FeatcacheError` that names the array. None stands for any length.
+    """
+    lacking = [name for name in shapes if name not in state]
+    if lacking:
+        raise FeatcacheError(f"the arrays {lacking} are missing")
+    for name, shape in shapes.items():
+        array = state[name]
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise FeatcacheError(f"the array {name!r} is not finite float32")
+        fits = array.ndim == len(shape) and all(
+            want in (None, length) for want, length in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise FeatcacheError(
+                f"the array {name!r} has the shape {array.shape}: it does not fit the others"
+            )
+    return {name: state[name] for name in shapes}

@@ -1,0 +1,272 @@
+"""Training of the dense head: a Keras model, an epoch of it in one call of one graph.
+
+Python does nothing for each batch: the rows of an epoch, in their order, go to a `tf.function`
+that loops over the batches. The order depends on the seed and the epoch alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
+from featcache.heads.epochs import Order, pieces
+from featcache.heads.progress import Progress
+from featcache.heads.training import Training, blocks, moments
+
+#: Vectors up to this size are held in memory; of more, this much is read at a time.
+HELD_BYTES = 2 * 2**30
+
+
+def train(training: Training, options: DenseOptions) -> DenseHead:
+    """See `featcache.heads.dense.fit`."""
+    layers = options.layers(training.classes)
+    model = keras_model(layers, training.width, training.seed)
+    if options.standardize:
+        _standardize(model, training)
+    learner = _Learner.build(model, training, options)
+    counts = _parameters(model)
+    training.say(
+        f"parameters of the head: {counts['total']:,} ({counts['trainable']:,} trainable, "
+        f"{counts['frozen']:,} not)"
+    )
+    progress = learner.run()
+    settings = {
+        **asdict(options),
+        "hidden": list(options.units),
+        "layers": layers,
+        "parameters": counts,
+        "history": progress.history,
+        "best_epoch": progress.best + 1,
+    }
+    return DenseHead(_arrays_of(model, layers), settings, training.width)
+
+
+def keras_model(layers: list[dict[str, Any]], width: int, seed: int) -> Any:
+    """The layers as a Keras model from vectors (batch, D) to logits, freshly initialised."""
+    from featcache.backbones.keras_import import import_keras
+
+    keras = import_keras()
+    outputs = inputs = keras.Input((width,), name="vectors")
+    for number, layer in enumerate(layers):
+        is_last = number == len(layers) - 1
+        outputs = _keras_layer(keras, layer, seed + number, is_last=is_last)(outputs)
+    return keras.Model(inputs, outputs)
+
+
+def _keras_layer(keras: Any, layer: dict[str, Any], seed: int, *, is_last: bool) -> Any:
+    kind = layer["layer"]
+    if kind == "standardize":
+        # BatchNorm that never learns: (x - mean) / sqrt(variance).
+        return keras.layers.BatchNormalization(
+            epsilon=0, center=False, scale=False, trainable=False
+        )
+    if kind == "batch_norm":
+        return keras.layers.BatchNormalization(epsilon=layer["epsilon"])
+    if kind == "dropout":
+        return keras.layers.Dropout(layer["rate"], seed=seed)
+    return keras.layers.Dense(
+        layer["units"],
+        activation=None if is_last else layer["activation"],
+        kernel_initializer=keras.initializers.GlorotUniform(seed),
+    )
+
+
+def _standardize(model: Any, training: Training) -> None:
+    mean, deviation = moments(training)
+    model.layers[1].set_weights([mean.astype(np.float32), (deviation**2).astype(np.float32)])
+
+
+def _arrays_of(model: Any, layers: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Every layer's arrays under our names; Keras's order within a layer is ARRAYS's."""
+    arrays = {}
+    for number, (layer, built) in enumerate(zip(layers, model.layers[1:], strict=True)):
+        values = built.get_weights() if ARRAYS[layer["layer"]] else []
+        if layer["layer"] == "standardize":
+            values[1] = np.sqrt(values[1])
+        for name, value in zip(ARRAYS[layer["layer"]], values, strict=True):
+            arrays[f"{number}.{name}"] = np.asarray(value, np.float32)
+    return arrays
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    # Of the seeds that dropout carries, nothing is learned: they do not count.
+    total = sum(int(np.prod(variable.shape)) for variable in model.weights)
+    return {"total": total, "trainable": trainable, "frozen": total - trainable}
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A model, the graphs that train and judge it, and what it learns from."""
+
+    model: Any
+    epoch: Any
+    judge: Any
+    training: Training
+    options: DenseOptions
+
+    @classmethod
+    def build(cls, model: Any, training: Training, options: DenseOptions) -> _Learner:
+        import keras
+
+        optimizer = getattr(keras.optimizers, _KERAS_NAMES[options.optimizer])(
+            learning_rate=options.learning_rate
+        )
+        optimizer.build(model.trainable_variables)
+        loss = _loss(options)
+        epoch = _epoch_graph(model, optimizer, loss, options.batch_size)
+        return cls(model, epoch, _judge_graph(model, loss), training, options)
+
+    def run(self) -> Progress:
+        """Train; the model then has the weights of the best epoch."""
+        training, validation = self.training, self.training.validation
+        progress = Progress(self.options, validated=validation is not None)
+        training.say(progress.begin(self.measure(validation or training)))
+        feed = Feed.open(training, self.options)
+        for number in range(self.options.epochs):
+            began = time.monotonic()
+            learned = self.learn(feed, number)
+            found = self.measure(validation) if validation else None
+            line = progress.add(learned, found, self.model)
+            training.say(f"{line}, {time.monotonic() - began:.1f} s")
+            reason = progress.reason_to_stop()
+            if reason:
+                training.say(reason)
+                break
+        self.model.set_weights(progress.best_weights)
+        return progress
+
+    def learn(self, feed: Feed, number: int) -> tuple[float, float]:
+        """One epoch: its mean loss and accuracy while the weights change, as Keras has them."""
+        sums = np.zeros(3)
+        for rows, order, codes, weights in feed.epoch(number):
+            sums += self.epoch(rows, order, codes, weights).numpy()
+        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+    def measure(self, judged: Training) -> tuple[float, float]:
+        """Loss and accuracy of the model as it is."""
+        sums = np.zeros(2)
+        for block in blocks(judged.vectors):
+            rows = np.asarray(judged.vectors[block], np.float32)
+            sums += self.judge(rows, judged.codes[block].astype(np.int32)).numpy()
+        return float(sums[0] / len(judged)), float(sums[1] / len(judged))
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Rows as the graph takes them: all of them in memory, or piece by piece."""
+
+    training: Training
+    options: DenseOptions
+    order: Order
+    held: Any
+
+    @classmethod
+    def open(cls, training: Training, options: DenseOptions) -> Feed:
+        """Read the vectors if they fit in memory."""
+        import tensorflow as tf
+
+        order = Order.of(training.images, training.seed)
+        if _bytes(training, len(training)) > HELD_BYTES:
+            return cls(training, options, order, None)
+        codes = training.codes.astype(np.int32)
+        arrays = (np.ascontiguousarray(training.vectors), codes, training.row_weights())
+        return cls(training, options, order, tuple(tf.constant(array) for array in arrays))
+
+    def epoch(self, number: int) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """(rows, order, codes, weights), one after the other, until the epoch is complete."""
+        options, training = self.options, self.training
+        count = options.steps_per_epoch and options.steps_per_epoch * options.batch_size
+        order = self.order.epoch(number, count)
+        if self.held:
+            rows, codes, weights = self.held
+            yield rows, order.astype(np.int32), codes, weights
+            return
+        most = HELD_BYTES // _bytes(training, 1)
+        for piece in pieces(order, options.batch_size, most):
+            chosen = np.sort(piece)
+            yield (
+                np.ascontiguousarray(training.vectors[chosen]),
+                np.searchsorted(chosen, piece).astype(np.int32),
+                training.codes[chosen].astype(np.int32),
+                training.row_weights()[chosen],
+            )
+
+
+def _bytes(training: Training, rows: int) -> int:
+    return max(1, rows * training.width * training.vectors.dtype.itemsize)
+
+
+_KERAS_NAMES = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
+
+
+def _loss(options: DenseOptions) -> Any:
+    """A function of logits and codes to (loss of each row, whether it was right)."""
+    import tensorflow as tf
+
+    smoothing = options.label_smoothing
+
+    def softmax_loss(logits: Any, codes: Any) -> Any:
+        classes = tf.shape(logits)[1]
+        if smoothing:
+            targets = tf.one_hot(codes, classes) * (1 - smoothing)
+            targets += smoothing / tf.cast(classes, tf.float32)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        else:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+        return losses, tf.equal(tf.argmax(logits, 1, tf.int32), codes)
+
+    def sigmoid_loss(logits: Any, codes: Any) -> Any:
+        targets = tf.cast(codes, tf.float32) * (1 - smoothing) + smoothing / 2
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
+        return losses, tf.equal(tf.cast(logits[:, 0] > 0, tf.int32), codes)
+
+    return sigmoid_loss if options.binary_sigmoid else softmax_loss
+
+
+def _epoch_graph(model: Any, optimizer: Any, loss: Any, batch: int) -> Any:
+    """The graph of an epoch: rows in memory and their order in, sums of loss and hits out."""
+    import tensorflow as tf
+
+    variables = model.trainable_variables
+
+    def step(rows: Any, codes: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            losses, hits = loss(model(tf.cast(rows, tf.float32), training=True), codes)
+            losses *= weights
+            mean = tf.reduce_mean(losses)
+        optimizer.apply(tape.gradient(mean, variables), variables)
+        right = tf.reduce_sum(tf.cast(hits, tf.float32))
+        return tf.stack([tf.reduce_sum(losses), right, tf.cast(tf.size(codes), tf.float32)])
+
+    def epoch(rows: Any, order: Any, codes: Any, weights: Any) -> Any:
+        def body(start: Any, sums: Any) -> Any:
+            picked = order[start : start + batch]
+            one = step(
+                tf.gather(rows, picked), tf.gather(codes, picked), tf.gather(weights, picked)
+            )
+            return start + batch, sums + tf.cast(one, tf.float64)
+
+        def more(start: Any, sums: Any) -> Any:
+            return start < tf.size(order)
+
+        return tf.while_loop(more, body, (0, tf.zeros(3, tf.float64)), parallel_iterations=1)[1]
+
+    return tf.function(epoch, reduce_retracing=True)
+
+
+def _judge_graph(model: Any, loss: Any) -> Any:
+    import tensorflow as tf
+
+    def judge(rows: Any, codes: Any) -> Any:
+        losses, hits = loss(model(rows, training=False), codes)
+        right = tf.cast(hits, tf.float64)
+        return tf.stack([tf.reduce_sum(tf.cast(losses, tf.float64)), tf.reduce_sum(right)])
+
+    kinds = [tf.TensorSpec([None, model.inputs[0].shape[1]]), tf.TensorSpec([None], tf.int32)]
+    return tf.function(judge, input_signature=kinds)

@@ -1,0 +1,38 @@
+"""The head `logreg`: its options, and how it is fitted. See `logistic` for the solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+from featcache.heads.checks import above_zero, one_of
+from featcache.heads.logistic import LogisticHead
+from featcache.heads.training import Training
+
+
+@dataclass(frozen=True, slots=True)
+class LogregOptions:
+    """Options of `logreg`.
+
+    C: inverse strength of the penalty; None: chosen by cross-validation on the training rows.
+    class_weight: "balanced" makes every class count the same, "none" every row.
+    """
+
+    C: float | None = None
+    class_weight: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.C is not None:
+            above_zero("--C", self.C, "0.01 (small = simple)")
+        one_of("--class-weight", self.class_weight, ("none", "balanced"))
+
+
+def fit(training: Training, options: LogregOptions) -> LogisticHead:
+    """Multinomial logistic regression on standardised vectors."""
+    if options.C is None:
+        raise FeatcacheError("--C is needed here: choose it with `featcache.fitting.choose_c`")
+    training.say(f"fitting logreg with C = {options.C:g} on {len(training)} rows")
+    vectors = np.array(training.vectors, dtype=np.float32)
+    return LogisticHead.fit(vectors, training.codes, C=options.C, weights=training.weights)

@@ -1,0 +1,27 @@
+"""Pictures as PNG files: the only home of matplotlib, without its global state.
+
+Plain data in, one PNG out, whole or not at all. Colours are those of Okabe and Ito (2008), which
+colour-blind people can tell apart, and nothing is said by colour alone.
+"""
+
+from featcache.plots.confusion import draw_confusion
+from featcache.plots.curves import draw_history, draw_learning_curve
+from featcache.plots.figure import save
+from featcache.plots.grids import draw_grid, draw_predictions
+from featcache.plots.reliability import Bin, draw_reliability
+from featcache.plots.reports import plots_of_report
+from featcache.plots.sweeps import Bar, draw_sweep
+
+__all__ = [
+    "Bar",
+    "Bin",
+    "draw_confusion",
+    "draw_grid",
+    "draw_history",
+    "draw_learning_curve",
+    "draw_predictions",
+    "draw_reliability",
+    "draw_sweep",
+    "plots_of_report",
+    "save",
+]

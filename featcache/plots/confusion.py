@@ -1,0 +1,140 @@
+"""The confusion matrix, readable at 2, at 10 and at 100 classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+
+from featcache.errors import FeatcacheError
+from featcache.plots.figure import GREY, new_figure, plain, save, short
+
+#: Classes up to which each cell tells its number, and up to which every class has its name.
+NUMBERED, NAMED = 25, 120
+#: Mistakes that are told in words where the cells have no numbers.
+WORST = 12
+#: Inches: the least and the greatest side of the matrix, and what a class with a number needs.
+SMALLEST, LARGEST, CELL = 2.6, 15.0, 0.48
+#: Inches for the mistakes in words.
+WORDS = 4.6
+
+Counts = np.ndarray[Any, Any]
+
+
+def draw_confusion(
+    confusion: Sequence[Sequence[int]] | Counts,
+    classes: Sequence[str],
+    path: Path,
+    *,
+    heading: str = "",
+) -> Path:
+    """Draw how images of each true class (rows) were called (columns).
+
+    Colour is the share of the true class, on a scale that shows rare mistakes; numbers are images.
+    With more classes than numbers fit, the commonest mistakes stand beside the matrix in words.
+
+    Parameters
+    ----------
+    confusion: (K, K) counts; `confusion[i][j]` images of class i were called class j.
+    classes: the K names.
+    path: the PNG file; see `save`.
+    """
+    counts = np.asarray(confusion)
+    if counts.shape != (len(classes), len(classes)) or not len(classes):
+        raise FeatcacheError(
+            f"expected a square confusion matrix of {len(classes)} classes, at least one; got an "
+            f"array of shape {counts.shape}"
+        )
+    names = [short(name, 20) for name in classes]
+    side, room = _side(len(names)), 1.0 + 0.085 * max(map(len, names))
+    figure = new_figure(side + room + 0.5 + WORDS * (len(names) > NUMBERED), side + room)
+    figure.suptitle(heading, fontsize=11, parse_math=False)
+    if len(names) > NUMBERED:
+        left, right = figure.subplots(1, 2, width_ratios=[side + room + 0.5, WORDS])
+        _write_mistakes(right, counts, classes, 0.24 / side)
+    else:
+        left = figure.subplots()
+    _draw_matrix(left, counts, names)
+    return save(figure, path)
+
+
+def _side(classes: int) -> float:
+    per_class = CELL if classes <= NUMBERED else 0.115
+    floor = SMALLEST if classes <= NUMBERED else 6.0
+    return float(np.clip(classes * per_class, floor, LARGEST))
+
+
+def _draw_matrix(axes: Axes, counts: Counts, names: list[str]) -> None:
+    support = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+    axes.set_facecolor("#eeeeee")  # a class without images has no shares
+    picture = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    _name(axes, names)
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("column: predicted class")
+    axes.set_ylabel("row: true class")
+    if len(names) <= NUMBERED:
+        _write_numbers(axes, counts, share)
+    if len(names) <= NAMED:
+        edges = np.arange(len(names) + 1) - 0.5
+        axes.set_xticks(edges, minor=True)
+        axes.set_yticks(edges, minor=True)
+        axes.grid(which="minor", color="#d8d8d8", linewidth=0.5)
+    axes.tick_params(which="both", length=0)
+    bar = axes.figure.colorbar(
+        picture, ax=axes, shrink=0.6, pad=0.02, ticks=[0, 0.02, 0.1, 0.25, 0.5, 1]
+    )
+    bar.ax.set_yticklabels(["0", "2 %", "10 %", "25 %", "50 %", "100 %"], fontsize=7)
+    bar.outline.set_visible(False)
+
+
+def _name(axes: Axes, names: list[str]) -> None:
+    """Every class has its name, or every so-manieth where there are too many."""
+    step = -(-len(names) // NAMED)
+    places = np.arange(0, len(names), step)
+    size = 9.0 if len(names) <= NUMBERED else 6.0
+    shown = [names[place] for place in places]
+    upright = len(names) > 3 or max(map(len, names)) > 10
+    axes.set_xticks(places, shown, fontsize=size, rotation=90 if upright else 0)
+    axes.set_yticks(places, shown, fontsize=size)
+    plain([*axes.get_xticklabels(), *axes.get_yticklabels()])
+
+
+def _write_numbers(axes: Axes, counts: Counts, share: Counts) -> None:
+    longest = len(f"{counts.max()}")
+    size = 9 if longest <= 4 else 7
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            dark = share[row, column] > 0.35
+            axes.text(
+                column, row, f"{count}", ha="center", va="center", fontsize=size,
+                color="white" if dark else "black",
+            )  # fmt: skip
+
+
+def _write_mistakes(axes: Axes, counts: Counts, classes: Sequence[str], step: float) -> None:
+    """The commonest mistakes in words: a hundred classes have too many cells to read."""
+    axes.axis("off")
+    mistakes = counts - np.diag(np.diag(counts))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:WORST]
+    order = order[mistakes.flat[order] > 0]
+    lines = [
+        (
+            f"{mistakes.flat[place]}",
+            f"{short(classes[row], 21)} called {short(classes[column], 21)}",
+        )
+        for place, row, column in zip(order, *np.unravel_index(order, counts.shape), strict=True)
+    ]
+    for line, (count, words) in enumerate([("", "commonest mistakes"), *lines]):
+        style: dict[str, Any] = {
+            "fontsize": 9,
+            "va": "top",
+            "transform": axes.transAxes,
+            "in_layout": False,
+        }
+        axes.text(0, 1 - step * line, count, color=GREY, **style)
+        axes.text(0.1, 1 - step * line, words, parse_math=False, **style)

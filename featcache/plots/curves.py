@@ -1,0 +1,95 @@
+"""Curves: training by epoch, and accuracy by the number of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from featcache.errors import FeatcacheError
+from featcache.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
+
+
+def draw_history(
+    history: Mapping[str, Sequence[float]], path: Path, *, mark: int | None = None,
+    heading: str = "",
+) -> Path:  # fmt: skip
+    """Draw the curves of a training, a panel for each quantity, training and validation in it.
+
+    Parameters
+    ----------
+    history: by epoch from the first on, named as Keras does: "loss", "val_loss", "accuracy",
+        "val_accuracy", ...
+    mark: the last epoch before fine-tuning began; a line is drawn after it.
+    path: the PNG file; see `save`.
+    """
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in history))
+    # People look for accuracy first, then loss, then the rest.
+    names.sort(key=lambda name: {"accuracy": 0, "loss": 1}.get(name, 2))
+    if not names or not any(len(values) for values in history.values()):
+        raise FeatcacheError("the history is empty: there is no epoch to draw")
+    figure = new_figure(4.8 * len(names) + 0.2, 3.9)
+    figure.suptitle(heading, fontsize=11, parse_math=False)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        _draw_quantity(axes, name, history)
+        if mark is not None:
+            _draw_mark(axes, mark)
+        axes.legend(frameon=False, fontsize=9)
+    return save(figure, path)
+
+
+def _draw_quantity(axes: Axes, name: str, history: Mapping[str, Sequence[float]]) -> None:
+    for key, label, colour, style, marker in (
+        (name, "training", BLUE, "-", "o"),
+        (f"val_{name}", "validation", VERMILLION, "--", "s"),
+    ):
+        values = np.asarray(history.get(key, ()), dtype=float)
+        if len(values):
+            axes.plot(
+                np.arange(1, len(values) + 1), values, color=colour, linestyle=style, label=label,
+                marker=marker if len(values) <= 40 else "", markersize=3.5, linewidth=1.6,
+            )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    clean(axes, x="epoch", title=name)
+
+
+def _draw_mark(axes: Axes, mark: int) -> None:
+    axes.axvline(mark + 0.5, color=GREY, linestyle=":", linewidth=1.5, label="fine-tuning begins")
+
+
+def draw_learning_curve(
+    sizes: Sequence[int],
+    scores: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    path: Path,
+    *,
+    heading: str = "",
+) -> Path:
+    """Draw accuracy over the number of training images: would more of them help?
+
+    Parameters
+    ----------
+    sizes: training images at each point.
+    scores, intervals: accuracy at each, and its 95 % interval (low, high).
+    path: the PNG file; see `save`.
+    """
+    if not len(sizes) == len(scores) == len(intervals) or not len(sizes):
+        raise FeatcacheError(
+            f"expected as many scores and intervals as sizes, at least one; got {len(sizes)} "
+            f"sizes, {len(scores)} scores, {len(intervals)} intervals"
+        )
+    figure = new_figure(5.6, 4)
+    axes = figure.subplots()
+    low, high = np.array(intervals, dtype=float).T
+    axes.fill_between(sizes, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
+    axes.plot(sizes, scores, color=BLUE, marker="o", linewidth=1.6, label="accuracy")
+    axes.set_xscale("log")
+    axes.set_xticks(list(sizes))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    clean(axes, x="training images", y="accuracy", title=heading)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    return save(figure, path)

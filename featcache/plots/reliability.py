@@ -1,0 +1,64 @@
+"""The reliability diagram: does a probability of 80 % come true in 80 % of the images?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from featcache.errors import FeatcacheError
+from featcache.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
+
+#: A bin of images: their mean confidence, the share that was right, and how many they are.
+Bin = tuple[float, float, int]
+
+
+def draw_reliability(bins: Sequence[Bin], path: Path, *, heading: str = "") -> Path:
+    """Draw accuracy over confidence, and below it how many images stand in each bin.
+
+    Parameters
+    ----------
+    bins: (mean confidence, accuracy, count) of each; empty ones (count 0) are left out.
+    path: the PNG file; see `save`.
+    """
+    filled = [each for each in bins if each[2] > 0]
+    if not filled:
+        raise FeatcacheError("a reliability diagram needs at least one bin with images")
+    confidence, accuracy, count = (np.array(column, dtype=float) for column in zip(*filled))  # noqa: B905
+    error = float((np.abs(confidence - accuracy) * count).sum() / count.sum())
+    figure = new_figure(5, 6)
+    figure.suptitle(heading, fontsize=11, parse_math=False)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    _draw_diagonal(above, confidence, accuracy, count)
+    above.set_title(f"calibration error {error:.3f}", fontsize=10)
+    below.bar(confidence, count, width=0.035, color=GREY)
+    clean(below, x="confidence: probability of the named class", y="images")
+    return save(figure, path)
+
+
+def _draw_diagonal(
+    axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray
+) -> None:
+    axes.plot([0, 1], [0, 1], color=BLUE, linestyle="--", linewidth=1.2, label="perfect")
+    low, high = _wilson(accuracy, count)
+    bars = np.clip(np.stack([accuracy - low, high - accuracy]), 0, None)
+    axes.errorbar(
+        confidence, accuracy, yerr=bars, color=VERMILLION, marker="o", markersize=5, capsize=2,
+        linewidth=1.4, elinewidth=0.9, label="measured, 95 % interval",
+    )  # fmt: skip
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    clean(axes, y="accuracy")
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+
+
+def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95 % score interval (JASA 22, 1927)."""
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = (
+        z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    )
+    return middle - half, middle + half

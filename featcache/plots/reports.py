@@ -1,0 +1,69 @@
+"""The pictures of a report in a folder: what --plots DIR writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from featcache.errors import StorageFailure
+from featcache.plots.confusion import draw_confusion
+from featcache.plots.curves import draw_history
+from featcache.plots.reliability import Bin, draw_reliability
+
+
+class Judged(Protocol):
+    """What is drawn of a report; the plots stand below the evaluation and do not import it."""
+
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def classes(self) -> list[str]: ...
+    @property
+    def confusion(self) -> list[list[int]]: ...
+
+
+def plots_of_report(
+    report: Judged,
+    directory: str | Path,
+    *,
+    bins: Sequence[Bin] | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
+    mark: int | None = None,
+) -> list[Path]:
+    """Draw confusion.png, and reliability.png and history.png where there is something to draw.
+
+    Parameters
+    ----------
+    directory: it is made where it is not there.
+    bins: (mean confidence, accuracy, count) of the calibration's bins; None: `report.reliability`.
+    history: loss and accuracy by epoch, for heads that are trained in epochs; `mark` is the last
+        epoch before fine-tuning.
+
+    Returns
+    -------
+    list[Path]: the files that were written.
+    """
+    folder = make_folder(directory)
+    bins = getattr(report, "reliability", None) if bins is None else bins
+    heading = f"accuracy {report.accuracy:.4f} on {report.rows:,} images"
+    drawn = [
+        draw_confusion(report.confusion, report.classes, folder / "confusion.png", heading=heading)
+    ]
+    if bins and any(each[2] for each in bins):
+        drawn.append(draw_reliability(bins, folder / "reliability.png", heading=heading))
+    if history and any(len(values) for values in history.values()):
+        drawn.append(draw_history(history, folder / "history.png", mark=mark, heading=heading))
+    return drawn
+
+
+def make_folder(directory: str | Path) -> Path:
+    """The folder for pictures; raises `StorageFailure` where it cannot be made."""
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailure(f"--plots {folder}: cannot make the folder: {error}") from error
+    return folder
