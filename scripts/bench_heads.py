@@ -1,55 +1,68 @@
-"""How fast the logistic solver is beside scikit-learn's, in one run on one matrix.
+"""How fast the logistic solver and the sweep are beside scikit-learn, in one run on one matrix.
 
     python scripts/bench_heads.py logistic FEATURES [--rows N] [--rounds R] [--low -4 --high -1]
+    python scripts/bench_heads.py sweep FEATURES [--rows N] [--folds F] [--low -4 --high 4]
 
-FEATURES is what `featcache.load` takes; its training split (or every row) is standardised once for
-scikit-learn and given as it is to `solve_path`. Prints one JSON object: in every round the seconds
-of one `LogisticRegression(C=0.01, tol=1e-4)`, of `solve_path` with ten values of C from 10**low to
-10**high, and with ten values and five folds; the ratios of each round and their spread; and how far
-every loss is above the best that either found.
+FEATURES is what `featcache.load` takes; both print one JSON object.
+
+`logistic`: the training rows are standardised once for scikit-learn and given as they are to
+`solve_path`. In every round the seconds of one `LogisticRegression(C=0.01, tol=1e-4)`, of ten
+values of C from 10**low to 10**high, and of ten values and five folds; the ratios of each round and
+their spread; and how far every loss is above the best that either found.
+
+`sweep`: `featcache sweep` with its own choice of heads, and with `logreg` and ten values of C,
+beside scikit-learn's `StandardScaler` and `LogisticRegressionCV` with the same values and folds:
+seconds, and accuracy with its interval on the file's test split.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import featcache
-from featcache.heads.logistic_path import solve_path
+from featcache.logistic import solve_path
+from featcache.sweeping.intervals import wilson
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["logistic"])
+    parser.add_argument("what", choices=["logistic", "sweep"])
     parser.add_argument("features")
-    parser.add_argument("--rows", type=int)
+    parser.add_argument("--cache")
+    parser.add_argument("--rows", type=int, help="training rows, drawn at random")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--low", type=float, default=-4)
-    parser.add_argument("--high", type=float, default=-1)
-    parser.add_argument("--no-folds", action="store_true")
-    print(json.dumps(logistic(parser.parse_args()), indent=1))
+    parser.add_argument("--high", type=float)
+    options = parser.parse_args()
+    job, high = {"logistic": (logistic, -1.0), "sweep": (sweep, 4.0)}[options.what]
+    if options.high is None:
+        options.high = high
+    print(json.dumps(job(options), indent=1))
 
 
 def logistic(options: argparse.Namespace) -> dict[str, Any]:
     """Rounds of the same three jobs, one after the other, so that a busy machine slows all."""
-    vectors, codes = _table(options.features, options.rows)
+    features = training_rows(options)
+    vectors, codes = np.array(features.vectors, np.float32), codes_of(features)
     Cs = np.logspace(options.low, options.high, 10)
-    folds = np.random.default_rng(0).permutation(len(codes)) % 5
-    scaled = _standardised(vectors)
+    folds = np.random.default_rng(0).permutation(len(codes)) % options.folds
+    scaled = standardised(vectors)
     rounds = []
     for _ in range(options.rounds):
-        one, theirs = timed(lambda: _scikit_learns(scaled, codes))
+        one, theirs = timed(lambda: scikit_learns(scaled, codes))
         path, ours = timed(lambda: solve_path(vectors, codes, Cs=Cs))
-        crossed = float("nan")
-        if not options.no_folds:
-            crossed, _ = timed(lambda: solve_path(vectors, codes, Cs=Cs, folds=folds))
-        rounds.append({"scikit-learn, one C": one, "path": path, "path x 5 folds": crossed})
+        crossed, found = timed(lambda: solve_path(vectors, codes, Cs=Cs, folds=folds))
+        rounds.append({"scikit-learn, one C": one, "path": path, "path x folds": crossed})
     (same,) = solve_path(vectors, codes, Cs=[0.01], tol=1e-6)
     (default,) = solve_path(vectors, codes, Cs=[0.01])
     return {
@@ -57,18 +70,86 @@ def logistic(options: argparse.Namespace) -> dict[str, Any]:
         "width": vectors.shape[1],
         "classes": int(codes.max()) + 1,
         "Cs": Cs.tolist(),
+        "folds": options.folds,
         "seconds": rounds,
-        "path / one fit": _spread([r["path"] / r["scikit-learn, one C"] for r in rounds]),
-        "path x 5 folds / one fit": _spread(
-            [r["path x 5 folds"] / r["scikit-learn, one C"] for r in rounds]
+        "path / one fit": spread([r["path"] / r["scikit-learn, one C"] for r in rounds]),
+        "path x folds / one fit": spread(
+            [r["path x folds"] / r["scikit-learn, one C"] for r in rounds]
         ),
         "scikit-learn's iterations": int(theirs.n_iter_.max()),
-        "iterations": [s.iterations for s in ours],
-        "converged": [s.converged for s in ours],
+        "iterations": [solution.iterations for solution in ours],
+        "converged": all(solution.converged for solution in [*ours, *found]),
         "loss above tol=1e-6, C=0.01": {
-            "scikit-learn": _loss(theirs, scaled, codes, 0.01) / same.loss - 1,
+            "scikit-learn": loss_of(theirs, scaled, codes, 0.01) / same.loss - 1,
             "solve_path": default.loss / same.loss - 1,
         },
+    }
+
+
+def sweep(options: argparse.Namespace) -> dict[str, Any]:
+    """Their cross-validation once, and two sweeps before and after it."""
+    features = training_rows(options, judged=True)
+    Cs = np.logspace(options.low, options.high, 10).tolist()
+    own = {"folds": options.folds}
+    before = swept(features, **own)
+    like = swept(features, heads=["logreg"], Cs=Cs, **own)
+    theirs = cross_validated(features, Cs, options.folds)
+    after = swept(features, **own)
+    like_after = swept(features, heads=["logreg"], Cs=Cs, **own)
+    train, test = sides_of(features)
+    return {
+        "training rows": len(train),
+        "test rows": len(test),
+        "Cs": Cs,
+        "folds": options.folds,
+        "LogisticRegressionCV": theirs,
+        "sweep": [before, after],
+        "sweep, logreg with the same Cs": [like, like_after],
+        "time of theirs / ours": spread(
+            [theirs["seconds"] / each["seconds"] for each in (before, after)]
+        ),
+        "time of theirs / ours, same Cs": spread(
+            [theirs["seconds"] / each["seconds"] for each in (like, like_after)]
+        ),
+    }
+
+
+def swept(features: featcache.Features, **options: Any) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, found = timed(
+            lambda: featcache.sweep(features, out=Path(folder) / "best.head", **options)
+        )
+    return {
+        "seconds": seconds,
+        "best": found.best.label,
+        "accuracy": found.report.accuracy,
+        "interval": wilson(found.report.accuracy, found.report.rows),
+        "cross-validated": {each.label: round(each.accuracy, 4) for each in found.candidates},
+    }
+
+
+def cross_validated(features: featcache.Features, Cs: list[float], folds: int) -> dict[str, Any]:
+    """scikit-learn's own, as people write it; its other settings are its defaults."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = sides_of(features)
+    chosen = LogisticRegressionCV(
+        Cs=Cs, cv=folds, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=False
+    )
+    model = make_pipeline(StandardScaler(), chosen)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seconds, _ = timed(lambda: model.fit(train.vectors, train.labels))
+    accuracy = float(model.score(test.vectors, test.labels))
+    return {
+        "seconds": seconds,
+        "C": float(chosen.C_),
+        "accuracy": accuracy,
+        "interval": wilson(accuracy, len(test)),
+        "cross-validated": np.round(chosen.scores_.mean(axis=0).ravel(), 4).tolist(),
+        "fits that did not converge": len([w for w in caught if "converge" in str(w.message)]),
     }
 
 
@@ -78,23 +159,33 @@ def timed(job: Callable[[], Any]) -> tuple[float, Any]:
     return round(time.perf_counter() - started, 3), result
 
 
-def _table(features: str, rows: int | None) -> tuple[np.ndarray, np.ndarray]:
-    loaded = featcache.load(features)
+def training_rows(options: argparse.Namespace, *, judged: bool = False) -> featcache.Features:
+    """The labelled training rows, some of them with --rows; with the test split where asked for."""
+    loaded = featcache.load(options.features, cache=options.cache)
     train = np.flatnonzero(np.isin(loaded.splits, ["train", ""]) & (loaded.labels != ""))
-    if rows and rows < len(train):
-        train = np.sort(np.random.default_rng(0).choice(train, rows, replace=False))
-    _, codes = np.unique(loaded.labels[train], return_inverse=True)
-    return np.array(loaded.vectors[train], dtype=np.float32), codes
+    if options.rows and options.rows < len(train):
+        train = np.sort(np.random.default_rng(0).choice(train, options.rows, replace=False))
+    test = np.flatnonzero(loaded.splits == "test") if judged else np.array([], int)
+    return loaded[np.sort(np.concatenate([train, test]))]
 
 
-def _standardised(vectors: np.ndarray) -> np.ndarray:
+def sides_of(features: featcache.Features) -> tuple[featcache.Features, featcache.Features]:
+    return features[features.splits != "test"], features[features.splits == "test"]
+
+
+def codes_of(features: featcache.Features) -> np.ndarray:
+    codes: np.ndarray = np.unique(features.labels, return_inverse=True)[1]
+    return codes
+
+
+def standardised(vectors: np.ndarray) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
     scaled: np.ndarray = StandardScaler().fit_transform(vectors)
     return scaled
 
 
-def _scikit_learns(scaled: np.ndarray, codes: np.ndarray) -> Any:
+def scikit_learns(scaled: np.ndarray, codes: np.ndarray) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
@@ -102,7 +193,7 @@ def _scikit_learns(scaled: np.ndarray, codes: np.ndarray) -> Any:
         return LogisticRegression(C=0.01, tol=1e-4, max_iter=1000).fit(scaled, codes)
 
 
-def _loss(model: Any, scaled: np.ndarray, codes: np.ndarray, C: float) -> float:
+def loss_of(model: Any, scaled: np.ndarray, codes: np.ndarray, C: float) -> float:
     logits = model.decision_function(scaled).astype(np.float64)
     if logits.ndim == 1:
         logits = np.stack([np.zeros_like(logits), logits], axis=1)
@@ -111,7 +202,7 @@ def _loss(model: Any, scaled: np.ndarray, codes: np.ndarray, C: float) -> float:
     return float(each.mean() + (model.coef_.astype(np.float64) ** 2).sum() / (2 * C * len(codes)))
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
     ordered = sorted(values)
     return {"least": ordered[0], "middle": ordered[len(ordered) // 2], "most": ordered[-1]}
 

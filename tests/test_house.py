@@ -14,13 +14,13 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets", "adapters", "sweeping",
-    "fitting", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
+    "fitting", "choosing", "roles", "audit", "splitting", "split_table", "comparison", "evaluation",
     "classification", "metrics", "calibration", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "interruption", "splits",
-    "duplicates",
+    "duplicates", "logistic",
     "runtimes", "backbones", "store", "images", "plots", "augment", "decode", "recipe",
     "home", "errors",
 ]  # fmt: skip
@@ -33,9 +33,9 @@ HOMES = {
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "fitting", "splits", "datasets", "adapters"},
-    "scipy": {"splits", "metrics", "calibration", "sweeping"},
-    "threadpoolctl": {"heads"},
+    "sklearn": {"heads", "choosing", "logistic", "splits", "datasets", "adapters"},
+    "scipy": {"splits", "metrics", "calibration", "sweeping", "logistic"},
+    "threadpoolctl": {"logistic"},
     "safetensors": {"heads", "backbones"},
     "pandas": {"features"},
     "cv2": {"decode", "augment"},

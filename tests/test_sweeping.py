@@ -24,8 +24,8 @@ from featcache.sweeping.folds import deal, grow
 from featcache.sweeping.intervals import interval_of, wilson
 from featcache.sweeping.learning_curve import SHARES, Point, gain_of_doubling
 from featcache.sweeping.plan import Part, Plan, make_plan
-from featcache.sweeping.scoring import Score
 from featcache.sweeping.search import Candidate, _nested
+from featcache.sweeping.tasks import Score
 
 CS = (0.001, 0.1)
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.heads.logistic_problem import Losses, Table
+from featcache.logistic.losses import Losses
+from featcache.logistic.table import Table
 
 #: Numbers of the sample of rows whose Gram matrix stands for that of all.
 SAMPLE_NUMBERS = 2**26
@@ -76,8 +77,10 @@ class ClassCurvature:
         return step
 
 
-def flat_curvature(table: Table, rank: int) -> FlatCurvature:
-    """The curvature at the constant model, with at most `rank` directions of the Gram matrix."""
+def flat_curvature(table: Table, columns: int) -> FlatCurvature:
+    """The curvature at the constant model; the more columns are solved, the more exact."""
+    rows, width = table.vectors.shape
+    rank = _rank_for(rows, width, columns)
     class_values, class_axes = _class_axes(table)
     values, axes, rest = _gram_axes(_sample(table), rank)
     return FlatCurvature(values, axes, rest, class_values, class_axes)
@@ -133,7 +136,7 @@ def _drawn(importance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, importance[rows] / chance[rows]
 
 
-def rank_for(rows: int, width: int, columns: int) -> int:
+def _rank_for(rows: int, width: int, columns: int) -> int:
     """Directions worth finding: their eigenproblem should take a tenth of the solver's time.
 
     On two cores an eigenproblem of 1280 takes 1.4 s, as long as products of 2e11 multiply-adds.

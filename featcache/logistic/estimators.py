@@ -15,8 +15,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from featcache.errors import FeatcacheError
-from featcache.heads.logistic_path import Solution, fold_scores, solve_path
+from featcache.logistic.path import solve_path
+from featcache.logistic.solution import Solution, fold_scores
 
 
 class FastLogisticRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -29,7 +29,8 @@ class FastLogisticRegression(LinearClassifierMixin, BaseEstimator):  # type: ign
     tol: the largest entry of the gradient of the mean loss at the end.
     standardize: penalise the coefficients of standardised columns, which is
         `make_pipeline(StandardScaler(), LogisticRegression())` without the copy; `coef_` is for
-        the columns as they are. False: scikit-learn's `LogisticRegression`.
+        the columns as they are, and sample weights count in means and deviations too. False:
+        scikit-learn's `LogisticRegression`.
     """
 
     def __init__(
@@ -154,23 +155,20 @@ def _balanced(estimator: Any, codes: np.ndarray, weights: np.ndarray | None) -> 
 
 
 def _solve(estimator: Any, X: np.ndarray, codes: np.ndarray, **options: Any) -> list[Solution]:
-    """`solve_path` with the estimator's own settings; its refusals become `ValueError`."""
+    """`solve_path` with the estimator's own settings."""
     class_weight = options.pop("class_weight", estimator.class_weight)
     if isinstance(class_weight, Mapping):
         known = {label: code for code, label in enumerate(estimator.classes_.tolist())}
         class_weight = {known[key]: value for key, value in class_weight.items() if key in known}
-    try:
-        return solve_path(
-            X,
-            codes,
-            class_weight=class_weight,
-            standardize=estimator.standardize,
-            tol=estimator.tol,
-            max_iter=estimator.max_iter,
-            **options,
-        )
-    except FeatcacheError as error:
-        raise ValueError(str(error)) from error
+    return solve_path(
+        X,
+        codes,
+        class_weight=class_weight,
+        standardize=estimator.standardize,
+        tol=estimator.tol,
+        max_iter=estimator.max_iter,
+        **options,
+    )
 
 
 def _keep(estimator: Estimator, found: Solution) -> Estimator:
