@@ -15,6 +15,8 @@ from featcache.errors import FeatcacheError
 BLOCK_NUMBERS = 2**19
 #: Rows whose mean is taken off before anything is summed, against cancellation.
 CENTRE_ROWS = 2048
+#: A variance below this part of the squared mean is that of a constant column.
+FLAT = 1e-14
 
 
 class Blocks:
@@ -97,8 +99,9 @@ def moments(blocks: Blocks, row_weights: np.ndarray) -> tuple[np.ndarray, np.nda
     """Mean and deviation, (F, D), of the rows of every fold; a constant column has deviation 1."""
 
     def work(rows: slice, block: np.ndarray) -> tuple[np.ndarray, ...]:
-        weights = row_weights[:, rows].astype(block.dtype)
-        return weights @ block, weights @ np.square(block)
+        # In float64: a column that is constant in a fold alone must not get the deviation 1e-6.
+        exact, weights = block.astype(np.float64), row_weights[:, rows]
+        return weights @ exact, weights @ np.square(exact)
 
     with np.errstate(over="ignore", invalid="ignore"):  # found and named just below
         first, second = blocks.each(work)
@@ -106,11 +109,8 @@ def moments(blocks: Blocks, row_weights: np.ndarray) -> tuple[np.ndarray, np.nda
     total = first[:, -1:]
     shift = first[:, :-1] / total
     variance = second[:, :-1] / total - np.square(shift)
-    means = shift + blocks.centre
-    # What rounding leaves of a constant column, as in scikit-learn's StandardScaler.
-    unit = 10 * np.finfo(precision(blocks.vectors)).eps
-    noise = unit * (np.square(shift) + np.square(blocks.centre))
-    return means, np.where(variance > noise, np.sqrt(np.maximum(variance, 0)), 1.0)
+    flat = variance <= FLAT * (np.square(shift) + np.square(blocks.centre))
+    return shift + blocks.centre, np.sqrt(np.where(flat, 1.0, variance))
 
 
 def check_finite(sums: np.ndarray, vectors: np.ndarray) -> None:

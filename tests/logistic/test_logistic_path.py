@@ -198,6 +198,18 @@ def test_constant_columns_have_no_say():
         assert np.abs(found.coefficients[:, 4]).max() < 1e-6
 
 
+def test_a_column_that_is_constant_in_one_fold_has_no_say_there():
+    """Where only rows that are left out have a value, the column is constant to the fold."""
+    vectors, codes = synthetic(n_classes=3)
+    folds = np.arange(len(codes)) % 3
+    vectors[:, 4] = np.where(np.arange(len(codes)) == 0, 0.16, 0.0)
+    single = vectors.astype(np.float32)
+    first, second, _ = solve_path(single, codes, Cs=[1.0], folds=folds, tol=1e-6)
+    assert first.scale[4] == 1
+    assert np.abs(first.coefficients[:, 4]).max() < 1e-4
+    assert second.scale[4] == pytest.approx(vectors[folds != 1, 4].std(), rel=1e-4)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
