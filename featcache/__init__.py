@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from featcache.fitting import fit_head
     from featcache.heads import HEADS, Head
     from featcache.images import ImageSet, find_images
+    from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.recipe import Recipe
     from featcache.sweeping import sweep
 
@@ -43,6 +44,8 @@ __all__ = [
     "write_dataset",
     "to_tf_dataset",
     "FeatureExtractor",
+    "FastLogisticRegression",
+    "FastLogisticRegressionCV",
     "ImageSet",
     "Recipe",
     "Features",
@@ -67,6 +70,8 @@ _HOME = {
     "write_dataset": "datasets",
     "to_tf_dataset": "adapters",
     "FeatureExtractor": "adapters",
+    "FastLogisticRegression": "logistic.estimators",
+    "FastLogisticRegressionCV": "logistic.estimators",
     "ImageSet": "images",
     "Recipe": "recipe",
     "Features": "features",
