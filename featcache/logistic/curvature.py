@@ -46,16 +46,19 @@ class FlatCurvature:
 
     def solve(self, gradient: np.ndarray, penalties: np.ndarray) -> np.ndarray:
         """The inverse applied to (A, O, D+1), with the penalty of each problem, (A,)."""
-        turned = np.einsum("ok,pod->pkd", self.class_axes, gradient)
+        turned = self.class_axes.T @ gradient
         damping = penalties[:, None, None]
         classes = self.class_values[None, :, None]
-        inside = turned[..., :-1].astype(self.axes.dtype) @ self.axes
         rest = 1 / (classes * self.rest + damping)
-        inside *= 1 / (classes * self.values + damping) - rest
+        # One product for all problems, not one for each.
+        columns = turned[..., :-1].reshape(-1, len(self.axes)).astype(self.axes.dtype)
+        inside = (columns @ self.axes).reshape(*turned.shape[:2], -1)
+        inside *= (1 / (classes * self.values + damping) - rest).astype(inside.dtype)
+        leading = inside.reshape(len(columns), -1) @ self.axes.T
         step = np.empty_like(turned)
-        step[..., :-1] = turned[..., :-1] * rest + inside.astype(self.axes.dtype) @ self.axes.T
+        step[..., :-1] = turned[..., :-1] * rest + leading.reshape(*turned.shape[:2], -1)
         step[..., -1] = turned[..., -1] / self.class_values
-        back: np.ndarray = np.einsum("ok,pkd->pod", self.class_axes, step)
+        back: np.ndarray = self.class_axes @ step
         return back
 
 

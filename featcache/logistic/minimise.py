@@ -60,17 +60,22 @@ class Curvatures:
     def solve(self, gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
         """The problem's curvature inverted, times its gradient: (A, O, D+1)."""
         scaled = np.empty_like(gradient)
-        penalties = self.losses.penalties[which]
-        groups = self.groups[which]
-        flat = ~np.isin(groups, list(self.own))
-        if flat.any():
-            scaled[flat] = self.flat.solve(gradient[flat], penalties[flat])
+        groups, blocks = self.groups[which], self.losses.blocks
 
-        def with_own(group: int) -> None:
-            rows = groups == group
-            scaled[rows] = self.own[group].solve(gradient[rows], penalties[rows])
+        def invert(share: tuple[FlatCurvature | ClassCurvature, np.ndarray]) -> None:
+            curvature, rows = share
+            scaled[rows] = curvature.solve(gradient[rows], self.losses.penalties[which[rows]])
 
-        list(self.losses.blocks.pool.map(with_own, np.unique(groups[~flat]).tolist()))
+        flat = np.flatnonzero(~np.isin(groups, list(self.own)))
+        shares: list[tuple[FlatCurvature | ClassCurvature, np.ndarray]] = [
+            (self.flat, rows) for rows in np.array_split(flat, len(blocks.shares)) if len(rows)
+        ]
+        shares += [
+            (own, np.flatnonzero(groups == group))
+            for group, own in self.own.items()
+            if (groups == group).any()
+        ]
+        list(blocks.pool.map(invert, shares))
         return scaled
 
     def gain(self, problem: int) -> float:
