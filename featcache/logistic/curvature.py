@@ -89,44 +89,63 @@ def flat_curvature(table: Table, columns: int) -> FlatCurvature:
     return FlatCurvature(values, axes, rest, class_values, class_axes)
 
 
-def class_curvature(losses: Losses, places: np.ndarray, which: np.ndarray) -> ClassCurvature:
-    """The curvature at the mean of the places, (A, O, D+1), of problems `which` with one C."""
+def class_curvatures(
+    losses: Losses, places: np.ndarray, groups: list[np.ndarray]
+) -> list[ClassCurvature]:
+    """The curvature at the mean of the places, (A, O, D+1), with the penalty of each group.
+
+    A group is the problems of one C; all groups together are the A problems.
+    """
     table = losses.table
     weights = table.row_weights.sum(axis=0) / table.totals.sum()
-    importance = weights * losses.variances(places, which)
-    penalty = float(losses.penalties[which].mean())
+    importance = weights * losses.variances(places, np.concatenate(groups))
     centre = table.means.mean(axis=0).astype(table.dtype)
     scale = table.scales.mean(axis=0).astype(table.dtype)
-    inverses = losses.blocks.pool.map(
-        lambda row: _inverse(table, row, penalty, centre, scale), importance
-    )
-    return ClassCurvature(np.array(list(inverses)))
+    penalties = [float(losses.penalties[group].mean()) for group in groups]
+
+    def inverses(row: np.ndarray) -> list[np.ndarray]:
+        block = _block(table, row, centre, scale)
+        return [_inverse(block, penalty) for penalty in penalties]
+
+    by_class = list(losses.blocks.pool.map(inverses, importance))
+    return [ClassCurvature(np.array(each)) for each in zip(*by_class, strict=True)]
 
 
-def _inverse(
-    table: Table, importance: np.ndarray, penalty: float, centre: np.ndarray, scale: np.ndarray
+def _block(
+    table: Table, importance: np.ndarray, centre: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
-    """(D+1, D+1), of sum of importance x row x row' + penalty, over a weighted sample of rows."""
-    from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
-
+    """(D+1, D+1), the sum of importance x row x row', over a weighted sample of rows."""
     width = table.vectors.shape[1]
     rows, factors = _drawn(importance, CLASS_ROWS * width)
     sample = np.ones((len(rows), width + 1), table.dtype)
     sample[:, :-1] = (table.vectors[rows] - centre) / scale
     sample *= np.sqrt(factors)[:, None].astype(table.dtype)
-    block = sample.T @ sample
-    along = np.arange(width)
-    single = table.dtype == np.float32
+    block: np.ndarray = sample.T @ sample
+    return block
+
+
+def _inverse(block: np.ndarray, penalty: float) -> np.ndarray:
+    """The inverse of a block with the penalty on all but the intercept."""
+    from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
+
+    single = block.dtype == np.float32
     # Below this the factorisation in single precision breaks down.
-    block[along, along] += max(penalty, float(block.diagonal().max()) * (1e-5 if single else 1e-12))
-    block[width, width] += block[width, width] * 1e-5 + 1e-12
-    factor, trouble = (spotrf if single else dpotrf)(block, lower=1, overwrite_a=1)
-    if trouble:
+    ridge = float(block.diagonal().max()) * (1e-5 if single else 1e-12)
+    along = np.arange(len(block) - 1)
+    for attempt in range(5):
+        damped = block.copy()
+        damped[along, along] += max(penalty, ridge * 10**attempt)
+        damped[-1, -1] += damped[-1, -1] * 1e-5 + 1e-12
+        # Symmetric: the transpose is the same matrix, in the order that LAPACK takes uncopied.
+        factor, trouble = (spotrf if single else dpotrf)(damped.T, lower=1, overwrite_a=1)
+        if not trouble:
+            break
+    else:
         raise FloatingPointError(f"a block of the Hessian is not positive: LAPACK says {trouble}")
     inverse, _ = (spotri if single else dpotri)(factor, lower=1, overwrite_c=1)
     lower = np.tril(inverse, -1)
     full: np.ndarray = lower + lower.T
-    full[np.arange(width + 1), np.arange(width + 1)] = inverse.diagonal()
+    full[np.arange(len(block)), np.arange(len(block))] = inverse.diagonal()
     return full
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from featcache.logistic.curvature import (
     ClassCurvature,
     FlatCurvature,
-    class_curvature,
+    class_curvatures,
 )
 from featcache.logistic.losses import Losses
 from featcache.logistic.walk import Walk
@@ -27,6 +27,8 @@ ARMIJO = 1e-4
 GAIN_FLAT, GAIN_OWN = 0.01, 0.2
 #: Steps before the curvature of the constant model may be replaced by that of the place.
 PATIENCE = 15
+#: Neighbouring values of C whose curvature is taken at one place, halfway between theirs.
+SHARING = 2
 #: The blocks of the classes' curvatures may be this many numbers in all (1 GB of float32).
 BLOCKS = 2**28
 #: A step shortened to this is no step.
@@ -84,18 +86,29 @@ class Curvatures:
 
     def renew(self, walks: list[Walk], active: np.ndarray) -> None:
         """Where it is time, take the curvature at the walks' places; they go on from there."""
-        for group in np.unique(self.groups[active]).tolist():
-            which = active[self.groups[active] == group]
-            if np.mean([walks[p].iterations for p in which]) < self.due[group]:
-                continue
-            self.due[group] *= 2.5
-            places = np.array([walks[p].place for p in which])
-            self.own[group] = class_curvature(self.losses, places, which)
+        members = {
+            group: active[self.groups[active] == group]
+            for group in np.unique(self.groups[active]).tolist()
+        }
+        due = [
+            group
+            for group, which in members.items()
+            if np.mean([walks[p].iterations for p in which]) >= self.due[group]
+        ]
+        for start in range(0, len(due), SHARING):
+            some = due[start : start + SHARING]
+            places = np.array([walks[p].place for group in some for p in members[group]])
+            found = class_curvatures(self.losses, places, [members[group] for group in some])
+            for group, curvature in zip(some, found, strict=True):
+                self.due[group] *= 2.5
+                self.own[group] = curvature
+        self._restart(walks, np.concatenate([members[group] for group in due] or [active[:0]]))
+
+    def _restart(self, walks: list[Walk], which: np.ndarray) -> None:
+        if len(which):
             scaled = self.solve(np.array([walks[p].gradient for p in which]), which)
             for p, row in zip(which.tolist(), scaled, strict=True):
-                walks[p].scaled = row
-                walks[p].forget()
-                walks[p].aim()
+                walks[p].restart(row)
 
 
 def minimise(

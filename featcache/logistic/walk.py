@@ -54,6 +54,12 @@ class Walk:
             self.slope = float(np.vdot(self.gradient, self.direction))
         self.length = 1.0
 
+    def restart(self, scaled: np.ndarray) -> None:
+        """Go on with another curvature, of which `scaled` is the inverse times the gradient."""
+        self.scaled = scaled
+        self.forget()
+        self.aim()
+
     def forget(self) -> None:
         self.steps, self.changes = [], []
         self.step_change = self.change_change = np.zeros((0, 0))
