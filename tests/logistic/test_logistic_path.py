@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 import featcache.logistic.minimise as solver
 from featcache.errors import FeatcacheError
-from featcache.logistic import fold_scores, solve_path
+from featcache.heads.rows import Rows
+from featcache.logistic import fold_scores, predictions, solve_path
 
 
 def synthetic(**options):
@@ -177,6 +178,14 @@ def test_a_memory_map_is_read_in_blocks_and_left_as_it_is(tmp_path):
     (one,) = solve_path(mapped, codes, Cs=[0.1])
     (other,) = solve_path(half.astype(np.float32), codes, Cs=[0.1])
     assert np.allclose(one.coefficients, other.coefficients, atol=1e-3)
+    some = np.random.default_rng(0).permutation(5000)[:4000]
+    (one,) = solve_path(Rows(mapped, some), codes[some], Cs=[0.1])
+    (other,) = solve_path(half.astype(np.float32)[some], codes[some], Cs=[0.1])
+    assert np.allclose(one.coefficients, other.coefficients, atol=1e-3)
+    rows = np.arange(4000)
+    assert np.array_equal(
+        predictions([one], Rows(mapped, some), rows)[0], one.predict(half[some].astype(np.float32))
+    )
 
 
 def test_starting_at_a_solution_takes_no_step():
