@@ -13,6 +13,7 @@ penalty and all folds. A few thousand rows, drawn by what they weigh in it, stan
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,11 +50,14 @@ class FlatCurvature:
         turned = self.class_axes.T @ gradient
         damping = penalties[:, None, None]
         classes = self.class_values[None, :, None]
-        rest = 1 / (classes * self.rest + damping)
+        # Where there is next to no curvature, the gradient is rounding: no leap along it.
+        least = trust(self.axes.dtype) * self.values.max() * classes
+        rest = 1 / np.maximum(classes * self.rest + damping, least)
         # One product for all problems, not one for each.
         columns = turned[..., :-1].reshape(-1, len(self.axes)).astype(self.axes.dtype)
         inside = (columns @ self.axes).reshape(*turned.shape[:2], -1)
-        inside *= (1 / (classes * self.values + damping) - rest).astype(inside.dtype)
+        bent = np.maximum(classes * self.values + damping, least)
+        inside *= (1 / bent - rest).astype(inside.dtype)
         leading = inside.reshape(len(columns), -1) @ self.axes.T
         step = np.empty_like(turned)
         step[..., :-1] = turned[..., :-1] * rest + leading.reshape(*turned.shape[:2], -1)
@@ -78,6 +82,11 @@ class ClassCurvature:
             shared = gradient[..., :-1].mean(axis=1, keepdims=True)
             step[..., :-1] += shared / penalties[:, None, None]
         return step
+
+
+def trust(dtype: np.dtype[Any]) -> float:
+    """The least part of the largest curvature that products in a precision can tell from 0."""
+    return 1e-5 if dtype == np.float32 else 1e-12
 
 
 def flat_curvature(table: Table, columns: int) -> FlatCurvature:
@@ -130,7 +139,7 @@ def _inverse(block: np.ndarray, penalty: float) -> np.ndarray:
 
     single = block.dtype == np.float32
     # Below this the factorisation in single precision breaks down.
-    ridge = float(block.diagonal().max()) * (1e-5 if single else 1e-12)
+    ridge = float(block.diagonal().max()) * trust(block.dtype)
     along = np.arange(len(block) - 1)
     for attempt in range(5):
         damped = block.copy()

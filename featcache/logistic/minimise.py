@@ -117,7 +117,7 @@ def minimise(
     """Walk from `start` (P, O, D+1) until every problem has converged, stalled or run out.
 
     Converged: no entry of the gradient of the mean loss is above `tol` (scikit-learn's measure),
-    and the quadratic model sees less than a part of tol x loss left to gain.
+    and the quadratic model sees less than a part of tol x loss left to gain, or rounding hides it.
     """
     everyone = np.arange(len(start))
     curvatures = Curvatures(losses, flat)
@@ -158,7 +158,9 @@ def _advance(
 def _judge(walk: Walk, gain: float, tol: float, max_iter: int) -> None:
     # The smaller of two models' promises may be the noise of rounding in the remembered pairs.
     left = max(-walk.slope, float(np.vdot(walk.gradient, walk.scaled))) / 2
-    if np.abs(walk.gradient).max() <= tol and left <= gain * tol * abs(walk.loss) + 1e-15:
+    is_near = left <= gain * tol * abs(walk.loss) + 1e-15
+    # Where the precision allows no better step, scikit-learn's measure alone decides.
+    if np.abs(walk.gradient).max() <= tol and (is_near or walk.end == "stalled"):
         walk.end = "converged"
     elif walk.iterations >= max_iter and not walk.end:
         walk.end = "out of iterations"

@@ -92,6 +92,15 @@ def test_a_path_ends_at_scikit_learns_optimum(name, kind):
         check_optimum(found, vectors, codes)
 
 
+def test_where_precision_ends_the_gradient_alone_decides():
+    """With next to no penalty float32 can go no further before the loss settles: it converged."""
+    vectors, codes = load_digits(return_X_y=True)
+    for found in solve_path(vectors.astype(np.float32), codes, Cs=[1e3, 1e5]):
+        assert found.converged
+        assert found.loss < 1e-3
+        assert (found.predict(vectors) == codes).all()
+
+
 def test_without_standardising_it_is_plain_logistic_regression():
     """`standardize=False` penalises the coefficients of the columns as they are."""
     vectors, codes = synthetic(n_classes=3)
