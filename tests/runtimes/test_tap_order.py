@@ -64,3 +64,22 @@ def test_a_kept_graph_gives_its_taps_in_the_same_order(network, tmp_path: Path):
     live = network.model(pixels, training=False)
     for tap, expected in zip(runtime.run(pixels), live, strict=True):
         assert error_norm(tap, np.asarray(expected)) <= 1e-5
+
+
+def test_the_mean_of_a_large_map_keeps_its_precision():
+    """OpenVINO's mean of 112 x 112 numbers is as near to the true one as Keras's own."""
+    keras = import_keras()
+    size = (112, 112)
+    pixels = keras.Input((*size, 3))
+    # Numbers that are nearly equal are added up with errors that do not cancel.
+    level = keras.initializers.Constant(0.1)
+    maps = keras.layers.Conv2D(
+        8, 1, kernel_initializer=keras.initializers.Constant(1e-6), bias_initializer=level
+    )(pixels)
+    model = keras.Model(pixels, [keras.layers.GlobalAveragePooling2D()(maps), maps])
+    taps = (Tap("0", "avg", (8,), "0" * 64), Tap("0", "none", (*size, 8), "0" * 64))
+    backbone = find_backbone("efficientnet_lite0")
+    network = Network(backbone, "none", size, taps, lambda: Built(model, model))
+    runtime = open_runtime("openvino", network, batch=2, pixel_type="uint8")
+    mean, maps = runtime.run(photographs(size, 2))
+    assert error_norm(mean, maps.astype(np.float64).mean(axis=(1, 2))) <= 5e-7
