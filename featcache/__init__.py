@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from featcache.fitting import fit_head
     from featcache.heads import HEADS, Head
     from featcache.images import ImageSet, find_images
+    from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.recipe import Recipe
     from featcache.sweeping import sweep
 
@@ -44,6 +45,8 @@ __all__ = [
     "find_images",
     "write_dataset",
     "FeatureExtractor",
+    "FastLogisticRegression",
+    "FastLogisticRegressionCV",
     "ImageSet",
     "Recipe",
     "Features",
@@ -68,6 +71,8 @@ _HOME = {
     "find_images": "images",
     "write_dataset": "datasets",
     "FeatureExtractor": "adapters",
+    "FastLogisticRegression": "logistic.estimators",
+    "FastLogisticRegressionCV": "logistic.estimators",
     "ImageSet": "images",
     "Recipe": "recipe",
     "Features": "features",

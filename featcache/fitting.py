@@ -13,25 +13,18 @@ import numpy as np
 
 from featcache.cache import weights_hint
 from featcache.calibration import check_enough, fit_temperature
+from featcache.choosing import choose_c
 from featcache.errors import FeatcacheError
 from featcache.evaluation import Report, judge, prefixes
 from featcache.features import Features
 from featcache.heads import HEADS, Head, Model, Training, options_of
 from featcache.heads.estimator import fit_estimator
-from featcache.heads.logistic import solve, standardise
 from featcache.heads.rows import rows_of
 from featcache.heads.training import blocks
 from featcache.lookup import Source
 from featcache.roles import Roles, assign_roles
-from featcache.splits import uniform, units
+from featcache.splits import units
 from featcache.store import open_packed
-
-#: The values of C that cross-validation compares; vectors are standardised first.
-C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
-#: Solvers of the search stop earlier than the final one: accuracy settles long before the loss.
-SEARCH_TOL = 1e-3
-#: Cross-validation looks at no more rows than this; the chosen C is then refitted on all.
-SEARCH_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +109,7 @@ def fit(
     training = _training(features, roles, weights, seed, say)
     if calibrate:
         check_enough(len(training.validation or ()))
-    model, how = _learned(features[roles.train], training, head, chosen)
+    model, how = _learned(training, head, chosen)
     kind = head if isinstance(head, str) else type(head).__name__
     fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
     if calibrate and training.validation:
@@ -177,7 +170,7 @@ def _training(
     def part(mask: np.ndarray, validation: Training | None) -> Training:
         rows = features[mask]
         vectors = rows_of(features, mask)
-        _check_finite(rows, vectors)
+        check_finite(rows, vectors)
         return Training(
             vectors=vectors,
             codes=np.searchsorted(classes, rows.labels),
@@ -199,7 +192,8 @@ def _training(
     return training
 
 
-def _check_finite(rows: Features, vectors: np.ndarray) -> None:
+def check_finite(rows: Features, vectors: np.ndarray) -> None:
+    """Raises `FeatcacheError` that names the images of vectors that are not finite."""
     bad = np.concatenate([~np.isfinite(vectors[block]).all(axis=1) for block in blocks(vectors)])
     if bad.any():
         shown = ", ".join(repr(name) for name in rows.names[bad][:3].tolist())
@@ -218,24 +212,24 @@ def _class_weighted(training: Training, class_weight: str) -> Training:
     return replace(training, weights=training.row_weights() * factors[training.codes])
 
 
-def _learned(train: Features, training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
+def _learned(training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
     """The fitted model of a kind of head, or of the user's own, and how it was chosen."""
     if not isinstance(head, str):
         return fit_estimator(training, head), "a classifier of your own"
     training = _class_weighted(training, getattr(chosen, "class_weight", "none"))
-    chosen, how = _settled(train, training, chosen)
+    chosen, how = _settled(training, chosen)
     training.say(f"fitting {head} on {len(training)} rows of {training.width}")
     return HEADS[head].fit(training, chosen), how
 
 
-def _settled(train: Features, training: Training, chosen: Any) -> tuple[Any, str]:
+def _settled(training: Training, chosen: Any) -> tuple[Any, str]:
     """Options with nothing left to choose, and how they were chosen."""
     if "C" not in type(chosen).__dataclass_fields__:
         return chosen, ""
     if chosen.C is not None:
         return chosen, f"C = {chosen.C:g}"
-    best, how = choose_c(train, training.codes, training.seed, training.say)
-    return replace(chosen, C=best), how
+    best = choose_c(training)
+    return replace(chosen, C=best.C), best.words
 
 
 def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: str) -> Head:
@@ -279,69 +273,3 @@ def _all_remarks(features: Features, roles: Roles, model: Model) -> list[str]:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def choose_c(
-    train: Features, codes: np.ndarray, seed: int, say: Callable[[str], None]
-) -> tuple[float, str]:
-    """The C of `C_GRID` with the best accuracy in cross-validation, and how it was found."""
-    rows = _search_rows(train, codes, seed)
-    vectors, codes = np.array(train.vectors[rows], dtype=np.float32), codes[rows]
-    unit = units(train.keys[rows], train.groups[rows])
-    smallest = min(len(np.unique(unit[codes == code])) for code in np.unique(codes))
-    folds = min(3 if len(rows) > 2000 else 5, smallest)
-    if folds < 2:
-        return 0.01, "C = 0.01 without cross-validation (a class has a single training image)"
-    say(f"choosing C out of {len(C_GRID)} by {folds}-fold cross-validation on {len(rows)} rows")
-    plain = train.views[rows] == 0
-    scores = np.mean(
-        [
-            _fold_scores(vectors, codes, fit_rows, test_rows[plain[test_rows]])
-            for fit_rows, test_rows in _folds(codes, unit, folds, seed)
-        ],
-        axis=0,
-    )
-    # argmax takes the first of equals: the simplest model.
-    best = C_GRID[int(scores.argmax())]
-    where = f"{len(rows)} of {len(train)}" if len(rows) < len(train) else f"all {len(rows)}"
-    return best, f"C = {best:g} by {folds}-fold cross-validation on {where} training rows"
-
-
-def _search_rows(train: Features, codes: np.ndarray, seed: int) -> np.ndarray:
-    """At most `SEARCH_ROWS` rows, the same share of every class, chosen by image hash."""
-    if len(train) <= SEARCH_ROWS:
-        return np.arange(len(train))
-    order = np.array([uniform(str(key), f"search{seed}") for key in train.keys])
-    share = SEARCH_ROWS / len(train)
-    picked = []
-    for code in np.unique(codes):
-        members = np.flatnonzero(codes == code)
-        count = max(2, int(len(members) * share))
-        picked.append(members[np.argsort(order[members], kind="stable")[:count]])
-    return np.sort(np.concatenate(picked))
-
-
-def _folds(
-    codes: np.ndarray, unit: np.ndarray, folds: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Stratified folds; where images share a group or their bytes, they share a fold."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    together = len(np.unique(unit)) < len(unit)
-    kind = StratifiedGroupKFold if together else StratifiedKFold
-    splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
-    return list(splitter.split(codes, codes, groups=unit if together else None))
-
-
-def _fold_scores(
-    vectors: np.ndarray, codes: np.ndarray, fit_rows: np.ndarray, test_rows: np.ndarray
-) -> list[float]:
-    """Accuracy on the test rows for every C, each solver starting where the last one ended."""
-    seen, unseen = vectors[fit_rows], vectors[test_rows]
-    mean, scale = standardise(seen)
-    unseen = (unseen - mean) / scale
-    scores, solver = [], None
-    for C in C_GRID:
-        solver = solve(seen, codes[fit_rows], C=C, tol=SEARCH_TOL, start=solver)
-        scores.append(float(solver.score(unseen, codes[test_rows])))
-    return scores

@@ -21,11 +21,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from evidence_work import command, photographs
 
 import featcache
-from evidence_work import command, photographs
 
 LITE = "efficientnet_lite0"
 

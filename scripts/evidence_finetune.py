@@ -1,6 +1,6 @@
 """Show what the docs say of fine-tuning, through the command line only.
 
-    python scripts/evidence_finetune.py cut      VGG16's block 5: from the cut, and the whole network
+    python scripts/evidence_finetune.py cut      VGG16's block 5: from the cut, and the whole of it
     python scripts/evidence_finetune.py fashion  a slice of Fashion-MNIST: frozen, and fine-tuned
     python scripts/evidence_finetune.py resume   killed after an epoch and resumed, and undisturbed
 

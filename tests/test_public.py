@@ -24,10 +24,10 @@ def loaded_after(code: str) -> set[str]:
 def test_the_public_names_are_these():
     """Adding or dropping a public name is a decision, not an accident."""
     assert featcache.__all__ == [
-        "extract", "load", "fit_head", "evaluate", "sweep", "find_images", "write_dataset",
-        "FeatureExtractor", "ImageSet", "Recipe", "Features", "FeatureCache",
-        "Head", "Report", "BACKBONES", "HEADS", "FeatcacheError", "ImageFailure", "DamagedFile",
-        "StorageFailure",
+        "extract", "load", "fit_head", "finetune", "evaluate", "sweep", "find_images",
+        "write_dataset", "FeatureExtractor", "FastLogisticRegression", "FastLogisticRegressionCV",
+        "ImageSet", "Recipe", "Features", "FeatureCache", "Head", "Report",
+        "BACKBONES", "HEADS", "FeatcacheError", "ImageFailure", "DamagedFile", "StorageFailure",
     ]  # fmt: skip
     assert featcache._HOME.keys() == set(featcache.__all__)
 

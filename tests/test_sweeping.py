@@ -24,9 +24,11 @@ from featcache.splits import units
 from featcache.sweeping.folds import deal, grow
 from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.learning_curve import SHARES, Point, gain_of_doubling
+from featcache.sweeping.logistic_tasks import join
 from featcache.sweeping.plan import Part, Plan, make_plan
-from featcache.sweeping.scoring import Score
+from featcache.sweeping.scoring import run_task, run_tasks
 from featcache.sweeping.search import Candidate, _nested
+from featcache.sweeping.tasks import Score, Side, Task
 
 CS = (0.001, 0.1)
 
@@ -65,6 +67,40 @@ def test_a_candidates_score_is_that_of_its_folds(features, found):
             right.append(head.metrics["accuracy"] * len(part.judged))
         total = sum(len(part.judged) for part in plan.parts)
         assert candidate.accuracy == pytest.approx(sum(right) / total)
+
+
+def test_values_of_c_solved_together_score_as_one_by_one(features):
+    """Joined tasks call the same rows right as fits of their own, but for near-ties."""
+    plan = make_plan(features, folds=3, nested=True, seed=0)
+    settings = [{"C": 0.001}, {"C": 0.1}]
+    tasks = [
+        Task(features.path, "logreg", settings, Side.of(features, part.train),
+             Side.of(features, part.judged), 0)
+        for part in plan.every
+    ]  # fmt: skip
+    assert join(tasks) == [tasks]
+    together, alone = run_tasks(tasks, None, print), [run_task(task) for task in tasks]
+    for one, other in zip(itertools.chain(*together), itertools.chain(*alone), strict=True):
+        assert (one.right != other.right).sum() <= 1
+
+
+def test_a_part_without_a_class_and_another_head_are_fitted_alone(features):
+    """Only tasks that differ in nothing but C, with the same classes, are joined."""
+    part = make_plan(features, folds=3, nested=False, seed=0).parts[0]
+    small = part.train[features.labels[part.train] != features.classes[0]]
+    judged = Side.of(features, part.judged)
+    whole, lacking = (
+        Task(features.path, "logreg", [{"C": 0.01}], Side.of(features, rows), judged, 0)
+        for rows in (part.train, small)
+    )
+    ridge = replace(whole, head="ridge", settings=[{}])
+    weighted = replace(whole, settings=[{"C": 0.01, "class_weight": "balanced"}])
+    tasks = [whole, whole, lacking, ridge, ridge, weighted]
+    assert [len(each) for each in join(tasks)] == [2, 1, 1, 1, 1]
+    scores = run_tasks(tasks, None, print)
+    assert [len(each) for each in scores] == [1] * 6
+    none = features.labels[part.judged] == features.classes[0]
+    assert not scores[2][0].right[none].any()
 
 
 def test_nested_folds_choose_without_the_fold_they_are_judged_on(features):

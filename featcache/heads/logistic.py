@@ -1,21 +1,17 @@
-"""Multinomial logistic regression on standardised vectors (scikit-learn's, L2-penalised)."""
+"""Multinomial logistic regression on standardised vectors, L2-penalised. See `logistic`."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from featcache.errors import FeatcacheError
+from featcache.logistic import Solution
 
 #: Rows standardised and multiplied at a time in `predict_proba`.
 BLOCK = 8192
-
-#: Numbers in a matrix up to which one BLAS thread is the fastest: where anything else runs, the
-#: threads of a small product wait for each other longer than they compute.
-SMALL = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,22 +33,14 @@ class LogisticHead:
     settings: dict[str, Any]
 
     @classmethod
-    def fit(
-        cls, vectors: np.ndarray, codes: np.ndarray, *, C: float, weights: np.ndarray | None = None
-    ) -> LogisticHead:
-        """Fit on (n, D) float32 vectors, which are **overwritten**, and (n,) class codes."""
-        mean, scale = standardise(vectors)
-        solver = solve(vectors, codes, C=C, weights=weights)
+    def of(cls, found: Solution) -> LogisticHead:
+        """The head of a solution on standardised vectors."""
         return cls(
-            coefficients=solver.coef_.astype(np.float32),
-            intercept=solver.intercept_.astype(np.float32),
-            mean=mean,
-            scale=scale,
-            settings={
-                "C": C,
-                "iterations": int(solver.n_iter_.max()),
-                "converged": bool(solver.n_iter_.max() < solver.max_iter),
-            },
+            coefficients=(found.coefficients * found.scale).astype(np.float32),
+            intercept=(found.intercept + found.coefficients @ found.mean).astype(np.float32),
+            mean=found.mean.astype(np.float32),
+            scale=found.scale.astype(np.float32),
+            settings={"C": found.C, "iterations": found.iterations, "converged": found.converged},
         )
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
@@ -107,39 +95,3 @@ class LogisticHead:
         ):
             raise FeatcacheError("the arrays of the head do not fit together")
         return names
-
-
-def standardise(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Subtract each column's mean and divide by its deviation, in place; gives both, float32."""
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler(copy=False).fit(vectors)
-    scaler.transform(vectors)
-    return scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
-
-
-def solve(
-    vectors: np.ndarray,
-    codes: np.ndarray,
-    *,
-    C: float,
-    tol: float = 1e-4,
-    start: Any = None,
-    weights: np.ndarray | None = None,
-) -> Any:
-    """scikit-learn's `LogisticRegression` fitted on standardised vectors, from `start` if given.
-
-    `tol` bounds the largest entry of the gradient of the mean loss.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    solver = LogisticRegression(C=C, max_iter=1000, tol=tol, warm_start=start is not None)
-    if start is not None:
-        solver.coef_, solver.intercept_ = start.coef_, start.intercept_
-        solver.classes_ = start.classes_
-    with warnings.catch_warnings(), threadpool_limits(1 if vectors.size < SMALL else None):
-        # Not hidden: `settings["converged"]` is stored with the head and printed.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return solver.fit(vectors, codes, sample_weight=weights)

@@ -1,15 +1,14 @@
-"""The head `logreg`: its options, and how it is fitted. See `logistic` for the solver."""
+"""The head `logreg`: its options, and how it is fitted. The solver: `featcache.logistic`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from featcache.errors import FeatcacheError
 from featcache.heads.checks import above_zero, one_of
 from featcache.heads.logistic import LogisticHead
 from featcache.heads.training import Training
+from featcache.logistic import solve_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,9 @@ class LogregOptions:
 def fit(training: Training, options: LogregOptions) -> LogisticHead:
     """Multinomial logistic regression on standardised vectors."""
     if options.C is None:
-        raise FeatcacheError("--C is needed here: choose it with `featcache.fitting.choose_c`")
+        raise FeatcacheError("--C is needed here: choose it with `featcache.choosing.choose_c`")
     training.say(f"fitting logreg with C = {options.C:g} on {len(training)} rows")
-    vectors = np.array(training.vectors, dtype=np.float32)
-    return LogisticHead.fit(vectors, training.codes, C=options.C, weights=training.weights)
+    (found,) = solve_path(
+        training.vectors, training.codes, Cs=[options.C], sample_weight=training.weights
+    )
+    return LogisticHead.of(found)

@@ -14,7 +14,8 @@ from featcache.sweeping.folds import grow
 from featcache.sweeping.grids import Settings
 from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.plan import Part
-from featcache.sweeping.scoring import Side, Task, run_tasks
+from featcache.sweeping.scoring import run_tasks
+from featcache.sweeping.tasks import Side, Task
 
 #: Shares of the training images that are tried.
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)

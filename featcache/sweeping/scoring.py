@@ -1,61 +1,24 @@
-"""Scoring: settings of one kind of head, fitted on some rows and tried on others.
-
-A task is plain data, so that any backend of joblib can run it, in threads or in other processes.
-"""
+"""Scoring: tasks are run, as many at a time as joblib is told."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from featcache.features import Features, open_features
+from featcache.features import Features
 from featcache.fitting import fit_head
 from featcache.sweeping.grids import Settings
+from featcache.sweeping.logistic_tasks import is_joinable, join, run_joined
+from featcache.sweeping.tasks import Score, Side, Task
 
 #: Seconds between two lines about where a sweep stands.
 PATIENCE = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """Rows of a file by number, and their labels, which the file need not have."""
-
-    rows: np.ndarray
-    labels: np.ndarray
-
-    @classmethod
-    def of(cls, features: Features, rows: np.ndarray) -> Side:
-        return cls(features.rows[rows], features.labels[rows])
-
-    def open(self, path: Path) -> Features:
-        """The features of these rows, with these labels."""
-        return replace(open_features(path)[self.rows], labels=self.labels)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Fit each of some settings on the rows `train` of a file, and try it on the rows `judged`."""
-
-    path: Path
-    head: str
-    settings: list[Settings]
-    train: Side
-    judged: Side
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Which of the judged rows were called rightly, (n,) bool, and the seconds of the fit."""
-
-    right: np.ndarray
-    seconds: float
 
 
 def run_tasks(
@@ -63,13 +26,19 @@ def run_tasks(
 ) -> list[list[Score]]:
     """The scores of every setting of every task; joblib's backend and number of jobs hold."""
     total = sum(len(task.settings) for task in tasks)
-    results, spoken = [], time.monotonic()
-    for scores in Parallel(n_jobs=jobs, return_as="generator")(map(delayed(run_task), tasks)):
-        results.append(scores)
+    results: list[list[Score]] = []
+    spoken = time.monotonic()
+    runs = map(delayed(_run), join(tasks))
+    for scores in Parallel(n_jobs=jobs, return_as="generator")(runs):
+        results += scores
         if time.monotonic() - spoken > PATIENCE:
             spoken = time.monotonic()
             say(f"{sum(map(len, results))} of {total} fits")
     return results
+
+
+def _run(tasks: list[Task]) -> list[list[Score]]:
+    return run_joined(tasks) if is_joinable(tasks[0]) else [run_task(task) for task in tasks]
 
 
 def run_task(task: Task) -> list[Score]:

@@ -21,7 +21,8 @@ from featcache.sweeping.grids import Settings, choose_grids, words_of
 from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.learning_curve import Point, measure_learning_curve
 from featcache.sweeping.plan import Plan, make_plan
-from featcache.sweeping.scoring import Score, Side, Task, run_tasks
+from featcache.sweeping.scoring import run_tasks
+from featcache.sweeping.tasks import Score, Side, Task
 
 
 @dataclass(frozen=True, slots=True)

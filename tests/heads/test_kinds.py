@@ -119,8 +119,8 @@ def test_a_weight_of_two_is_a_row_seen_twice(name, digits):
     weighted = replace(training, weights=np.where(twice, 2, 1).astype(np.float32))
     one = HEADS[name].fit(weighted, options).predict_proba(vectors)
     two = HEADS[name].fit(training.take(rows), options).predict_proba(vectors)
-    # logreg standardises without weights (part of its own contract); svm draws other rows to
-    # measure its sharpness; the others leave out a row's whole weight.
+    # svm draws other rows to measure its sharpness; centroid and ridge leave out a row's whole
+    # weight.
     assert (one.argmax(axis=1) == two.argmax(axis=1)).mean() > 0.96
 
 

@@ -1,0 +1,121 @@
+"""Choosing C: cross-validation over a grid, all values and folds solved together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+from featcache.heads import Training
+from featcache.logistic import fold_scores, solve_path
+
+#: The values of C that cross-validation compares; vectors are standardised first.
+C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
+#: Solvers of the search stop earlier than the final one: accuracy settles long before the loss.
+SEARCH_TOL = 1e-3
+#: Cross-validation looks at no more rows than this; the chosen C is then refitted on all.
+SEARCH_ROWS = 10_000
+#: What C is where nothing can be compared.
+FALLBACK = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The best C, the accuracies (folds, values of C) behind it, and how it was found in words."""
+
+    C: float
+    scores: np.ndarray
+    words: str
+
+
+def choose_c(
+    training: Training, grid: Sequence[float] = C_GRID, folds: int | None = None
+) -> Choice:
+    """The C of the grid with the best cross-validated accuracy; of equals the smallest.
+
+    `folds`: None for 5, or 3 where there are more than 2000 rows. Rows of one unit are in one
+    fold; augmented views train and never judge. About `SEARCH_ROWS` rows are looked at.
+
+    Raises `FeatcacheError` where the grid holds a C that is not above 0, or folds are below 2.
+    """
+    if folds is not None and folds < 2:
+        raise FeatcacheError(f"{folds} folds: cross-validation needs at least 2")
+    grid = sorted(grid)
+    rows = _search_rows(training)
+    part = training if len(rows) == len(training) else training.take(rows)
+    smallest = min(len(np.unique(part.units[part.codes == code])) for code in np.unique(part.codes))
+    count = min(folds or (3 if len(part) > 2000 else 5), smallest)
+    fold = _folds(part, count) if count > 1 else np.zeros(len(part), int)
+    tests = _tests(part, fold)
+    if not tests:
+        words = f"C = {FALLBACK:g} without cross-validation (a class has a single training image)"
+        return Choice(FALLBACK, np.zeros((0, len(grid))), words)
+    training.say(
+        f"choosing C out of {len(grid)} by {count}-fold cross-validation on {len(part)} rows"
+    )
+    scores = _scores(part, grid, fold, tests)
+    # argmax takes the first of equals: the simplest model.
+    best = grid[int(scores.mean(axis=0).argmax())]
+    where = f"{len(part)} of {len(training)}" if len(part) < len(training) else f"all {len(part)}"
+    words = f"C = {best:g} by {count}-fold cross-validation on {where} training rows"
+    return Choice(best, scores, words)
+
+
+def _search_rows(training: Training) -> np.ndarray:
+    """About `SEARCH_ROWS` rows, in whole units, the same share of every class."""
+    if len(training) <= SEARCH_ROWS:
+        return np.arange(len(training))
+    codes, unit = training.codes, training.units
+    order = np.random.default_rng(training.seed).permutation(int(unit.max()) + 1)[unit]
+    picked = []
+    for code in np.unique(codes):
+        members = np.flatnonzero(codes == code)
+        members = members[np.argsort(order[members], kind="stable")]
+        count = max(2, int(len(members) * SEARCH_ROWS / len(codes)))
+        last = order[members[count - 1]]
+        picked.append(members[order[members] <= last])
+    return np.sort(np.concatenate(picked))
+
+
+def _folds(part: Training, folds: int) -> np.ndarray:
+    """(n,) stratified fold numbers; where images share a group or their bytes, they share one."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    together = len(np.unique(part.units)) < len(part)
+    kind = StratifiedGroupKFold if together else StratifiedKFold
+    splitter = kind(n_splits=folds, shuffle=True, random_state=part.seed)
+    numbers = np.empty(len(part), int)
+    sides = splitter.split(part.codes, part.codes, groups=part.units if together else None)
+    for number, (_, test) in enumerate(sides):
+        numbers[test] = number
+    return numbers
+
+
+def _tests(part: Training, fold: np.ndarray) -> dict[int, np.ndarray]:
+    """The plain rows of every fold without which each class still has rows to learn from."""
+    judged = np.ones(len(part), bool) if part.plain is None else part.plain
+    tests = {}
+    for number in np.unique(fold).tolist():
+        mine = fold == number
+        left = np.bincount(part.codes[~mine], part.row_weights()[~mine], minlength=part.classes)
+        wanted = np.bincount(part.codes, minlength=part.classes) > 0
+        if (mine & judged).any() and left[wanted].all():
+            tests[number] = np.flatnonzero(mine & judged)
+    return tests
+
+
+def _scores(
+    part: Training, grid: Sequence[float], fold: np.ndarray, tests: dict[int, np.ndarray]
+) -> np.ndarray:
+    """Accuracies (folds, values of C) on the test rows of each fold."""
+    found = solve_path(
+        part.vectors,
+        part.codes,
+        Cs=grid,
+        sample_weight=part.weights,
+        folds=np.where(np.isin(fold, list(tests)), fold, -1),
+        tol=SEARCH_TOL,
+    )
+    return fold_scores(part.vectors, part.codes, found, list(tests.values()))

@@ -1,0 +1,151 @@
+"""solve_path: multinomial logistic regression for many strengths of penalty and folds at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from featcache.errors import FeatcacheError
+from featcache.logistic.blocks import Blocks, blocks_of, moments, one_thread_each
+from featcache.logistic.checks import checked_classes, row_weights, used_rows
+from featcache.logistic.curvature import FlatCurvature, flat_curvature, shares_of
+from featcache.logistic.losses import Losses
+from featcache.logistic.minimise import minimise
+from featcache.logistic.solution import Solution
+from featcache.logistic.table import Table
+from featcache.logistic.walk import Walk
+
+#: Columns, and numbers of all unknowns, that are solved together at most.
+COLUMNS, UNKNOWNS = 640, 2**21
+
+
+def solve_path(
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    *,
+    Cs: Sequence[float],
+    sample_weight: np.ndarray | None = None,
+    class_weight: str | Mapping[int, float] | None = None,
+    folds: np.ndarray | None = None,
+    standardize: bool = True,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    start: Solution | None = None,
+) -> list[Solution]:
+    """scikit-learn's multinomial logistic regression (L2) for every C, and every fold, together.
+
+    Parameters
+    ----------
+    vectors: (n, D), an array or a memory map; read in blocks, never copied. float64 is computed in
+        float64, anything else in float32.
+    codes: (n,) integers, 0 to K - 1; every class must be there.
+    class_weight: "balanced", weights by code, or None; balanced in every fold for itself.
+    folds: (n,) the number of the fold that leaves this row out, -1 where none does; or (F, n)
+        booleans, the rows that every fold uses. None: one solution a C, on all rows.
+    standardize: penalise the coefficients of standardised columns; every fold has its own moments.
+    tol: the largest entry of the gradient of the mean loss (scikit-learn's measure).
+    start: begin here rather than at the constant model.
+
+    Returns
+    -------
+    list of Solution: for every fold, one for every C, in the order given.
+
+    Raises
+    ------
+    FeatcacheError: one class, C not above 0, NaN (it names the row), a fold that lacks a class.
+    """
+    classes = checked_classes(vectors, codes, Cs)
+    numbers, used = used_rows(folds, len(codes))
+    weights = row_weights(codes, classes, sample_weight, used)
+    with blocks_of(vectors) as blocks:
+        with one_thread_each():
+            table = _table(blocks, codes, classes, weights, standardize=standardize)
+            table = _class_weighted(table, class_weight)
+            # All folds of a C are neighbours: they share a curvature, and end at about one time.
+            pairs = [(fold, C) for C in Cs for fold in range(len(numbers))]
+            folds_of, Cs_of = np.array([fold for fold, _ in pairs]), np.array([C for _, C in pairs])
+            losses = Losses(table, blocks, folds_of, 1 / (Cs_of * table.totals[folds_of]))
+            places = _places(losses, start)
+        curvature = flat_curvature(table, len(pairs) * table.outputs)
+        with one_thread_each():
+            walks = _in_parts(losses, curvature, places, tol, max_iter)
+    return [
+        _solution(walks[place * len(numbers) + fold], table, fold, number, float(C))
+        for fold, number in enumerate(numbers)
+        for place, C in enumerate(Cs)
+    ]
+
+
+def _table(
+    blocks: Blocks, codes: np.ndarray, classes: int, weights: np.ndarray, *, standardize: bool
+) -> Table:
+    means, scales = moments(blocks, weights)
+    if not standardize:
+        means, scales = np.zeros_like(means), np.ones_like(scales)
+    return Table(blocks.vectors, codes, classes, weights, blocks.centre, means, scales)
+
+
+def _class_weighted(table: Table, class_weight: str | Mapping[int, float] | None) -> Table:
+    if class_weight is None:
+        return table
+    factors = np.ones((len(table.row_weights), table.classes))
+    if class_weight == "balanced":
+        for fold, row in enumerate(table.row_weights):
+            counts = np.bincount(table.codes, row, minlength=table.classes)
+            factors[fold] = counts.sum() / (table.classes * counts)
+    elif isinstance(class_weight, Mapping):
+        for code, weight in class_weight.items():
+            factors[:, code] = weight
+    else:
+        raise FeatcacheError(f"class_weight {class_weight!r}: expected 'balanced', a dict or None")
+    return replace(table, row_weights=table.row_weights * factors[:, table.codes])
+
+
+def _places(losses: Losses, start: Solution | None) -> np.ndarray:
+    """(P, O, D+1) where every problem begins: at `start`, or at the constant model."""
+    table = losses.table
+    shape = (len(losses.folds), table.outputs, table.vectors.shape[1] + 1)
+    places = np.zeros(shape)
+    if start is None:
+        logs = np.log(shares_of(table))
+        places[..., -1] = logs[1] - logs[0] if table.outputs == 1 else logs - logs.mean()
+    else:
+        if start.coefficients.shape != (shape[1], shape[2] - 1):
+            raise FeatcacheError(
+                f"the start has coefficients {start.coefficients.shape}, "
+                f"expected {(shape[1], shape[2] - 1)}"
+            )
+        for number, fold in enumerate(losses.folds.tolist()):
+            places[number] = table.standardised(start.coefficients, start.intercept, fold)
+    return places
+
+
+def _in_parts(
+    losses: Losses, curvature: FlatCurvature, places: np.ndarray, tol: float, max_iter: int
+) -> list[Walk]:
+    """As many problems at a time as memory and cache have room for."""
+    count, outputs, width = places.shape
+    together = max(1, min(COLUMNS // outputs, UNKNOWNS // (outputs * width)))
+    walks: list[Walk] = []
+    for first in range(0, count, together):
+        some = slice(first, first + together)
+        part = replace(losses, folds=losses.folds[some], penalties=losses.penalties[some])
+        walks += minimise(part, curvature, places[some], tol=tol, max_iter=max_iter)
+    return walks
+
+
+def _solution(walk: Walk, table: Table, fold: int, number: int | None, C: float) -> Solution:
+    coefficients, intercept = table.plain(walk.place, fold)
+    return Solution(
+        C=C,
+        fold=number,
+        coefficients=coefficients,
+        intercept=intercept,
+        mean=table.means[fold],
+        scale=table.scales[fold],
+        loss=walk.loss,
+        iterations=walk.iterations,
+        converged=walk.end == "converged",
+    )

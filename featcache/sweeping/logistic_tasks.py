@@ -1,0 +1,71 @@
+"""The tasks of the logistic head on one file: every C of every task is solved together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from featcache.features import Features, open_features
+from featcache.fitting import check_finite
+from featcache.heads.rows import rows_of
+from featcache.logistic import Solution, predictions, solve_path
+from featcache.sweeping.tasks import Score, Task
+
+
+def is_joinable(task: Task) -> bool:
+    """Whether nothing but C tells its settings apart."""
+    return task.head == "logreg" and all(settings.keys() == {"C"} for settings in task.settings)
+
+
+def join(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Neighbours on one file, with the same classes and values of C, are one list; others alone."""
+    joined: list[list[Task]] = []
+    for task in tasks:
+        if joined and is_joinable(task) and _is_like(task, joined[-1][-1]):
+            joined[-1].append(task)
+        else:
+            joined.append([task])
+    return joined
+
+
+def _is_like(one: Task, other: Task) -> bool:
+    return ((one.path, one.head, one.settings) == (other.path, other.head, other.settings)) and set(
+        one.train.labels
+    ) == set(other.train.labels)
+
+
+def run_joined(tasks: Sequence[Task]) -> list[list[Score]]:
+    """The scores of every setting of tasks that `join` put together.
+
+    The seconds of a fit are those of all, shared alike.
+    """
+    began = time.monotonic()
+    features = open_features(tasks[0].path)
+    found = _solved(features, tasks)
+    seconds = (time.monotonic() - began) / len(found)
+    classes, count = np.unique(tasks[0].train.labels), len(tasks[0].settings)
+    scores = []
+    for number, task in enumerate(tasks):
+        mine = found[number * count : (number + 1) * count]
+        called = classes[predictions(mine, features.vectors, task.judged.rows)]
+        scores.append([Score(row == task.judged.labels, seconds) for row in called])
+    return scores
+
+
+def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
+    """For every task, a solution for every C."""
+    labels = np.full(len(features), "", dtype=object)
+    for task in tasks:
+        labels[task.train.rows] = task.train.labels
+    mask = labels != ""
+    rows, vectors = features[mask], rows_of(features, mask)
+    rows.check()
+    check_finite(rows, vectors)
+    return solve_path(
+        vectors,
+        np.unique(labels[mask].astype(str), return_inverse=True)[1],
+        Cs=[settings["C"] for settings in tasks[0].settings],
+        folds=np.array([np.isin(rows.rows, task.train.rows) for task in tasks]),
+    )

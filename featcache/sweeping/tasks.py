@@ -1,0 +1,50 @@
+"""Tasks: settings of one kind of head, to be fitted on some rows and tried on others.
+
+A task is plain data, so that any backend of joblib can run it, in threads or in other processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from featcache.features import Features, open_features
+from featcache.sweeping.grids import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Rows of a file by number, and their labels, which the file need not have."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features, rows: np.ndarray) -> Side:
+        return cls(features.rows[rows], features.labels[rows])
+
+    def open(self, path: Path) -> Features:
+        """The features of these rows, with these labels."""
+        return replace(open_features(path)[self.rows], labels=self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Fit each of some settings on the rows `train` of a file, and try it on the rows `judged`."""
+
+    path: Path
+    head: str
+    settings: list[Settings]
+    train: Side
+    judged: Side
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Which of the judged rows were called rightly, (n,) bool, and the seconds of the fit."""
+
+    right: np.ndarray
+    seconds: float
