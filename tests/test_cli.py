@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from featcache.cli import app
 
 COMMANDS = (
-    "demo", "dataset", "extract", "fit-head", "baseline", "evaluate", "sweep", "split", "predict",
-    "classify", "backbones", "layers", "views", "info", "ls", "verify", "repair", "rm", "gc",
+    "demo", "dataset", "extract", "fit-head", "baseline", "finetune", "evaluate", "sweep", "split",
+    "predict", "classify", "backbones", "layers", "views", "info", "ls", "verify", "repair", "rm",
+    "gc",
 )  # fmt: skip
 LITE = ("--backbone", "efficientnet_lite0", "--size", "32")
 

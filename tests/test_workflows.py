@@ -115,7 +115,7 @@ def test_a_workflow_runs_to_its_end_on_pieces_of_clothing(script, clothing, tmp_
         shutil.rmtree(tmp_path / "images" / "test")  # W4 makes its own test split
     said = run(
         script, tmp_path / "images", tmp_path / "out",
-        SIZE="96", BASELINE_EPOCHS=epochs("baseline", "2"), TUNE_EPOCHS=epochs("finetune", "12"),
+        SIZE="96", BASELINE_EPOCHS=epochs("baseline", "2"), TUNE_EPOCHS=epochs("finetune", "2"),
     )  # fmt: skip
     assert "accuracy   " in said
     text = (SCRIPTS / f"{script}.sh").read_text()

@@ -17,6 +17,6 @@ featcache extract "$images" --name w3 --backbone "${BACKBONE:-vgg16}" --layer "$
 featcache fit-head w3 --head dense --batch-size "${BATCH:-64}" \
     --out "$out/w3.head" --plots "$out/head"
 [ "${TUNE_EPOCHS:-5}" = 0 ] ||
-    featcache finetune "$images" --head "$out/w3.head" --unfreeze-from "${UNFREEZE:-block5_conv1}" \
-        --optimizer rmsprop --learning-rate 1e-5 --epochs "${TUNE_EPOCHS:-5}" \
+    featcache finetune "$images" --name w3 --head "$out/w3.head" \
+        --unfreeze-from "${UNFREEZE:-block5_conv1}" --optimizer rmsprop --learning-rate 1e-5 --epochs "${TUNE_EPOCHS:-5}" \
         --batch-size "${BATCH:-64}" --out "$out/tuned" --plots "$out/tuned-plots"

@@ -8,7 +8,7 @@
 # A fifth of the validation images becomes the test split.
 # EXTRACT: more options of `extract`, such as --weights PATH. BACKBONE (mobilenetv2), SIZE (160),
 # VIEWS (10: one an epoch), HEAD (--binary-sigmoid; empty for more than two classes),
-# UNFREEZE (100), TUNE_EPOCHS (20, the head's 10 included; 0: no fine-tuning), PHOTO (one image
+# UNFREEZE (100), TUNE_EPOCHS (10 after the head's 10; 0: no fine-tuning), PHOTO (one image
 # that an ImageNet classifier names; the first of IMAGES).
 set -eu
 images=$1 out=${2:-w4}
@@ -23,7 +23,7 @@ featcache extract "$images" --name w4 --backbone "${BACKBONE:-mobilenetv2}" --si
     --test-from validation:0.2 --augment flip-rotate --views "${VIEWS:-10}" ${EXTRACT:-}
 featcache fit-head w4 --head dense --dropout 0.2 ${HEAD---binary-sigmoid} --optimizer adam \
     --learning-rate 1e-4 --epochs 10 --batch-size 32 --out "$out/w4.head" --plots "$out/head"
-[ "${TUNE_EPOCHS:-20}" = 0 ] ||
-    featcache finetune "$images" --head "$out/w4.head" --unfreeze-from "${UNFREEZE:-100}" \
+[ "${TUNE_EPOCHS:-10}" = 0 ] ||
+    featcache finetune "$images" --name w4 --head "$out/w4.head" --unfreeze-from "${UNFREEZE:-100}" \
         --test-from validation:0.2 --augment flip-rotate --optimizer rmsprop --learning-rate 1e-5 \
-        --epochs "${TUNE_EPOCHS:-20}" --batch-size 32 --out "$out/tuned" --plots "$out/tuned-plots"
+        --epochs "${TUNE_EPOCHS:-10}" --batch-size 32 --out "$out/tuned" --plots "$out/tuned-plots"
