@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from featcache.choosing import SEARCH_LOSS_TOL
 from featcache.features import Features, open_features
 from featcache.fitting import check_finite
 from featcache.heads.rows import rows_of
@@ -68,4 +69,5 @@ def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
         np.unique(labels[mask].astype(str), return_inverse=True)[1],
         Cs=[settings["C"] for settings in tasks[0].settings],
         folds=np.array([np.isin(rows.rows, task.train.rows) for task in tasks]),
+        loss_tol=SEARCH_LOSS_TOL,
     )
