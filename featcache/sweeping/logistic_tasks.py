@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featcache.choosing import SEARCH_LOSS_TOL
 from featcache.features import Features, open_features
 from featcache.fitting import check_finite
 from featcache.heads.rows import rows_of
-from featcache.logistic import Solution, predictions, solve_path
+from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.sweeping.tasks import Score, Task
 
 
