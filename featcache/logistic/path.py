@@ -20,8 +20,8 @@ from featcache.logistic.walk import Walk
 #: Columns, and numbers of all unknowns, that are solved together at most.
 COLUMNS, UNKNOWNS = 640, 2**21
 #: `loss_tol` of a search: it stops earlier than a fit, for accuracy settles long before the loss.
-#: 30 fits of 10,000 rows, C up to 1e4, took 23 processor seconds so, 51 with 1e-2, and 105 with both
-#: tolerances at 1e-3; at C up to 0.4 the accuracies were the same to 5e-4. Above, it ends early.
+#: 30 fits of 10,000 rows, C up to 1e4, took 23 processor seconds so, 51 with 1e-2; the accuracies
+#: at C up to 0.4 were the same to 5e-4. At C above 1 it ends early, and shows less.
 SEARCH_LOSS_TOL = 0.1
 
 
