@@ -9,12 +9,10 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads import Training
-from featcache.logistic import fold_scores, solve_path
+from featcache.logistic import SEARCH_LOSS_TOL, fold_scores, solve_path
 
 #: The values of C that cross-validation compares; vectors are standardised first.
 C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
-#: Solvers of the search stop earlier than the final one: accuracy settles long before the loss.
-SEARCH_TOL = 1e-3
 #: Cross-validation looks at no more rows than this; the chosen C is then refitted on all.
 SEARCH_ROWS = 10_000
 #: What C is where nothing can be compared.
@@ -116,6 +114,6 @@ def _scores(
         Cs=grid,
         sample_weight=part.weights,
         folds=np.where(np.isin(fold, list(tests)), fold, -1),
-        tol=SEARCH_TOL,
+        loss_tol=SEARCH_LOSS_TOL,
     )
     return fold_scores(part.vectors, part.codes, found, list(tests.values()))

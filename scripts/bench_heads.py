@@ -91,14 +91,15 @@ def logistic(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
-    """Their cross-validation once, and two sweeps before and after it."""
+    """A round of both sweeps, their cross-validation once, then the other rounds."""
     features = training_rows(options, judged=True)
     Cs = np.logspace(options.low, options.high, 10).tolist()
     folds, threads = options.folds, options.threads
     swept_here = partial(swept, features, threads, folds=folds)
     before, like = swept_here(), swept_here(heads=["logreg"], Cs=Cs)
     theirs = cross_validated(features, Cs, folds, threads)
-    after, like_after = swept_here(), swept_here(heads=["logreg"], Cs=Cs)
+    again = [swept_here() for _ in range(options.rounds - 1)]
+    like_again = [swept_here(heads=["logreg"], Cs=Cs) for _ in range(options.rounds - 1)]
     train, test = sides_of(features)
     return {
         "training rows": len(train),
@@ -107,13 +108,13 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
         "folds": folds,
         "threads": threads,
         "LogisticRegressionCV": theirs,
-        "sweep": [before, after],
-        "sweep, logreg with the same Cs": [like, like_after],
+        "sweep": [before, *again],
+        "sweep, logreg with the same Cs": [like, *like_again],
         "time of theirs / ours": spread(
-            [theirs["seconds"] / each["seconds"] for each in (before, after)]
+            [theirs["seconds"] / each["seconds"] for each in (before, *again)]
         ),
         "time of theirs / ours, same Cs": spread(
-            [theirs["seconds"] / each["seconds"] for each in (like, like_after)]
+            [theirs["seconds"] / each["seconds"] for each in (like, *like_again)]
         ),
     }
 

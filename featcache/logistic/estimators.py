@@ -15,7 +15,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from featcache.logistic.path import solve_path
+from featcache.logistic.path import SEARCH_LOSS_TOL, solve_path
 from featcache.logistic.solution import Solution, fold_scores
 
 
@@ -106,7 +106,8 @@ class FastLogisticRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: i
         sides = list(check_cv(self.cv, codes, classifier=True).split(X, codes))
         used = np.array([np.isin(np.arange(len(codes)), train) for train, _ in sides])
         options = {"sample_weight": weights, "class_weight": _balanced(self, codes, weights)}
-        found = _solve(self, X, codes, Cs=self.Cs_, folds=used, **options)
+        search = {"folds": used, "loss_tol": SEARCH_LOSS_TOL}
+        found = _solve(self, X, codes, Cs=self.Cs_, **search, **options)
         self.scores_ = fold_scores(X, codes, found, [test for _, test in sides], weights)
         best = int(self.scores_.mean(axis=0).argmax())
         self.C_ = float(self.Cs_[best])

@@ -21,18 +21,29 @@ from featcache.logistic.walk import Walk
 
 #: Part of the promised decrease that a step must bring.
 ARMIJO = 1e-4
-#: What is left to gain, as the quadratic model has it, must be below this part of tol x loss. With
-#: the flat curvature the model is up to 60 times too hopeful, with that of the place up to 5 times
-#: (measured).
+#: What is left to gain, as the quadratic model has it, must be below this part of loss_tol x loss.
+#: With the flat curvature the model is up to 60 times too hopeful, with that of the place up to 5
+#: times (measured).
 GAIN_FLAT, GAIN_OWN = 0.01, 0.2
 #: Steps before the curvature of the constant model may be replaced by that of the place.
 PATIENCE = 15
+#: After this many times as many steps it is taken again.
+RENEWAL = 2.5
 #: Neighbouring values of C whose curvature is taken at one place, halfway between theirs.
 SHARING = 2
 #: The blocks of the classes' curvatures may be this many numbers in all (1 GB of float32).
 BLOCKS = 2**28
 #: A step shortened to this is no step.
 SHORTEST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """When a walk has arrived: see `minimise`."""
+
+    tol: float
+    loss_tol: float
+    max_iter: int
 
 
 @dataclass(eq=False)
@@ -100,7 +111,7 @@ class Curvatures:
             places = np.array([walks[p].place for group in some for p in members[group]])
             found = class_curvatures(self.losses, places, [members[group] for group in some])
             for group, curvature in zip(some, found, strict=True):
-                self.due[group] *= 2.5
+                self.due[group] *= RENEWAL
                 self.own[group] = curvature
         self._restart(walks, np.concatenate([members[group] for group in due] or [active[:0]]))
 
@@ -111,13 +122,12 @@ class Curvatures:
                 walks[p].restart(row)
 
 
-def minimise(
-    losses: Losses, flat: FlatCurvature, start: np.ndarray, *, tol: float, max_iter: int
-) -> list[Walk]:
+def minimise(losses: Losses, flat: FlatCurvature, start: np.ndarray, goal: Goal) -> list[Walk]:
     """Walk from `start` (P, O, D+1) until every problem has converged, stalled or run out.
 
     Converged: no entry of the gradient of the mean loss is above `tol` (scikit-learn's measure),
-    and the quadratic model sees less than a part of tol x loss left to gain, or rounding hides it.
+    and the quadratic model sees less than a part of `loss_tol` x loss left to gain, or rounding
+    hides it.
     """
     everyone = np.arange(len(start))
     curvatures = Curvatures(losses, flat)
@@ -128,7 +138,7 @@ def minimise(
         for parts in zip(start, loss.tolist(), gradient, scaled, strict=True)
     ]
     for walk in walks:
-        _judge(walk, GAIN_FLAT, tol, max_iter)
+        _judge(walk, GAIN_FLAT, goal)
     while len(active := np.array([p for p in everyone if not walks[p].end], dtype=int)):
         curvatures.renew(walks, active)
         trials = np.array([walks[p].trial for p in active])
@@ -136,7 +146,7 @@ def minimise(
         scaled = curvatures.solve(gradient, active)
         for row, p in enumerate(active.tolist()):
             _advance(walks[p], trials[row], float(loss[row]), gradient[row], scaled[row])
-            _judge(walks[p], curvatures.gain(p), tol, max_iter)
+            _judge(walks[p], curvatures.gain(p), goal)
     return walks
 
 
@@ -155,12 +165,12 @@ def _advance(
             walk.aim()
 
 
-def _judge(walk: Walk, gain: float, tol: float, max_iter: int) -> None:
+def _judge(walk: Walk, gain: float, goal: Goal) -> None:
     # The smaller of two models' promises may be the noise of rounding in the remembered pairs.
     left = max(-walk.slope, float(np.vdot(walk.gradient, walk.scaled))) / 2
-    is_near = left <= gain * tol * abs(walk.loss) + 1e-15
+    is_near = left <= gain * goal.loss_tol * abs(walk.loss) + 1e-15
     # Where the precision allows no better step, scikit-learn's measure alone decides.
-    if np.abs(walk.gradient).max() <= tol and (is_near or walk.end == "stalled"):
+    if np.abs(walk.gradient).max() <= goal.tol and (is_near or walk.end == "stalled"):
         walk.end = "converged"
-    elif walk.iterations >= max_iter and not walk.end:
+    elif walk.iterations >= goal.max_iter and not walk.end:
         walk.end = "out of iterations"

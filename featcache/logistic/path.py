@@ -12,13 +12,17 @@ from featcache.logistic.blocks import Blocks, blocks_of, moments, one_thread_eac
 from featcache.logistic.checks import checked_classes, row_weights, used_rows
 from featcache.logistic.curvature import FlatCurvature, flat_curvature, shares_of
 from featcache.logistic.losses import Losses
-from featcache.logistic.minimise import minimise
+from featcache.logistic.minimise import Goal, minimise
 from featcache.logistic.solution import Solution
 from featcache.logistic.table import Table
 from featcache.logistic.walk import Walk
 
 #: Columns, and numbers of all unknowns, that are solved together at most.
 COLUMNS, UNKNOWNS = 640, 2**21
+#: `loss_tol` of a search: it stops earlier than a fit, for accuracy settles long before the loss.
+#: 30 fits of 10,000 rows, C up to 1e4, took 23 processor seconds so, 51 with 1e-2; the accuracies
+#: at C up to 0.4 were the same to 5e-4. At C above 1 it ends early, and shows less.
+SEARCH_LOSS_TOL = 0.1
 
 
 def solve_path(
@@ -31,6 +35,7 @@ def solve_path(
     folds: np.ndarray | None = None,
     standardize: bool = True,
     tol: float = 1e-4,
+    loss_tol: float | None = None,
     max_iter: int = 1000,
     start: Solution | None = None,
 ) -> list[Solution]:
@@ -46,6 +51,7 @@ def solve_path(
         booleans, the rows that every fold uses. None: one solution a C, on all rows.
     standardize: penalise the coefficients of standardised columns; every fold has its own moments.
     tol: the largest entry of the gradient of the mean loss (scikit-learn's measure).
+    loss_tol: about the part of the loss that may be left above the least; None: `tol`.
     start: begin here rather than at the constant model.
 
     Returns
@@ -70,7 +76,8 @@ def solve_path(
             places = _places(losses, start)
         curvature = flat_curvature(table, len(pairs) * table.outputs)
         with one_thread_each():
-            walks = _in_parts(losses, curvature, places, tol, max_iter)
+            goal = Goal(tol, tol if loss_tol is None else loss_tol, max_iter)
+            walks = _in_parts(losses, curvature, places, goal)
     return [
         _solution(walks[place * len(numbers) + fold], table, fold, number, float(C))
         for fold, number in enumerate(numbers)
@@ -123,7 +130,7 @@ def _places(losses: Losses, start: Solution | None) -> np.ndarray:
 
 
 def _in_parts(
-    losses: Losses, curvature: FlatCurvature, places: np.ndarray, tol: float, max_iter: int
+    losses: Losses, curvature: FlatCurvature, places: np.ndarray, goal: Goal
 ) -> list[Walk]:
     """As many problems at a time as memory and cache have room for."""
     count, outputs, width = places.shape
@@ -132,7 +139,7 @@ def _in_parts(
     for first in range(0, count, together):
         some = slice(first, first + together)
         part = replace(losses, folds=losses.folds[some], penalties=losses.penalties[some])
-        walks += minimise(part, curvature, places[some], tol=tol, max_iter=max_iter)
+        walks += minimise(part, curvature, places[some], goal)
     return walks
 
 

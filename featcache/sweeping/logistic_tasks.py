@@ -10,7 +10,7 @@ import numpy as np
 from featcache.features import Features, open_features
 from featcache.fitting import check_finite
 from featcache.heads.rows import rows_of
-from featcache.logistic import Solution, predictions, solve_path
+from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.sweeping.tasks import Score, Task
 
 
@@ -68,4 +68,5 @@ def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
         np.unique(labels[mask].astype(str), return_inverse=True)[1],
         Cs=[settings["C"] for settings in tasks[0].settings],
         folds=np.array([np.isin(rows.rows, task.train.rows) for task in tasks]),
+        loss_tol=SEARCH_LOSS_TOL,
     )
