@@ -91,7 +91,8 @@ def _first(base: Any, names: list[str], asked: str | None) -> int:
     try:
         return names.index(find_layer(base, asked)[0])
     except FeatcacheError as error:
-        raise FeatcacheError(str(error).replace("--layer", "--unfreeze-from", 1)) from error
+        words = str(error).replace("--layer", "--unfreeze-from", 1)
+        raise FeatcacheError(words.replace(f"of {base.name} ", "of the network ", 1)) from error
 
 
 def _usual(base: Any) -> str:
