@@ -18,10 +18,6 @@ from featcache.runtimes.runtime import Array, Result, Runtime
 #: The outputs of a graph are called so, with their places: tap0000, tap0001, ...
 _TAP = "tap"
 
-#: OpenVINO adds up a map's numbers one after the other. From so many on, the rounding of that
-#: shows (VGG16's first block, 112 x 112: 1.8e-5), and the mean is taken along one side at a time.
-_LONG_SUM = 1024
-
 _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -35,40 +31,12 @@ def convert_network(network: Network) -> Any:
 
     traced = _traced(network)
     try:
-        graph = openvino.convert_model(traced)
+        return openvino.convert_model(traced)
     except Exception as error:
         # Its converters raise whatever they like; the text says which operation it was.
         raise FeatcacheError(
             f"OpenVINO cannot convert {network.backbone.name}: {' '.join(str(error).split())[:300]}"
         ) from error
-    for result in graph.get_results():
-        _take_mean_in_stages(result.input_value(0).get_node())
-    return graph
-
-
-def _take_mean_in_stages(pooling: Any) -> None:
-    """Where a tap is the mean of a large map: along one side first, then along the other."""
-    from openvino import opset13 as operations
-
-    if pooling.get_type_name() != "ReduceMean" or pooling.get_input_partial_shape(0).rank != 4:
-        return
-    axes = sorted(pooling.input_value(1).get_node().get_vector().astype(int).tolist())
-    sides = list(pooling.get_input_partial_shape(0))[1:]
-    if axes not in ([1, 2], [2, 3]) or any(side.is_dynamic for side in sides):
-        return
-    a, b, c = (side.get_length() for side in sides)
-    is_last = axes == [2, 3]  # (batch, C, H, W), as OpenVINO turns maps round
-    if (b * c if is_last else a * b) < _LONG_SUM:
-        return
-    # The reshapes keep OpenVINO from joining the two means into one again.
-    mean = pooling.input_value(0)
-    for rows in ([a * b, c], [a, b]) if is_last else ([a, b * c], [b, c]):
-        shaped = operations.reshape(mean, np.array([0, *rows]), True)
-        mean = operations.reduce_mean(shaped, np.array([2 if is_last else 1]), False).output(0)
-    mean.set_names(pooling.output(0).get_names())
-    pooling.output(0).set_names(set())
-    for target in pooling.output(0).get_target_inputs():
-        target.replace_source_output(mean)
 
 
 def _traced(network: Network) -> Any:
