@@ -32,7 +32,7 @@ def main() -> None:
     runs = {run.__name__: run for run in (cut, fashion, resume)}
     parser.add_argument("what", choices=list(runs))
     parser.add_argument("--work", type=Path, default=Path("evidence"))
-    parser.add_argument("--images", type=int, default=64, help="of cut and resume")
+    parser.add_argument("--images", type=int, default=128, help="of cut and resume")
     parser.add_argument("--train", type=int, default=4000, help="fashion: images that train")
     parser.add_argument("--test", type=int, default=2000, help="fashion: images that judge")
     parser.add_argument("--epochs", type=int, default=4)
@@ -52,7 +52,7 @@ def cut(options: argparse.Namespace) -> dict[str, object]:
         runs[way] = command(
             "finetune", images, "--backbone", "vgg16", "--weights", "random",
             "--unfreeze-from", "block5_conv1", "--from-cut", way, "--epochs", options.epochs,
-            "--batch-size", 16, "--out", out, "--cache", options.work / "finetune-cache",
+            "--batch-size", 32, "--out", out, "--cache", options.work / "finetune-cache",
         )  # fmt: skip
     # The first epoch also traces the graphs.
     seconds = {way: run["epoch_seconds"] for way, run in runs.items()}

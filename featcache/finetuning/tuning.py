@@ -17,7 +17,7 @@ from featcache.errors import FeatcacheError
 from featcache.finetuning.cut import Choice, choose_cut
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
 from featcache.finetuning.freezing import Freeze, freeze, remarks_on
-from featcache.finetuning.graphs import Graphs, mixed_precision, parameters
+from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision, parameters
 from featcache.finetuning.outcome import Tuned, write_outcome
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.proofs import check_joined, check_start
@@ -58,7 +58,10 @@ def tune(
     agreement = check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "")
     say(agreement.words)
     checkpoint = Checkpoint(plan.out / CHECKPOINT, _fingerprint(start, choice, plan, frozen))
-    learned = _learn(start, model, feeds, plan, checkpoint, say)
+    compiled = choice.cut is not None and not plan.mixed_precision and gains_by_xla(model)
+    if compiled:
+        say("XLA compiles the part above the cut: the first epoch takes longer")
+    learned = _learn(start, model, feeds, plan, checkpoint, compiled=compiled, say=say)
     _check_whole(start, graphs, choice, say)
     about = {
         "unfreeze_from": frozen.first,
@@ -83,7 +86,14 @@ def _graphs(start: Start, plan: Plan) -> Graphs:
 
 
 def _learn(
-    start: Start, model: Any, feeds: Feeds, plan: Plan, checkpoint: Checkpoint, say: Say
+    start: Start,
+    model: Any,
+    feeds: Feeds,
+    plan: Plan,
+    checkpoint: Checkpoint,
+    *,
+    compiled: bool,
+    say: Say,
 ) -> Learned:
     with mixed_precision([model], plan.mixed_precision):
         learned = learn(
@@ -94,6 +104,7 @@ def _learn(
             first_epoch=start.epochs,
             history=start.history,
             checkpoint=checkpoint,
+            compiled=compiled,
             say=say,
         )
     history = learned.history

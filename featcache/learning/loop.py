@@ -55,6 +55,7 @@ def learn(
     first_epoch: int = 0,
     history: History | None = None,
     checkpoint: Checkpoint | None = None,
+    compiled: bool = False,
     say: Say,
 ) -> Learned:
     """Train a model; it then has the weights of the epoch with the best validation loss.
@@ -68,6 +69,7 @@ def learn(
         in what is shown, in the order of the images and in the numbers of their views.
     history: of that training.
     checkpoint: where every epoch is saved, and where an interrupted training goes on from.
+    compiled: XLA compiles the step that learns.
 
     Raises
     ------
@@ -80,7 +82,8 @@ def learn(
         history={name: list(values) for name, values in (history or {}).items()},
         first_epoch=first_epoch,
     )
-    training = _Training(model, options, Steps.of(model, options), progress, say)
+    steps = Steps.of(model, options, compiled=compiled)
+    training = _Training(model, options, steps, progress, say)
     saved = checkpoint.load() if checkpoint else None
     if saved and checkpoint:
         training.resume(saved)

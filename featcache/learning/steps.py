@@ -15,9 +15,13 @@ from featcache.learning.options import LearningOptions
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A function of inputs, codes and weights, traced once, whatever the length of a batch."""
+    """A function of inputs, codes and weights, traced once, whatever the length of a batch.
+
+    `compiled`: by XLA, for each length of a batch.
+    """
 
     function: Callable[..., Any]
+    compiled: bool = False
     traced: dict[Any, Any] = field(default_factory=dict)
 
     def __call__(self, batch: Batch) -> Any:
@@ -32,7 +36,8 @@ class Graph:
 
         rows = [((None, *shape), kind), ((None,), tf.int32), ((None,), tf.float32)]
         signature = [tf.TensorSpec(*row) for row in rows]
-        return tf.function(self.function, input_signature=signature)
+        jit = True if self.compiled else None
+        return tf.function(self.function, input_signature=signature, jit_compile=jit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +52,11 @@ class Steps:
     judge: Graph
 
     @classmethod
-    def of(cls, model: Any, options: LearningOptions) -> Steps:
-        """The steps of a model from inputs to logits (n, K), or (n, 1) for one sigmoid."""
+    def of(cls, model: Any, options: LearningOptions, *, compiled: bool = False) -> Steps:
+        """The steps of a model from inputs to logits (n, K), or (n, 1) for one sigmoid.
+
+        `compiled`: XLA compiles the step that learns.
+        """
         optimizer = optimizer_of(options.optimizer, options.learning_rate)
         if computes_in_half(model):
             import keras
@@ -59,7 +67,7 @@ class Steps:
         is_sigmoid = model.output_shape[-1] == 1
         loss = loss_of(sigmoid=is_sigmoid, smoothing=options.label_smoothing)
         learn = _learning(model, optimizer, loss)
-        return cls(optimizer, Graph(learn), Graph(_judging(model, loss)))
+        return cls(optimizer, Graph(learn, compiled), Graph(_judging(model, loss)))
 
 
 def computes_in_half(model: Any) -> bool:
