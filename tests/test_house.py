@@ -22,7 +22,7 @@ FLOORS = [
     "throughput", "cache", "features", "tf_dataset", "interruption", "splits",
     "duplicates", "logistic",
     "runtimes", "backbones", "store", "images", "plots", "calibration",
-    "metrics", "augment", "decode", "recipe", "home", "errors",
+    "metrics", "augment", "decode", "recipe", "home", "whole_file", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.

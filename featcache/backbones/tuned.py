@@ -7,8 +7,6 @@ OUT/backbone.weights.h5     its weights; OUT/backbone.keras of a model of the us
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import Network, whole_network
 from featcache.backbones.own_model import open_user_model
 from featcache.backbones.own_taps import scale_of
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError
+from featcache.whole_file import whole_file
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"
@@ -81,15 +80,8 @@ def export_tuned(network: Network, folder: Path) -> Path:
         if layer.weights:
             layers[name].set_weights(layer.get_weights())
     target = folder / (MODEL if own else WEIGHTS)
-    draft = folder / f".tmp-{os.getpid()}-{target.name}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as draft:
         (whole.save if own else whole.save_weights)(draft)
-        draft.replace(target)
-    except OSError as error:
-        with suppress(OSError):  # there may be no folder for it to be in
-            draft.unlink()
-        raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
     return target
 
 
@@ -105,12 +97,8 @@ def write_record(network: Network, folder: Path, about: dict[str, Any]) -> Path:
         **about,
     }
     target = folder / RECORD
-    draft = folder / f".tmp-{os.getpid()}-{RECORD}"
-    try:
+    with whole_file(target) as draft:
         draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        draft.replace(target)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
     return target
 
 

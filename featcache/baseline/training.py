@@ -6,9 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,11 @@ import numpy as np
 from featcache.baseline.found import Found
 from featcache.baseline.network import small_network, with_probabilities
 from featcache.baseline.plan import Plan
-from featcache.errors import StorageFailure
 from featcache.evaluation import Predicted, Report, judge
 from featcache.images import ImageSet
 from featcache.learning import Checkpoint, Learned, learn, predict_proba
 from featcache.roles import Roles, assign_roles
+from featcache.whole_file import whole_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +77,8 @@ def train_baseline(
     report = _judged(model, found, roles, classes, plan)
     model = with_probabilities(model)
     if plan.out is not None:
-        _save(model, plan.out)
+        with whole_file(plan.out) as draft:
+            model.save(draft)
     if checkpoint:
         checkpoint.remove()
     seconds = time.monotonic() - started
@@ -110,17 +109,3 @@ def _checkpoint(found: Found, plan: Plan) -> Checkpoint | None:
     }
     path = plan.out.with_name(f"{plan.out.name}.checkpoint")
     return Checkpoint(path, json.dumps(fingerprint, sort_keys=True))
-
-
-def _save(model: Any, path: Path) -> None:
-    """One .keras file, whole or not at all."""
-    draft = path.with_name(f".tmp-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(draft)
-        draft.replace(path)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {path}: {error}; give another --out") from error
-    finally:
-        with suppress(OSError):  # there may be no folder for it to be in
-            draft.unlink(missing_ok=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from featcache.backbones.keras_import import import_keras
-from featcache.errors import StorageFailure
 from featcache.recipe import Decoding
+from featcache.whole_file import whole_file
 
 FILE = "classifier.keras"
 CLASSES = "classes.txt"
@@ -43,14 +41,8 @@ def resizes_inside(decoding: Decoding) -> bool:
 def save_classifier(model: Any, classes: list[str], folder: Path) -> Path:
     """Write the model, and the names of its outputs; raises `StorageFailure`."""
     target = folder / FILE
-    draft = folder / f".tmp-{os.getpid()}-{FILE}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CLASSES).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    with whole_file(folder / CLASSES) as draft:
+        draft.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    with whole_file(target) as draft:
         model.save(draft)
-        draft.replace(target)
-    except OSError as error:
-        with suppress(OSError):  # there may be no folder for it to be in
-            draft.unlink()
-        raise StorageFailure(f"cannot write {target}: {error}; give another --out") from error
     return target

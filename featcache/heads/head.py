@@ -8,9 +8,7 @@ runs no code of its maker's: the kind is looked up in a table, the arrays are ch
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.calibration import rescale
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.heads.checks import above_zero
 from featcache.heads.kinds import HEADS
@@ -27,6 +25,7 @@ from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
 from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
+from featcache.whole_file import whole_file
 
 FORMAT = "featcache-head"
 VERSION = 1
@@ -175,18 +174,8 @@ class Head:
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata = {"format": FORMAT, "version": str(VERSION), "head": json.dumps(self._record())}
         target = Path(path)
-        draft = target.with_name(f".tmp-{os.getpid()}-{target.name}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                file.write(save(arrays, metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        except OSError as error:
-            with suppress(OSError):  # there may be no folder for it to be in
-                draft.unlink()
-            raise StorageFailure(f"cannot save the head {target}: {error}") from error
+        with whole_file(target) as draft:
+            draft.write_bytes(save(arrays, metadata))
         return target
 
     def _record(self) -> dict[str, Any]:
