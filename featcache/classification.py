@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from featcache.backbones import Network, Source, Tap, class_names, recall_backbone
+from featcache.backbones.tuned import Tuned
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.heads import Prediction
@@ -53,6 +54,11 @@ def classify(
 
 def _open_top(backbone: str, source: Source) -> tuple[Network, Tap]:
     """The network with its classifier; a user's own model is taken to end in one."""
+    if Tuned.find(backbone):
+        raise FeatcacheError(
+            f"--backbone {backbone}: a fine-tuned backbone has no ImageNet classes any more; "
+            f"`featcache predict {backbone} IMAGES` gives its own"
+        )
     opened = recall_backbone(backbone, [(_PREDICTIONS, "avg")], source)
     return opened[0]
 

@@ -205,6 +205,30 @@ def test_half_precision_learns_and_leaves(digits, network, tmp_path):
     assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
 
 
+def test_a_tuned_backbone_names_no_imagenet_classes(outcome, digits):
+    """classify refuses it, and says which command names its own classes."""
+    from featcache.backbones import Source
+    from featcache.classification import classify
+
+    out = str(outcome[0].folder)
+    with pytest.raises(FeatcacheError, match="featcache predict"):
+        next(classify(featcache.find_images(digits), out, Source()))
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [("{", "not a record"), ('{"format": "other", "version": 1}', "upgrade it")],
+)
+def test_a_damaged_record_is_named(record, words, tmp_path):
+    """A folder whose record is damaged, or newer, is refused by its file's name."""
+    from featcache.backbones import Source, recall_backbone
+
+    (tmp_path / "finetuned.json").write_text(record)
+    with pytest.raises(FeatcacheError, match=words) as caught:
+        recall_backbone(str(tmp_path), [("", "avg")], Source())
+    assert "finetuned.json" in str(caught.value)
+
+
 BAD = {
     "head of another backbone": (["--head", "HEAD", "--size", "32"], "which is used: leave them"),
     "no backbone": ([], "--backbone: which network"),
