@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from featcache.errors import FeatcacheError
 from featcache.finetuning.feeds import Feeds
 from featcache.finetuning.start import Start
 from featcache.heads.dense import DenseHead
+from featcache.learning import Feed
 
 #: How far logits may be from the cached head's, as a share of the largest term in their sums.
 LOGITS = {"float32": 1e-3, "float16": 1e-2}
@@ -49,8 +49,7 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
     roles = start.roles
     mask = roles.stop if feeds.validation else roles.train
     rows = start.features[mask & (start.features.views == 0)]
-    batches = list(islice((feeds.validation or feeds.train).plain(), 2))
-    inputs = np.concatenate([batch.inputs for batch in batches])[:COMPARED]
+    inputs = _first_inputs(feeds.validation or feeds.train)
     given = np.asarray(model(inputs.astype(np.float32), training=False))
     vectors = rows[: len(inputs)].vectors.astype(np.float32)
     expected, scale = start.layers.logits(vectors), largest_term(start.layers, vectors)
@@ -65,6 +64,16 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
             f"images are not those of the features. Run `featcache extract --check 64` on them"
         )
     return Agreement(error, len(inputs), int(changed.sum()))
+
+
+def _first_inputs(feed: Feed) -> np.ndarray:
+    """Of the first images, at most `COMPARED`."""
+    found: list[np.ndarray] = []
+    for batch in feed.plain():
+        found.append(batch.inputs)
+        if sum(map(len, found)) >= COMPARED:
+            break
+    return np.concatenate(found)[:COMPARED]
 
 
 def largest_term(layers: DenseHead, vectors: np.ndarray) -> float:
