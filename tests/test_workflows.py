@@ -79,8 +79,14 @@ def test_a_workflow_runs_from_images_to_pictures(script, digits, tmp_path):
     """Its head is fitted on cached vectors with the workflow's settings, judged and drawn."""
     last = "test" if script.startswith("w5") else "validation"
     images = deal(digits, tmp_path / "images", "validation", last)
-    said = run(script, images, tmp_path / "out", SIZE="32", BASELINE_EPOCHS="0", TUNE_EPOCHS="0")
+    tuned = script.startswith("w4")
+    said = run(
+        script, images, tmp_path / "out",
+        SIZE="32", BASELINE_EPOCHS="0", TUNE_EPOCHS="1" if tuned else "0",
+    )  # fmt: skip
     assert "accuracy   " in said
+    assert ("epoch 11/11" in said) == tuned
+    assert (tmp_path / "out" / "tuned-plots" / "history.png").is_file() == tuned
     for name in ("confusion", "reliability", "history", "predictions"):
         with Image.open(tmp_path / "out" / "head" / f"{name}.png") as picture:
             assert min(picture.size) > 200
