@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from featcache.cache import FeatureCache
     from featcache.datasets import write_dataset
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
-    from featcache.evaluation import Report, evaluate
+    from featcache.evaluation import evaluate
     from featcache.features import Features
     from featcache.finetuning import finetune
     from featcache.fitting import fit_head
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from featcache.images import ImageSet, find_images
     from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.recipe import Recipe
+    from featcache.report import Report
     from featcache.sweeping import sweep
 
 __all__ = [
@@ -78,7 +79,7 @@ _HOME = {
     "Features": "features",
     "FeatureCache": "cache",
     "Head": "heads",
-    "Report": "evaluation",
+    "Report": "report",
     "BACKBONES": "backbones",
     "HEADS": "heads",
     "FeatcacheError": "errors",

@@ -14,14 +14,16 @@ import numpy as np
 from featcache.cache import weights_hint
 from featcache.calibration import check_enough, fit_temperature
 from featcache.choosing import choose_c
+from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
-from featcache.evaluation import Report, judge, prefixes
+from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.heads import HEADS, Head, Model, Training, options_of
 from featcache.heads.estimator import fit_estimator
 from featcache.heads.rows import rows_of
 from featcache.heads.training import blocks
 from featcache.lookup import Source
+from featcache.report import Report
 from featcache.roles import Roles, assign_roles
 from featcache.splits import units
 from featcache.store import open_packed
@@ -184,9 +186,7 @@ def _training(
             plain=rows.views == 0,
         )
 
-    # A class that only the rows that stop have cannot be learned: they would only mislead.
-    stop = roles.stop & np.isin(features.labels, classes)
-    training = part(roles.train, part(stop, None) if stop.any() else None)
+    training = part(roles.train, part(roles.stop, None) if roles.stop.any() else None)
     if not training.row_weights().any():
         raise FeatcacheError("sample_weight: every training row has the weight 0")
     return training
@@ -208,7 +208,7 @@ def _class_weighted(training: Training, class_weight: str) -> Training:
     if class_weight == "none":
         return training
     counts = np.bincount(training.codes, minlength=training.classes)
-    factors = (len(training) / (training.classes * counts)).astype(np.float32)
+    factors = balanced_weights(counts).astype(np.float32)
     return replace(training, weights=training.row_weights() * factors[training.codes])
 
 
@@ -233,8 +233,6 @@ def _settled(training: Training, chosen: Any) -> tuple[Any, str]:
 
 
 def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: str) -> Head:
-    # Rows held back to stop the training shaped the head; those of the file's own split may judge.
-    used = roles.train | (roles.stop & np.isin(features.splits, ["train", ""]))
     packages = ["featcache", "scikit-learn", "numpy", *["keras"] * (kind == "dense")]
     return Head(
         kind=kind,
@@ -243,7 +241,7 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
         source=Source(
             features.recipe, weights_hint(features.path.parent), open_packed(features.path).probe
         ),
-        trained_on=np.unique(prefixes(features.keys[used])),
+        trained_on=np.unique(prefixes(features.keys[roles.used(features)])),
         protocol=protocol,
         metrics={},
         versions={name: version(name) for name in packages},

@@ -31,6 +31,14 @@ class Roles:
     protocol: str
     remarks: list[str]
 
+    def used(self, features: Rows) -> np.ndarray:
+        """A mask of the rows that what was trained has used up.
+
+        Rows held back to stop the training shaped it too; those of the file's own split may judge.
+        """
+        mask: np.ndarray = self.train | (self.stop & np.isin(features.splits, ["train", ""]))
+        return mask
+
 
 def assign_roles(
     features: Rows, seed: int, *, stopped: bool = False, calibrated: bool = False
@@ -84,11 +92,12 @@ def _with_stopping(
 
     `use` is what these rows did, in words. Without `may_judge` they are no rows that judge.
     """
-    usable = (features.labels != "") & (features.views == 0)
+    # A class that only these rows have cannot be learned: they would only mislead.
+    usable = np.isin(features.labels, features[roles.train].classes) & (features.views == 0)
     validation = usable & (features.splits == "validation")
     if may_judge and (validation & roles.judge).any():
         words = "; the rows that judge stopped the training too: the accuracy may flatter the head"
-        return replace(roles, stop=roles.judge), words
+        return replace(roles, stop=roles.judge & usable), words
     validation &= ~np.isin(features.keys, features.keys[roles.train | roles.judge])
     if validation.any():
         words = f"; the file's validation split ({int(validation.sum())} rows) {use}"

@@ -15,14 +15,14 @@ ROOT = Path(featcache.__file__).parent
 FLOORS = [
     "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "finetuning", "baseline",
     "fitting", "choosing", "roles", "audit", "splitting", "split_table", "comparison", "album",
-    "evaluation", "classification", "learning", "heads", "lookup",
+    "evaluation", "classification", "report", "learning", "heads", "lookup",
     "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
     "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "tf_dataset", "interruption", "splits",
     "duplicates", "logistic",
     "runtimes", "backbones", "store", "images", "plots", "calibration",
-    "metrics", "augment", "decode", "recipe", "home", "whole_file", "errors",
+    "metrics", "augment", "decode", "recipe", "class_weights", "home", "whole_file", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.

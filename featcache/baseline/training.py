@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from featcache.baseline.found import Found
 from featcache.baseline.network import small_network, with_probabilities
 from featcache.baseline.plan import Plan
-from featcache.evaluation import Predicted, Report, judge
+from featcache.evaluation import Predicted, judge
+from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
-from featcache.learning import Checkpoint, Learned, learn, predict_proba
+from featcache.learning import Checkpoint, Learned, digest_of, learn, predict_proba
+from featcache.report import Report
 from featcache.roles import Roles, assign_roles
 from featcache.whole_file import whole_file
 
@@ -57,19 +56,17 @@ def train_baseline(
     roles = assign_roles(found.rows, plan.options.seed, stopped=True)
     classes = found.rows[roles.train].classes
     model = small_network(plan.size, len(classes), plan.options.seed)
-    parameters = sum(int(np.prod(each.shape)) for each in model.weights)
+    parameters = parameter_counts(model)["total"]
     options = plan.options
     say(
         f"parameters: {parameters:,}, all trainable, none pretrained; {options.optimizer} at "
         f"{options.learning_rate:g}, batches of {options.batch_size}"
     )
     checkpoint = _checkpoint(found, plan)
-    # A class that only these images have cannot be learned: they would only mislead.
-    stop = roles.stop & np.isin(found.rows.labels, classes)
     learned = learn(
         model,
         found.feed(roles.train, classes, plan, augmented=True),
-        found.feed(stop, classes, plan) if stop.any() else None,
+        found.feed(roles.stop, classes, plan) if roles.stop.any() else None,
         plan.options,
         checkpoint=checkpoint,
         say=say,
@@ -99,10 +96,8 @@ def _checkpoint(found: Found, plan: Plan) -> Checkpoint | None:
     if plan.out is None:
         return None
     rows = found.rows
-    columns = [rows.names, rows.keys, rows.labels, rows.splits, rows.groups]
-    listing = json.dumps([column.tolist() for column in columns])
     fingerprint = {
-        "images": hashlib.sha256(listing.encode()).hexdigest()[:16],
+        "images": digest_of(rows.names, rows.keys, rows.labels, rows.splits, rows.groups),
         "size": list(plan.size),
         "augment": plan.augmentation.spec if plan.augmentation else "",
         **asdict(plan.options),

@@ -14,9 +14,9 @@ from featcache.errors import FeatcacheError
 if TYPE_CHECKING:
     from featcache.calibration import Calibration
     from featcache.comparison import Comparison
-    from featcache.evaluation import Rejection, Report
     from featcache.features import Features
     from featcache.heads import Head
+    from featcache.report import Rejection, Report
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20

@@ -43,7 +43,8 @@ def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> Choice
             "(cached ones, --views 8, would not)",
         )
     cuts = list_cuts(base, below=frozen.learning)
-    fitting = [cut for cut in cuts if row_bytes(cut, start, plan) <= DISK_SHARE * _free(start)]
+    room = DISK_SHARE * start.job.bytes_free
+    fitting = [cut for cut in cuts if row_bytes(cut, start, plan) <= room]
     reason = _why_none(cuts, fitting, frozen)
     must = plan.from_cut == "yes" or bool(start.features.views.any())
     if reason and must:
@@ -63,10 +64,6 @@ def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> Choice
 def row_bytes(cut: Cut, start: Start, plan: Plan) -> int:
     """Bytes of the activations of all rows at a cut."""
     return cut.numbers * np.dtype(plan.cut_dtype).itemsize * len(start.features)
-
-
-def _free(start: Start) -> int:
-    return start.job.bytes_free
 
 
 def _why_none(cuts: list[Cut], fitting: list[Cut], frozen: Freeze) -> str:

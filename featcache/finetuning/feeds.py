@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.finetuning.plan import Plan
@@ -35,7 +36,8 @@ def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
             options=plan.learning,
         )
 
-    return _both(start, feed(start.roles.train), feed)
+    roles = start.roles
+    return Feeds(feed(roles.train), feed(roles.stop) if roles.stop.any() else None)
 
 
 def feeds_of_pixels(start: Start, plan: Plan) -> Feeds:
@@ -69,13 +71,8 @@ def feeds_of_pixels(start: Start, plan: Plan) -> Feeds:
             pictures=pictures,
         )
 
-    return _both(start, feed(start.roles.train, True), feed)
-
-
-def _both(start: Start, train: Feed, feed: object) -> Feeds:
-    # A class that only these rows have cannot be learned: they would only mislead.
-    stop = start.roles.stop & np.isin(start.features.labels, start.head.classes)
-    return Feeds(train, feed(stop) if stop.any() else None)  # type: ignore[operator]
+    roles = start.roles
+    return Feeds(feed(roles.train, True), feed(roles.stop) if roles.stop.any() else None)
 
 
 def _weights(start: Start, rows: Features, plan: Plan) -> np.ndarray | None:
@@ -84,8 +81,7 @@ def _weights(start: Start, rows: Features, plan: Plan) -> np.ndarray | None:
         return None
     trained = start.codes(start.features[start.roles.train])
     counts = np.bincount(trained, minlength=len(start.head.classes))
-    factors = len(trained) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    balanced: np.ndarray = factors[start.codes(rows)].astype(np.float32)
+    balanced: np.ndarray = balanced_weights(counts)[start.codes(rows)].astype(np.float32)
     return balanced
 
 

@@ -56,7 +56,7 @@ def freeze(base: Any, unfreeze_from: str | None) -> Freeze:
     for place, layer in enumerate(layers.values()):
         layer.trainable = place >= first
     weighted = [name for name, layer in layers.items() if layer.weights]
-    learning = tuple(name for name in weighted if names.index(name) >= first)
+    learning = tuple(name for name in names[first:] if layers[name].weights)
     if not any(layers[name].trainable_weights for name in learning):
         raise FeatcacheError(
             f"--unfreeze-from {unfreeze_from}: no layer from {names[first]!r} on has weights; the "

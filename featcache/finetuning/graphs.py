@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.cutting import Cut
@@ -40,10 +39,12 @@ class Graphs:
         """From scaled pixels to the tap."""
         return self.network.base
 
+    @cached_property
     def whole(self) -> Any:
         """From RGB pixels 0..255, float32, (n, H, W, 3), to logits (n, K) or (n, 1)."""
         return self._from_pixels(self._features)
 
+    @cached_property
     def plain(self) -> Any:
         """As `whole`, of Keras's own layers alone: to be saved, not to be trained."""
         return self._from_pixels(lambda model, inputs: each_tap(model(inputs))[0])
@@ -98,13 +99,13 @@ def gains_by_xla(model: Any) -> bool:
 
 
 @contextmanager
-def mixed_precision(models: list[Any], half: str | None) -> Iterator[None]:
-    """Let the models' layers compute in "float16" or "bfloat16"; their weights stay float32."""
+def mixed_precision(model: Any, half: str | None) -> Iterator[None]:
+    """Let the model's layers compute in "float16" or "bfloat16"; their weights stay float32."""
     if half is None:
         yield
         return
     keras = import_keras()
-    layers = {id(layer): layer for model in models for layer in model._flatten_layers()}.values()
+    layers = {id(layer): layer for layer in model._flatten_layers()}.values()
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:
@@ -113,14 +114,3 @@ def mixed_precision(models: list[Any], half: str | None) -> Iterator[None]:
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
-
-
-def parameters(model: Any) -> dict[str, int]:
-    """How many numbers a model has: total, trainable and frozen."""
-    trainable = _count(model.trainable_weights)
-    total = _count(model.weights)
-    return {"total": total, "trainable": trainable, "frozen": total - trainable}
-
-
-def _count(weights: list[Any]) -> int:
-    return sum(int(np.prod(weight.shape)) for weight in weights)

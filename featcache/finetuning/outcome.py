@@ -18,7 +18,7 @@ from featcache.backbones.tuned import export_tuned, write_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
 from featcache.errors import FeatcacheError
-from featcache.evaluation import Report, judge, prefixes
+from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.finetuning.classifier import build_classifier, resizes_inside, save_classifier
 from featcache.finetuning.graphs import Graphs
@@ -29,6 +29,7 @@ from featcache.heads.dense_training import head_of
 from featcache.heads.layers import as_layers
 from featcache.learning import Learned, Pictures
 from featcache.lookup import Source
+from featcache.report import Report
 from featcache.store import open_packed
 
 HEAD = "finetuned.head"
@@ -80,7 +81,7 @@ def write_outcome(
     report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
     head = replace(head, path=head.save(folder / HEAD))
-    model = build_classifier(graphs.plain(), features.recipe.decoding)
+    model = build_classifier(graphs.plain, features.recipe.decoding)
     agreement = check_classifier(graphs, model, head, rows, start)
     save_classifier(model, head.classes, folder)
     comparison = compare(head, rows, start.head, other_features=start.features[start.roles.judge])
@@ -97,14 +98,13 @@ def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any
     """The Keras head as it is now, with everything needed to use it."""
     roles, packed = start.roles, open_packed(features.path)
     settings = {"finetuned": about, "history": about["history"]}
-    used = roles.train | (roles.stop & np.isin(start.features.splits, ["train", ""]))
-    seen = np.union1d(start.head.trained_on, np.unique(prefixes(start.features.keys[used])))
+    used = prefixes(start.features.keys[roles.used(start.features)])
     return Head(
         kind="dense",
         model=head_of(graphs.head, start.layers.layers, settings),
         classes=start.head.classes,
         source=Source(features.recipe, weights_hint(features.path.parent), packed.probe),
-        trained_on=seen,
+        trained_on=np.union1d(start.head.trained_on, used),
         protocol=f"{roles.protocol}; fine-tuned from {about['unfreeze_from']} on",
         metrics={},
         versions={name: version(name) for name in ("featcache", "keras", "numpy")},
@@ -113,8 +113,8 @@ def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any
 
 def _judging(start: Start, features: Features) -> np.ndarray:
     """The rows of the same images as those that judged the frozen features."""
-    judged = set(start.features.names[start.roles.judge].tolist())
-    return np.array([name in judged for name in features.names.tolist()])
+    same: np.ndarray = np.isin(features.names, start.features.names[start.roles.judge])
+    return same
 
 
 def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, start: Start) -> float:
@@ -128,7 +128,7 @@ def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, sta
     pictures = Pictures.of(images, decoding, count=len(rows))
     place = {name: index for index, name in enumerate(images.names)}
     pixels = np.stack([pictures[place[name]].pixels for name in rows.names.tolist()])
-    logits = np.asarray(graphs.plain()(pixels, training=False))
+    logits = np.asarray(graphs.plain(pixels, training=False))
     layers, vectors = as_layers(head.model), rows.vectors.astype(np.float32)
     expected = layers.logits(vectors)
     error = float(np.abs(logits - expected).max()) / largest_term(layers, vectors)
@@ -138,8 +138,6 @@ def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, sta
             f"the classifier as one model differs from the head on extracted vectors by "
             f"{error:.1e} of the largest term, at most {bound:g} is rounding: please report it"
         )
-    # Behind its own resizing, the model takes pixels that are not rounded as these are.
-    given = pixels if not resizes_inside(decoding) else None
-    if given is None:
-        return error
-    return float(np.abs(np.asarray(model(given, training=False)) - head.predict_proba(rows)).max())
+    if resizes_inside(decoding):
+        return error  # the bare model makes these unrounded pixels itself: it cannot be given them
+    return float(np.abs(np.asarray(model(pixels, training=False)) - head.predict_proba(rows)).max())

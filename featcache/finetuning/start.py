@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.api import options_of, prepare
 from featcache.errors import FeatcacheError
-from featcache.evaluation import Report, judge, prefixes
+from featcache.evaluation import judge, prefixes
 from featcache.extraction import run
 from featcache.features import Features
 from featcache.finetuning.plan import Plan
@@ -20,6 +20,7 @@ from featcache.heads import HEADS, Head
 from featcache.heads.dense import DenseHead
 from featcache.heads.layers import as_layers
 from featcache.job import Job, Progress
+from featcache.report import Report
 from featcache.roles import Roles, assign_roles
 
 #: Beside what comes out, while the training lasts.

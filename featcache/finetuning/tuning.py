@@ -17,16 +17,15 @@ from featcache.errors import FeatcacheError
 from featcache.finetuning.cut import Choice, choose_cut
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
 from featcache.finetuning.freezing import Freeze, freeze, remarks_on
-from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision, parameters
+from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
 from featcache.finetuning.outcome import Tuned, write_outcome
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.proofs import check_joined, check_start
-from featcache.finetuning.start import CHECKPOINT, Start, begin
-from featcache.heads.dense_training import keras_model_of
+from featcache.finetuning.start import CHECKPOINT, Say, Start, begin
+from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.job import Progress
-from featcache.learning import Checkpoint, Learned, learn
-
-Say = Callable[[str], None]
+from featcache.learning import Checkpoint, Learned, digest_of, learn
+from featcache.probe import probe_pixels
 
 
 def tune(
@@ -48,7 +47,7 @@ def tune(
     for remark in remarks_on(frozen, plan.learning.learning_rate):
         say(f"note: {remark}")
     choice = choose_cut(graphs.base, frozen, start, plan)
-    counts = parameters(graphs.whole())
+    counts = parameter_counts(graphs.whole)
     say(
         f"parameters {counts['total']:,} ({counts['trainable']:,} trainable, {counts['frozen']:,} "
         f"frozen); {len(frozen.learning)} of {frozen.total} layers learn, from {frozen.first} on"
@@ -62,7 +61,10 @@ def tune(
     if compiled:
         say("XLA compiles the part above the cut: the first epoch takes longer")
     learned = _learn(start, model, feeds, plan, checkpoint, compiled=compiled, say=say)
-    _check_whole(start, graphs, choice, say)
+    if choice.cut:
+        pixels = probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
+        error = check_joined(graphs.whole, (graphs.below(choice.cut), model), pixels)
+        say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
     about = {
         "unfreeze_from": frozen.first,
         "cut": choice.cut.layer if choice.cut else None,
@@ -95,7 +97,7 @@ def _learn(
     compiled: bool,
     say: Say,
 ) -> Learned:
-    with mixed_precision([model], plan.mixed_precision):
+    with mixed_precision(model, plan.mixed_precision):
         learned = learn(
             model,
             feeds.train,
@@ -119,20 +121,11 @@ def _learn(
     return learned
 
 
-def _check_whole(start: Start, graphs: Graphs, choice: Choice, say: Say) -> None:
-    """Where a part was trained by itself: it and the part below it make the whole network."""
-    if choice.cut is None:
-        return
-    parts = graphs.below(choice.cut), graphs.above(choice.cut)
-    error = check_joined(graphs.whole(), parts, _few_pixels(start))
-    say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
-
-
 def _model_and_feeds(
     start: Start, graphs: Graphs, choice: Choice, plan: Plan, say: Say
 ) -> tuple[Any, Feeds]:
     if choice.cut is None:
-        return graphs.whole(), feeds_of_pixels(start, plan)
+        return graphs.whole, feeds_of_pixels(start, plan)
     say(f"extracting the activations at {choice.cut.layer}, once")
     activations = start.again(layer=choice.cut.layer, pooling="none", dtype=plan.cut_dtype)
     if activations.width != choice.cut.numbers:
@@ -143,25 +136,16 @@ def _model_and_feeds(
     return graphs.above(choice.cut), feeds_of_rows(start, activations, plan)
 
 
-def _few_pixels(start: Start) -> np.ndarray:
-    """Pixels of the probe, at the network's size."""
-    from featcache.probe import probe_pixels
-
-    return probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
-
-
 def _fingerprint(start: Start, choice: Choice, plan: Plan, frozen: Freeze) -> str:
     """Everything that the result depends on, as JSON."""
     features, roles = start.features, start.roles
-    rows = [features.names, features.keys, features.labels, features.views.astype(str)]
-    digest = hashlib.sha256("\0".join(np.concatenate(rows).tolist()).encode())
-    digest.update(np.stack([roles.train, roles.stop]).tobytes())
+    who = (features.names, features.keys, features.labels, features.views)
     head = hashlib.sha256()
     for name, array in sorted(start.layers.arrays.items()):
         head.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     record = {
         "recipe": features.recipe.key,
-        "images": digest.hexdigest()[:16],
+        "images": digest_of(*who, roles.train, roles.stop),
         "head": head.hexdigest()[:16],
         "unfreeze_from": frozen.first,
         "cut": choice.cut.layer if choice.cut else None,

@@ -31,7 +31,7 @@ def train(training: Training, options: DenseOptions) -> DenseHead:
     if options.standardize:
         _standardize(model, training)
     learner = _Learner.build(model, training, options)
-    counts = _parameters(model)
+    counts = parameter_counts(model)
     training.say(
         f"parameters of the head: {counts['total']:,} ({counts['trainable']:,} trainable, "
         f"{counts['frozen']:,} not)"
@@ -119,7 +119,8 @@ def _arrays_of(model: Any, layers: list[dict[str, Any]]) -> dict[str, np.ndarray
     return arrays
 
 
-def _parameters(model: Any) -> dict[str, int]:
+def parameter_counts(model: Any) -> dict[str, int]:
+    """How many numbers a Keras model has: total, trainable and frozen."""
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     # Of the seeds that dropout carries, nothing is learned: they do not count.
     total = sum(int(np.prod(variable.shape)) for variable in model.weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -102,6 +103,12 @@ class Checkpoint:
     def _draft(self) -> Path:
         # Always the same name: what a killed process left half-written is written over.
         return self.path.with_name(f".tmp-{self.path.name}")
+
+
+def digest_of(*columns: np.ndarray) -> str:
+    """Sixteen hex digits of some columns, for a fingerprint: the same for the same values."""
+    listing = json.dumps([column.tolist() for column in columns])
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 def _named(saved: Saved) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from featcache.class_weights import balanced_weights
 from featcache.logistic.path import SEARCH_LOSS_TOL, solve_path
 from featcache.logistic.solution import Solution, fold_scores
 
@@ -150,8 +151,7 @@ def _balanced(estimator: Any, codes: np.ndarray, weights: np.ndarray | None) -> 
     """Balanced weights by the shares of the classes in all rows, for every fold the same."""
     if estimator.class_weight != "balanced":
         return estimator.class_weight
-    counts = np.bincount(codes, weights)
-    balanced = counts.sum() / (len(counts) * counts)
+    balanced = balanced_weights(np.bincount(codes, weights))
     return dict(zip(estimator.classes_.tolist(), balanced.tolist(), strict=True))
 
 

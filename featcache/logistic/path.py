@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
 from featcache.logistic.blocks import Blocks, blocks_of, moments, one_thread_each
 from featcache.logistic.checks import checked_classes, row_weights, used_rows
@@ -100,8 +101,7 @@ def _class_weighted(table: Table, class_weight: str | Mapping[int, float] | None
     factors = np.ones((len(table.row_weights), table.classes))
     if class_weight == "balanced":
         for fold, row in enumerate(table.row_weights):
-            counts = np.bincount(table.codes, row, minlength=table.classes)
-            factors[fold] = counts.sum() / (table.classes * counts)
+            factors[fold] = balanced_weights(np.bincount(table.codes, row, minlength=table.classes))
     elif isinstance(class_weight, Mapping):
         for code, weight in class_weight.items():
             factors[:, code] = weight

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from featcache.evaluation import Report, evaluate
+from featcache.evaluation import evaluate
 from featcache.features import Features
 from featcache.fitting import fit_head
 from featcache.heads import Head
 from featcache.metrics import Interval
+from featcache.report import Report
 from featcache.sweeping.alignment import Aligned, align
 from featcache.sweeping.grids import Settings, choose_grids, words_of
 from featcache.sweeping.intervals import interval_of
