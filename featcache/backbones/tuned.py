@@ -47,24 +47,44 @@ class Tuned:
 
         Raises `FeatcacheError` where its record is damaged or newer than this featcache.
         """
-        path = Path(name).expanduser() / RECORD
-        if not path.is_file():
+        folder = Path(name).expanduser()
+        record = read_record(folder)
+        if record is None:
             return None
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format"] != FORMAT or record["version"] != VERSION:
-                raise FeatcacheError(
-                    f"{path}: a record of format {record['format']} {record['version']}; this "
-                    f"featcache reads {FORMAT} {VERSION}: upgrade it"
-                )
             size = (int(record["size"][0]), int(record["size"][1]))
             backbone, scale = str(record["backbone"]), record["scale"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise FeatcacheError(f"{path}: not a record of a fine-tuning: {error!r}") from error
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise _damaged(folder, error) from error
         # Only these names: a record from a stranger cannot point anywhere else.
-        if (path.parent / MODEL).is_file():
-            return cls(str(path.parent / MODEL), None, size, scale)
-        return cls(backbone, str(path.parent / WEIGHTS), size, None)
+        if (folder / MODEL).is_file():
+            return cls(str(folder / MODEL), None, size, scale)
+        return cls(backbone, str(folder / WEIGHTS), size, None)
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of the fine-tuning that a folder holds; None where it holds none.
+
+    Raises `FeatcacheError` where it is damaged, or newer than this featcache.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        made = (record["format"], record["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+    if made != (FORMAT, VERSION):
+        raise FeatcacheError(
+            f"{path}: a record of format {made[0]} {made[1]}; this featcache reads {FORMAT} "
+            f"{VERSION}: upgrade it"
+        )
+    return record
+
+
+def _damaged(folder: Path, error: Exception) -> FeatcacheError:
+    return FeatcacheError(f"{folder / RECORD}: not a record of a fine-tuning: {error!r}")
 
 
 def export_tuned(network: Network, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -96,11 +95,11 @@ def _checkpoint(found: Found, plan: Plan) -> Checkpoint | None:
     if plan.out is None:
         return None
     rows = found.rows
-    fingerprint = {
+    settings = {
         "images": digest_of(rows.names, rows.keys, rows.labels, rows.splits, rows.groups),
         "size": list(plan.size),
         "augment": plan.augmentation.spec if plan.augmentation else "",
         **asdict(plan.options),
     }
     path = plan.out.with_name(f"{plan.out.name}.checkpoint")
-    return Checkpoint(path, json.dumps(fingerprint, sort_keys=True))
+    return Checkpoint(path, settings)

@@ -7,14 +7,14 @@ OUT/classifier.keras, classes.txt     both as one Keras model
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import export_tuned, write_record
+from featcache.backbones.tuned import export_tuned, read_record, write_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
 from featcache.errors import FeatcacheError
@@ -27,12 +27,14 @@ from featcache.finetuning.start import Start
 from featcache.heads import Head
 from featcache.heads.dense_training import head_of
 from featcache.heads.layers import as_layers
-from featcache.learning import Learned, Pictures
+from featcache.learning import Learned, Pictures, differences
 from featcache.lookup import Source
 from featcache.report import Report
 from featcache.store import open_packed
 
 HEAD = "finetuned.head"
+#: In the record of a fine-tuning that was finished.
+AGREEMENT = "agreement"
 #: How far the bare model's logits may be from the head's, as a share of the largest.
 SAME = 1e-5
 #: Images on which that is checked.
@@ -72,8 +74,8 @@ def write_outcome(
     start: Start, graphs: Graphs, learned: Learned, folder: Path, about: dict[str, Any]
 ) -> Tuned:
     """Write the backbone, extract with it, judge the head on its vectors, write both as one."""
+    about = {**about, "learned": asdict(learned)}
     export_tuned(graphs.network, folder)
-    about = {**about, "history": learned.history, "best_epoch": learned.best_epoch}
     write_record(graphs.network, folder, about)
     features = _extracted(start, folder)
     head = _head(start, features, graphs, about)
@@ -82,10 +84,47 @@ def write_outcome(
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
     head = replace(head, path=head.save(folder / HEAD))
     model = build_classifier(graphs.plain, features.recipe.decoding)
-    agreement = check_classifier(graphs, model, head, rows, start)
+    about[AGREEMENT] = check_classifier(graphs, model, head, rows, start)
     save_classifier(model, head.classes, folder)
-    comparison = compare(head, rows, start.head, other_features=start.features[start.roles.judge])
-    return Tuned(folder, head, report, start.report, comparison, learned, rows, agreement, about)
+    # Written again, with what only a finished one has.
+    write_record(graphs.network, folder, about)
+    return _tuned(start, folder, head, rows, about)
+
+
+def recall_outcome(start: Start, folder: Path, settings: dict[str, Any]) -> Tuned | None:
+    """What an earlier run wrote, judged again; None where none was finished.
+
+    Raises `FeatcacheError` where what is there came from other images or settings: it took long,
+    and is not written over.
+    """
+    record = read_record(folder)
+    if record is None or AGREEMENT not in record:
+        return None
+    if differing := differences(record["settings"], settings):
+        raise FeatcacheError(
+            f"--out {folder}: a fine-tuning of other images or settings is there "
+            f"({'; '.join(differing)}). Name another folder, or delete this one"
+        )
+    features = _extracted(start, folder)
+    return _tuned(
+        start, folder, Head.load(folder / HEAD), features[_judging(start, features)], record
+    )
+
+
+def _tuned(start: Start, folder: Path, head: Head, rows: Features, about: dict[str, Any]) -> Tuned:
+    return Tuned(
+        folder=folder,
+        head=head,
+        report=judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks),
+        frozen=start.report,
+        comparison=compare(
+            head, rows, start.head, other_features=start.features[start.roles.judge]
+        ),
+        learned=Learned(**about["learned"]),
+        judged=rows,
+        agreement=about[AGREEMENT],
+        about=about,
+    )
 
 
 def _extracted(start: Start, folder: Path) -> Features:
@@ -97,7 +136,7 @@ def _extracted(start: Start, folder: Path) -> Features:
 def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any]) -> Head:
     """The Keras head as it is now, with everything needed to use it."""
     roles, packed = start.roles, open_packed(features.path)
-    settings = {"finetuned": about, "history": about["history"]}
+    settings = {"finetuned": about, "history": about["learned"]["history"]}
     used = prefixes(start.features.keys[roles.used(start.features)])
     return Head(
         kind="dense",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featcache.api import options_of, prepare
+from featcache.backbones.tuned import read_record
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.extraction import run
@@ -112,11 +113,11 @@ def begin(
 def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
     """A head of a kind, without the rows that choose the best epoch.
 
-    That of an interrupted run is taken again: another fit may differ in the last digit, and the
-    run would not go on from its checkpoint.
+    That of an earlier run is taken again: another fit may differ in the last digit, and the run
+    would not go on from its checkpoint, or know that it was finished.
     """
     path = plan.out / "frozen" / f"{kind}.head"
-    if path.exists() and (plan.out / CHECKPOINT).exists():
+    if path.exists() and ((plan.out / CHECKPOINT).exists() or read_record(plan.out)):
         earlier = Head.load(path)
         if earlier.recipe == features.recipe:
             return earlier

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -16,15 +14,16 @@ from featcache.backbones import Network
 from featcache.errors import FeatcacheError
 from featcache.finetuning.cut import Choice, choose_cut
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
-from featcache.finetuning.freezing import Freeze, freeze, remarks_on
+from featcache.finetuning.freezing import freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
-from featcache.finetuning.outcome import Tuned, write_outcome
+from featcache.finetuning.outcome import Tuned, recall_outcome, write_outcome
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.proofs import check_joined, check_start
+from featcache.finetuning.settings import settings_of
 from featcache.finetuning.start import CHECKPOINT, Say, Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.job import Progress
-from featcache.learning import Checkpoint, Learned, digest_of, learn
+from featcache.learning import Checkpoint, Learned, learn
 from featcache.probe import probe_pixels
 
 
@@ -42,6 +41,18 @@ def tune(
     start = begin(images, head, plan, options, say=say, progress=progress)
     low, high = start.report.interval
     say(f"frozen     accuracy {start.report.accuracy:.4f} ({low:.4f} to {high:.4f})")
+    settings = settings_of(start, plan)
+    if finished := recall_outcome(start, plan.out, settings):
+        say(f"this fine-tuning is finished already: {plan.out} has what came out of it")
+        tuned = finished
+    else:
+        tuned = _tuned(start, plan, settings, say)
+    Checkpoint(plan.out / CHECKPOINT, settings).remove()
+    return replace(tuned, seconds=time.monotonic() - began)
+
+
+def _tuned(start: Start, plan: Plan, settings: dict[str, Any], say: Say) -> Tuned:
+    """Freeze, cut, train, join, and write what came out."""
     graphs = _graphs(start, plan)
     frozen = freeze(graphs.base, plan.unfreeze_from)
     for remark in remarks_on(frozen, plan.learning.learning_rate):
@@ -56,7 +67,8 @@ def tune(
     model, feeds = _model_and_feeds(start, graphs, choice, plan, say)
     agreement = check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "")
     say(agreement.words)
-    checkpoint = Checkpoint(plan.out / CHECKPOINT, _fingerprint(start, choice, plan, frozen))
+    cut = choice.cut.layer if choice.cut else None
+    checkpoint = Checkpoint(plan.out / CHECKPOINT, {**settings, "cut": cut})
     compiled = choice.cut is not None and not plan.mixed_precision and gains_by_xla(model)
     if compiled:
         say("XLA compiles the part above the cut: the first epoch takes longer")
@@ -67,17 +79,13 @@ def tune(
         say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
     about = {
         "unfreeze_from": frozen.first,
-        "cut": choice.cut.layer if choice.cut else None,
+        "cut": cut,
         "parameters": counts,
         "start": asdict(agreement),
-        "first_epoch": learned.first_epoch,
-        "seconds": learned.seconds,
-        "plan": _plain(plan),
+        "settings": settings,
     }
     say("writing the new backbone, and judging it as any other")
-    tuned = write_outcome(start, graphs, learned, plan.out, about)
-    checkpoint.remove()
-    return replace(tuned, seconds=time.monotonic() - began)
+    return write_outcome(start, graphs, learned, plan.out, about)
 
 
 def _graphs(start: Start, plan: Plan) -> Graphs:
@@ -134,27 +142,3 @@ def _model_and_feeds(
             f"{choice.cut.numbers}: run with --from-cut no, and report it, please"
         )
     return graphs.above(choice.cut), feeds_of_rows(start, activations, plan)
-
-
-def _fingerprint(start: Start, choice: Choice, plan: Plan, frozen: Freeze) -> str:
-    """Everything that the result depends on, as JSON."""
-    features, roles = start.features, start.roles
-    who = (features.names, features.keys, features.labels, features.views)
-    head = hashlib.sha256()
-    for name, array in sorted(start.layers.arrays.items()):
-        head.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    record = {
-        "recipe": features.recipe.key,
-        "images": digest_of(*who, roles.train, roles.stop),
-        "head": head.hexdigest()[:16],
-        "unfreeze_from": frozen.first,
-        "cut": choice.cut.layer if choice.cut else None,
-        **{name: value for name, value in _plain(plan).items() if name != "unfreeze_from"},
-    }
-    return json.dumps(record, sort_keys=True)
-
-
-def _plain(plan: Plan) -> dict[str, Any]:
-    """The plan as plain JSON, without its folder."""
-    values = {name: value for name, value in asdict(plan).items() if name != "out"}
-    return {**values, "augment": plan.augmentation.spec if plan.augmentation else ""}

@@ -6,7 +6,7 @@ Everything random is a function of the seed and the epoch, so a run that was kil
 its `Checkpoint` to the result of an undisturbed one.
 """
 
-from featcache.learning.checkpoint import Checkpoint, digest_of
+from featcache.learning.checkpoint import Checkpoint, differences, digest_of
 from featcache.learning.feeds import Batch, Feed
 from featcache.learning.loop import Learned, learn
 from featcache.learning.options import LearningOptions
@@ -23,6 +23,7 @@ __all__ = [
     "Pictures",
     "PixelFeed",
     "RowFeed",
+    "differences",
     "digest_of",
     "learn",
     "predict_logits",

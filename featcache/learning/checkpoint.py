@@ -42,19 +42,19 @@ class Checkpoint:
     Attributes
     ----------
     path: the file.
-    fingerprint: everything that the result of the training depends on, as a JSON text; a file of
-        another fingerprint is refused.
+    settings: everything that the result of the training depends on, as plain JSON; a file of
+        other settings is refused.
     """
 
     path: Path
-    fingerprint: str
+    settings: dict[str, Any]
 
     def save(self, saved: Saved) -> None:
         """Write the state, whole or not at all; raises `StorageFailure`."""
         from safetensors.numpy import save
 
         arrays = _named(saved)
-        state = json.dumps({"fingerprint": self.fingerprint, "progress": saved.progress})
+        state = json.dumps({"settings": self.settings, "progress": saved.progress})
         metadata = {"format": FORMAT, "state": state, "crc32": _checksum(state, arrays)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,18 +74,18 @@ class Checkpoint:
     def load(self) -> Saved | None:
         """The state that was saved, None where there is none.
 
-        Raises `FeatcacheError` that names the fields in which the fingerprints differ;
+        Raises `FeatcacheError` that names the settings that differ;
         `DamagedFile` where it is no checkpoint, or a damaged one.
         """
         if not self.path.exists():
             return None
         arrays, metadata = _read(self.path)
         state = json.loads(metadata["state"])
-        if state["fingerprint"] != self.fingerprint:
-            differing = "; ".join(_differences(state["fingerprint"], self.fingerprint))
+        if differing := differences(state["settings"], self.settings):
             raise FeatcacheError(
-                f"{self.path}: an unfinished training with other settings is there ({differing}). "
-                f"Give those settings to finish it, give another --out, or delete {self.path}"
+                f"{self.path}: an unfinished training of other images or settings is there "
+                f"({'; '.join(differing)}). Give those to finish it, name another --out, or delete "
+                f"{self.path}"
             )
         return Saved(
             weights=_listed(arrays, "weights"),
@@ -106,7 +106,7 @@ class Checkpoint:
 
 
 def digest_of(*columns: np.ndarray) -> str:
-    """Sixteen hex digits of some columns, for a fingerprint: the same for the same values."""
+    """Sixteen hex digits of some columns, among settings: the same for the same values."""
     listing = json.dumps([column.tolist() for column in columns])
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
@@ -152,18 +152,15 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 _ADVICE = "delete the file and run again, which begins at the first epoch"
 
 
-def _differences(there: str, here: str) -> list[str]:
-    """The fields in which two fingerprints differ, as "field: there, here"."""
-    try:
-        old, new = _flat(json.loads(there)), _flat(json.loads(here))
-    except ValueError:
-        return ["their fingerprints differ"]
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """The fields in which two settings differ, as "field: value there, value now"."""
+    old, new = _flat(there), _flat(here)
     missing = "nothing"
     return [
-        f"{name or 'value'}: {old.get(name, missing)} there, {new.get(name, missing)} now"
+        f"{name}: {old.get(name, missing)} there, {new.get(name, missing)} now"
         for name in dict.fromkeys([*old, *new])
         if old.get(name, missing) != new.get(name, missing)
-    ] or ["their fingerprints differ"]
+    ]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -199,6 +199,22 @@ def test_other_settings_do_not_go_on(digits, network, tmp_path):
         tuned(digits, network, tmp_path / "out", epochs=3, learning_rate=0.01)
 
 
+def test_a_finished_run_is_not_made_again(outcome, digits, network):
+    """Given again, a command answers from what is there; other settings are refused, by name."""
+    result, _ = outcome
+    before = {path: path.stat().st_mtime_ns for path in result.folder.rglob("*")}
+    lines: list[str] = []
+    again = tuned(digits, network, result.folder, unfreeze_from="last", say=lines.append)
+    assert "finished already" in lines[-1]
+    assert not any(line.startswith("epoch") for line in lines)
+    assert {path: path.stat().st_mtime_ns for path in result.folder.rglob("*")} == before
+    assert again.report.to_dict() == result.report.to_dict()
+    assert again.comparison == result.comparison
+    assert (again.learned, again.agreement) == (result.learned, result.agreement)
+    with pytest.raises(FeatcacheError, match=r"unfreeze_from: last there, first now\)"):
+        tuned(digits, network, result.folder, unfreeze_from="first")
+
+
 def test_half_precision_learns_and_leaves(digits, network, tmp_path):
     """In mixed precision the loss falls too, and what comes out computes in float32."""
     result = tuned(digits, network, tmp_path / "out", mixed_precision="bfloat16", epochs=2)

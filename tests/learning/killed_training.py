@@ -13,7 +13,7 @@ from learning_samples import Disturbed, feed, rows, small_net
 from featcache.learning import Batch, Checkpoint, LearningOptions, RowFeed, learn
 
 OPTIONS = LearningOptions("adam", 5e-3, epochs=6, batch_size=16)
-FINGERPRINT = '{"seed": 0, "images": {"train": "a1", "validation": "b2"}}'
+SETTINGS = {"seed": 0, "images": {"train": "a1", "validation": "b2"}}
 
 
 def wait_in_the_fourth(number: int, batch: Batch) -> Batch:
@@ -46,4 +46,4 @@ def train(checkpoint: Checkpoint | None, say, disturbed: bool = False):
 
 
 if __name__ == "__main__":
-    train(Checkpoint(Path(sys.argv[1]), FINGERPRINT), print, disturbed=True)
+    train(Checkpoint(Path(sys.argv[1]), SETTINGS), print, disturbed=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import killed_training
 import numpy as np
 import pytest
-from killed_training import FINGERPRINT
+from killed_training import SETTINGS
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.learning import Checkpoint
@@ -26,7 +26,7 @@ SAVED = Saved(
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
-    return Checkpoint(tmp_path / "out" / "training.checkpoint", FINGERPRINT)
+    return Checkpoint(tmp_path / "out" / "training.checkpoint", SETTINGS)
 
 
 def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path):
@@ -45,7 +45,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path):
     assert child.wait() == -signal.SIGKILL
     child.stdout.close()
     told: list[str] = []
-    resumed, after = killed_training.train(Checkpoint(path, FINGERPRINT), told.append)
+    resumed, after = killed_training.train(Checkpoint(path, SETTINGS), told.append)
     whole, undisturbed = killed_training.train(None, lambda line: None)
     assert told[0] == f"going on after epoch 13, from {path}"
     assert [line.split(":")[0] for line in told[1:]] == [f"epoch {n}/16" for n in (14, 15, 16)]
@@ -90,7 +90,7 @@ def test_what_is_saved_comes_back(checkpoint):
 def test_another_training_is_refused_by_name(checkpoint):
     """What differs between the settings is named, with both values."""
     checkpoint.save(SAVED)
-    other = FINGERPRINT.replace("a1", "a2").replace("0,", '0, "augment": "flip",')
+    other = {"seed": 0, "augment": "flip", "images": {"train": "a2", "validation": "b2"}}
     with pytest.raises(FeatcacheError) as caught:
         Checkpoint(checkpoint.path, other).load()
     assert "images.train: a1 there, a2 now; augment: nothing there, flip now" in str(caught.value)
@@ -131,7 +131,7 @@ def test_weights_of_another_model_are_refused(checkpoint):
 def test_a_disk_that_refuses_leaves_the_last_epoch(checkpoint):
     """Where a file cannot be written, an error says so, and the epoch saved before is there."""
     checkpoint.save(SAVED)
-    bad = Checkpoint(checkpoint.path / "below", FINGERPRINT)
+    bad = Checkpoint(checkpoint.path / "below", SETTINGS)
     with pytest.raises(StorageFailure, match="another --out"):
         bad.save(SAVED)
     assert checkpoint.load() is not None
