@@ -13,19 +13,14 @@ import numpy as np
 
 from featcache.cache import weights_hint
 from featcache.calibration import check_enough, fit_temperature
-from featcache.choosing import choose_c
-from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.heads import HEADS, Head, Model, Training, options_of
-from featcache.heads.estimator import fit_estimator
-from featcache.heads.rows import rows_of
-from featcache.heads.training import blocks
 from featcache.lookup import Source
+from featcache.model_fitting import fit_model, training_of
 from featcache.report import Report
 from featcache.roles import Roles, assign_roles
-from featcache.splits import units
 from featcache.store import open_packed
 
 
@@ -108,10 +103,10 @@ def fit(
     roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate)
     features[roles.train | roles.judge | roles.stop].check()
     weights = _checked_weights(features, sample_weight)
-    training = _training(features, roles, weights, seed, say)
+    training = training_of(features, roles, weights=weights, seed=seed, say=say)
     if calibrate:
         check_enough(len(training.validation or ()))
-    model, how = _learned(training, head, chosen)
+    model, how = fit_model(training, head, chosen)
     kind = head if isinstance(head, str) else type(head).__name__
     fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
     if calibrate and training.validation:
@@ -157,79 +152,6 @@ def _checked_weights(features: Features, given: np.ndarray | None) -> np.ndarray
             f"the features, got an array of shape {weights.shape}"
         )
     return weights
-
-
-def _training(
-    features: Features,
-    roles: Roles,
-    weights: np.ndarray | None,
-    seed: int,
-    say: Callable[[str], None],
-) -> Training:
-    """The rows that train, with those that stop the training, where there are any."""
-    classes = np.array(features[roles.train].classes)
-
-    def part(mask: np.ndarray, validation: Training | None) -> Training:
-        rows = features[mask]
-        vectors = rows_of(features, mask)
-        check_finite(rows, vectors)
-        return Training(
-            vectors=vectors,
-            codes=np.searchsorted(classes, rows.labels),
-            classes=len(classes),
-            weights=None if weights is None else weights[mask],
-            units=units(rows.keys, rows.groups),
-            images=np.unique(rows.names, return_inverse=True)[1],
-            validation=validation,
-            seed=seed,
-            say=say,
-            plain=rows.views == 0,
-        )
-
-    training = part(roles.train, part(roles.stop, None) if roles.stop.any() else None)
-    if not training.row_weights().any():
-        raise FeatcacheError("sample_weight: every training row has the weight 0")
-    return training
-
-
-def check_finite(rows: Features, vectors: np.ndarray) -> None:
-    """Raises `FeatcacheError` that names the images of vectors that are not finite."""
-    bad = np.concatenate([~np.isfinite(vectors[block]).all(axis=1) for block in blocks(vectors)])
-    if bad.any():
-        shown = ", ".join(repr(name) for name in rows.names[bad][:3].tolist())
-        raise FeatcacheError(
-            f"{rows.path}: {int(bad.sum())} vectors hold numbers that are not finite ({shown}...): "
-            f"leave these images out, or extract again with --dtype float32"
-        )
-
-
-def _class_weighted(training: Training, class_weight: str) -> Training:
-    """With "balanced", each class's rows together count the same (as in scikit-learn)."""
-    if class_weight == "none":
-        return training
-    counts = np.bincount(training.codes, minlength=training.classes)
-    factors = balanced_weights(counts).astype(np.float32)
-    return replace(training, weights=training.row_weights() * factors[training.codes])
-
-
-def _learned(training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
-    """The fitted model of a kind of head, or of the user's own, and how it was chosen."""
-    if not isinstance(head, str):
-        return fit_estimator(training, head), "a classifier of your own"
-    training = _class_weighted(training, getattr(chosen, "class_weight", "none"))
-    chosen, how = _settled(training, chosen)
-    training.say(f"fitting {head} on {len(training)} rows of {training.width}")
-    return HEADS[head].fit(training, chosen), how
-
-
-def _settled(training: Training, chosen: Any) -> tuple[Any, str]:
-    """Options with nothing left to choose, and how they were chosen."""
-    if "C" not in type(chosen).__dataclass_fields__:
-        return chosen, ""
-    if chosen.C is not None:
-        return chosen, f"C = {chosen.C:g}"
-    best = choose_c(training)
-    return replace(chosen, C=best.C), best.words
 
 
 def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: str) -> Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -76,21 +77,27 @@ class KnnHead:
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
         """Class probabilities (n, K), float32, of (n, D) vectors; works in blocks of rows."""
+        return self.predict_each(vectors, [int(self.settings["neighbors"])])[0]
+
+    def predict_each(self, vectors: np.ndarray, neighbors: Sequence[int]) -> list[np.ndarray]:
+        """Class probabilities (n, K) for each number of neighbours, from one search for all."""
         known, penalty = self._known
         size = max(1, SIMILARITIES // len(known))
-        result = np.empty((len(vectors), self.outputs), np.float32)
+        results = [np.empty((len(vectors), self.outputs), np.float32) for _ in neighbors]
         for start in range(0, len(vectors), size):
             rows = np.asarray(vectors[start : start + size], np.float32)
             if self.settings["metric"] == "cosine":
                 rows = unit_length(rows)
-            result[start : start + size] = self._shares(rows @ known.T - penalty)
-        return result
+            nearness = rows @ known.T
+            nearness -= penalty
+            nearest = _largest(nearness, min(max(neighbors), len(known)))
+            for result, count in zip(results, neighbors, strict=True):
+                result[start : start + size] = self._shares(nearest[:, :count])
+        return results
 
-    def _shares(self, nearness: np.ndarray) -> np.ndarray:
-        count = min(int(self.settings["neighbors"]), len(self.codes))
-        nearest = np.argpartition(-nearness, count - 1, axis=1)[:, :count]
-        votes = np.full((len(nearness), self.outputs), 1 / self.outputs)
-        rows = np.arange(len(nearness))
+    def _shares(self, nearest: np.ndarray) -> np.ndarray:
+        votes = np.full((len(nearest), self.outputs), 1 / self.outputs)
+        rows = np.arange(len(nearest))
         for column in nearest.T:
             votes[rows, self.codes[column]] += self.votes[column]
         shares: np.ndarray = votes / votes.sum(axis=1, keepdims=True)
@@ -118,15 +125,38 @@ class KnnHead:
         return cls(vectors, codes, votes, settings)
 
 
+def _largest(nearness: np.ndarray, count: int) -> np.ndarray:
+    """(n, count) the columns of each row's largest numbers, the largest first."""
+    columns = nearness.shape[1]
+    some = np.argpartition(nearness, columns - count, axis=1)[:, columns - count :]
+    order = np.argsort(-np.take_along_axis(nearness, some, axis=1), axis=1, kind="stable")
+    nearest: np.ndarray = np.take_along_axis(some, order, axis=1)
+    return nearest
+
+
+def try_each(training: Training, vectors: np.ndarray, neighbors: Sequence[int]) -> list[np.ndarray]:
+    """Class probabilities (n, K) of (n, D) vectors by a head of each number of neighbours.
+
+    As fitting and asking them one after the other, but the neighbours are looked for once.
+    """
+    for count in neighbors:
+        _check_enough(training, count)
+    return fit(training, KnnOptions(max(neighbors))).predict_each(vectors, neighbors)
+
+
+def _check_enough(training: Training, neighbors: int) -> None:
+    if neighbors > len(training):
+        raise FeatcacheError(
+            f"--neighbors {neighbors}: there are {len(training)} training rows only"
+        )
+
+
 def fit(training: Training, options: KnnOptions) -> KnnHead:
     """Keep the training vectors, in the type they are stored in."""
+    _check_enough(training, options.neighbors)
     vectors = np.array(training.vectors)
     if options.metric == "cosine":
         vectors = unit_length(vectors.astype(np.float32, copy=False)).astype(vectors.dtype)
-    if options.neighbors > len(vectors):
-        raise FeatcacheError(
-            f"--neighbors {options.neighbors}: there are {len(vectors)} training rows only"
-        )
     training.say(f"the head keeps all {len(vectors):,} vectors: {vectors.nbytes / 1e6:.0f} MB")
     votes = training.row_weights().astype(np.float32)
     settings = {**asdict(options), "classes": training.classes}

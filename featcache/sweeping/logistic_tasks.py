@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from featcache.features import Features, open_features
-from featcache.fitting import check_finite
 from featcache.heads.rows import rows_of
 from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
+from featcache.model_fitting import check_finite
 from featcache.sweeping.tasks import Score, Task
 
 
@@ -39,19 +39,19 @@ def _is_like(one: Task, other: Task) -> bool:
 def run_joined(tasks: Sequence[Task]) -> list[list[Score]]:
     """The scores of every setting of tasks that `join` put together.
 
-    The seconds of a fit are those of all, shared alike.
+    The seconds are those of all, shared alike.
     """
     began = time.monotonic()
     features = open_features(tasks[0].path)
     found = _solved(features, tasks)
-    seconds = (time.monotonic() - began) / len(found)
     classes, count = np.unique(tasks[0].train.labels), len(tasks[0].settings)
-    scores = []
+    right = []
     for number, task in enumerate(tasks):
         mine = found[number * count : (number + 1) * count]
         called = classes[predictions(mine, features.vectors, task.judged.rows)]
-        scores.append([Score(row == task.judged.labels, seconds) for row in called])
-    return scores
+        right.append(called == task.judged.labels)
+    seconds = (time.monotonic() - began) / len(found)
+    return [[Score(row, seconds) for row in rows] for rows in right]
 
 
 def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:

@@ -44,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Which of the judged rows were called rightly, (n,) bool, and the seconds of the fit."""
+    """Which of the judged rows were called rightly, (n,) bool, and the seconds of it all."""
 
     right: np.ndarray
     seconds: float
