@@ -63,6 +63,11 @@ class Progress:
         """Whether the last epoch was the best one so far."""
         return self.best == self.first_epoch + self.done - 1
 
+    @property
+    def before(self) -> float:
+        """The loss before the first epoch of this training."""
+        return float(self.history["initial_val_loss" if self.validated else "initial_loss"][-1])
+
     def add(self, learned: Pair, validation: Pair | None) -> str:
         """Take note of an epoch, and say it; its numbers are sound (see `is_sound`)."""
         line = f"epoch {self.next}/{self.first_epoch + self.options.epochs}: "
