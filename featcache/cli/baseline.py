@@ -46,10 +46,12 @@ def baseline(
     stop_at: Annotated[
         float | None,
         typer.Option(
-            help="Stop when training and validation accuracy both pass it.", show_default="never"
+            help="Stop when training and validation accuracy both reach it.", show_default="never"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which images are held out; every random number.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Which images are held out; every random number.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Save the network as a .keras file.")
     ] = None,

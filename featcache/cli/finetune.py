@@ -88,7 +88,7 @@ def finetune(
         int | None, _training("Stop after N epochs without a better validation loss.", "never")
     ] = None,
     stop_at: Annotated[
-        float | None, _training("Stop when training and validation accuracy both pass it.", "never")
+        float | None, _training("Stop when training and validation accuracy both reach it.", "never")
     ] = None,
     batch_norm: Annotated[
         bool,

@@ -16,7 +16,7 @@ OF_THE_COMMAND = ("features", "head", "seed", "out", "calibrate", "plots", "cach
 
 
 class _SeveralNumbers(TyperCommand):
-    """`--hidden 1024 64` means `--hidden 1024 --hidden 64`."""
+    """`--hidden 1024 64` and `--hidden=1024 64` mean `--hidden 1024 --hidden 64`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
@@ -25,7 +25,8 @@ class _SeveralNumbers(TyperCommand):
             number = argument.isdecimal()
             if inside and number and spread[-1] != "--hidden":
                 spread.append("--hidden")
-            inside = argument == "--hidden" or (inside and number)
+            begins = argument == "--hidden" or argument.startswith("--hidden=")
+            inside = begins or (inside and number)
             spread.append(argument)
         return list(super().parse_args(ctx, spread))
 
@@ -48,7 +49,9 @@ def fit_head(
     head: Annotated[
         str, typer.Option(help="logreg, dense, knn, centroid, ridge or svm.")
     ] = "logreg",
-    seed: Annotated[int, typer.Option(help="Which rows are held out; every random number.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Which rows are held out; every random number.")
+    ] = 0,
     out: Annotated[
         str | None, typer.Option(help="The head's file.", show_default="beside its features")
     ] = None,
@@ -94,7 +97,7 @@ def fit_head(
     ] = None,
     stop_at: Annotated[
         float | None,
-        _of("dense", "Stop when training and validation accuracy both pass it.", "never"),
+        _of("dense", "Stop when training and validation accuracy both reach it.", "never"),
     ] = None,
     standardize: Annotated[
         bool | None,
