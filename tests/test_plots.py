@@ -78,6 +78,26 @@ def test_wrong_and_right_predictions_look_different(tmp_path):
     assert ink[1] > ink[0]
 
 
+def test_the_kept_epoch_is_seen(tmp_path):
+    """A line stands at the epoch whose weights the head has, and moves with it."""
+    second, third = (
+        pixels(draw_history(HISTORY, tmp_path / "h.png", kept=kept)) for kept in (2, 3)
+    )
+    plain = pixels(draw_history(HISTORY, tmp_path / "h.png"))
+    assert (second != third).any()
+    assert (second != plain).any()
+
+
+def test_nothing_covers_the_points_of_a_reliability_diagram(tmp_path):
+    """Wherever a point is, all of its marker is seen: legend and line leave the axes free."""
+    places = [(x / 10, y / 10, 100_000) for x in range(1, 10, 2) for y in range(1, 10, 2)]
+    inks = []
+    for place in places:
+        picture = pixels(draw_reliability([place], tmp_path / "r.png")).astype(int)
+        inks.append(int((np.abs(picture - [213, 94, 0]).sum(axis=2) < 30).sum()))
+    assert max(inks) - min(inks) < 0.15 * max(inks), dict(zip(places, inks, strict=True))
+
+
 @pytest.mark.parametrize("mark", [None, 1])
 def test_curves_and_reliability_are_drawn(mark, tmp_path):
     """Histories with and without a mark, one epoch, bins with none in them, one candidate."""
@@ -107,7 +127,7 @@ def test_a_report_gets_the_pictures_it_has_something_for(tmp_path):
         "confusion.png"
     ]
     report.reliability = [(0.9, 0.8, 10)]
-    drawn = plots_of_report(report, tmp_path, history=HISTORY)
+    drawn = plots_of_report(report, tmp_path, history=HISTORY, mark=1, kept=3)
     assert [each.name for each in drawn] == ["confusion.png", "reliability.png", "history.png"]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, say_counts, show, time_text
-from featcache.cli.judging import draw_report, show_report
+from featcache.cli.judging import Course, draw_report, show_report
 from featcache.cli.options import FollowLinks, Images, Json, Plots, Threads, pair_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def baseline(
         say(f"note: {remark}")
     say_counts(found)
     trained = train_baseline(found, plan, say=say)
-    drawn = draw_report(trained.report, plots, history=trained.learned.history)
+    course = Course(trained.learned.history, trained.learned.best_epoch)
+    drawn = draw_report(trained.report, plots, course)
     if json:
         answer({**_record(trained), "plots": drawn, "model": str(out) if out else None,
                 "size": list(plan.size), "settings": {"augment": augment, **asdict(options)},

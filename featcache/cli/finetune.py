@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judging import draw_album, draw_report
+from featcache.cli.judging import course_of, draw_album, draw_report
 from featcache.cli.options import (
     BitDepth,
     Cache,
@@ -88,7 +88,8 @@ def finetune(
         int | None, _training("Stop after N epochs without a better validation loss.", "never")
     ] = None,
     stop_at: Annotated[
-        float | None, _training("Stop when training and validation accuracy both reach it.", "never")
+        float | None,
+        _training("Stop when training and validation accuracy both reach it.", "never"),
     ] = None,
     batch_norm: Annotated[
         bool,
@@ -199,10 +200,7 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
 
 
 def _draw(tuned: Tuned, plots: str | None) -> list[str]:
-    first = tuned.learned.first_epoch
-    drawn = draw_report(
-        tuned.report, plots, history=tuned.learned.history, mark=first if first else None
-    )
+    drawn = draw_report(tuned.report, plots, course_of(tuned.head))
     return drawn + draw_album(tuned.head, tuned.judged, plots)
 
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judging import draw_album, draw_report, show_report
+from featcache.cli.judging import course_of, draw_album, draw_report, show_report
 from featcache.cli.options import Cache, FeaturesName, Json, Plots
 
 #: What is no option of a kind of head.
@@ -135,7 +135,7 @@ def fit_head(
         **given,
     )
     report, settings = fitted.report, fitted.head.model.settings
-    drawn = draw_report(report, plots, history=settings.get("history"))
+    drawn = draw_report(report, plots, course_of(fitted.head))
     drawn += draw_album(fitted.head, fitted.judged, plots)
     if json:
         answer(
