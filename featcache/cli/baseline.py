@@ -23,9 +23,9 @@ def register(app: typer.Typer) -> None:
 def baseline(
     images: Images,
     size: Annotated[str, typer.Option(help="Input size in pixels: S or HxW.")] = "150",
-    epochs: Annotated[int, typer.Option(help="At most.")] = 15,
+    epochs: Annotated[int, typer.Option(help="How many epochs at most.")] = 15,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="rmsprop, adam or sgd.")] = "rmsprop",
     steps_per_epoch: Annotated[
         int | None, typer.Option(help="Batches in an epoch.", show_default="every image once")
@@ -50,7 +50,7 @@ def baseline(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Which images are held out; every random number.")
+        int, typer.Option(min=0, help="Decides which images are held out, and every random number.")
     ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Save the network as a .keras file.")

@@ -62,7 +62,8 @@ def _draw_marks(axes: Axes, mark: int | None, kept: int | None) -> None:
             mark + 0.5, color=GREY, linestyle=":", linewidth=1.5, label="fine-tuning begins"
         )
     if kept is not None:
-        axes.axvline(kept, color=GREEN, linewidth=5, alpha=0.3, label=f"epoch {kept} is kept")
+        axes.axvline(kept, color=GREEN, linewidth=5, alpha=0.3, zorder=0,
+                     label=f"epoch {kept} is kept")  # fmt: skip
 
 
 def draw_learning_curve(

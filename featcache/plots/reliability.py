@@ -34,8 +34,6 @@ def draw_reliability(bins: Sequence[Bin], path: Path, *, heading: str = "") -> P
     figure.suptitle(words, fontsize=11, parse_math=False)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     _draw_diagonal(above, confidence, accuracy, count)
-    # Outside: a head may be too sure or too unsure, so there are points in every corner.
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     below.bar(confidence, count, width=0.035, color=GREY)
     clean(below, x="confidence: probability of the named class", y="images")
     return save(figure, path)
@@ -56,3 +54,5 @@ def _draw_diagonal(
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     clean(axes, y="accuracy")
+    # Above the axes: a head may be too sure or too unsure, so there are points in every corner.
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)

@@ -223,6 +223,10 @@ def test_the_command_has_the_options_of_all_heads(hidden, digit_features, tmp_pa
     assert answer["settings"]["hidden"] == [32, 16]
     assert len(answer["settings"]["history"]["val_loss"]) == 2
     assert "epoch 2/2: loss" in done.stderr
+    judging = ["evaluate", answer["head"], "digits", "--plots", str(tmp_path / "plots")]
+    assert CliRunner().invoke(app, [*judging, "--cache", str(digit_features)]).exit_code == 0
+    drawn = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert {"confusion.png", "reliability.png", "history.png", "predictions.png"} == drawn
     refused = CliRunner().invoke(app, [*base, "--neighbors", "3"])
     assert refused.exit_code == 2
     assert "--neighbors is an option of --head knn, not of logreg" in refused.stderr
