@@ -181,7 +181,7 @@ def _calibrated(head: Head, rows: Training) -> tuple[Head, list[str]]:
     probabilities = head.model.predict_proba(rows.vectors)
     reason = no_temperature(probabilities, rows.codes)
     temperature = 1.0 if reason else fit_temperature(probabilities, rows.codes)
-    words = f"temperature {temperature:.3g}{' (not calibrated)' if reason else ''}"
+    words = f"temperature {temperature:.3g}{' (these rows tell none)' if reason else ''}"
     calibrated = replace(head, temperature=temperature, protocol=f"{head.protocol}; {words}")
     if not reason:
         return calibrated, []

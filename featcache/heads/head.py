@@ -80,11 +80,14 @@ class Head:
         names = None
         if isinstance(vectors, Features):
             self.check_fits(vectors)
-            names, vectors = vectors.names, vectors.vectors
+            names, vectors = vectors.names.tolist(), vectors.vectors
+        return self._probabilities(vectors, names)
+
+    def _probabilities(self, vectors: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         self._check(vectors, names)
         return rescale(self.model.predict_proba(vectors), self.temperature)
 
-    def _check(self, vectors: np.ndarray, names: np.ndarray | None) -> None:
+    def _check(self, vectors: np.ndarray, names: Sequence[str] | None) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.model.width:
             raise FeatcacheError(
                 f"the head expects vectors of {self.model.width} numbers, "
@@ -152,7 +155,8 @@ class Head:
             }
             if answer.indices:
                 flat = answer.vectors.reshape(len(answer.vectors), -1)
-                for index, row in zip(answer.indices, self.predict_proba(flat), strict=True):
+                rows = self._probabilities(flat, [images.names[i] for i in answer.indices])
+                for index, row in zip(answer.indices, rows, strict=True):
                     found[index] = self._prediction(images.names[index], row, top)
             for index in sorted(found):
                 yield found[index]

@@ -92,7 +92,9 @@ def test_a_fitted_head_is_never_thrown_away(factor, words, digit_features, tmp_p
     head = featcache.fit_head(turned, C=0.01, calibrate=True, out=tmp_path / "a.head")
     assert head.path.is_file()
     assert head.temperature == 1
-    assert head.protocol.endswith("temperature 1 (not calibrated)")
+    assert head.protocol.endswith(
+        "set the temperature; C = 0.01; temperature 1 (these rows tell none)"
+    )
     assert any(words in remark for remark in head.metrics["remarks"])
     assert head.metrics["calibration"] is None
 
