@@ -85,7 +85,7 @@ def extract(
         str | None,
         typer.Option(help="What varies in a view: classic, flip-rotate, or flip,rotate=40,..."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the views.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other views.")] = 0,
     augment_all: Annotated[
         bool, typer.Option("--augment-all", help="Views for the images of every split.")
     ] = False,

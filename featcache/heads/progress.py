@@ -89,10 +89,10 @@ class Progress:
         if patience is not None and self.done and number - 1 - self.best >= patience:
             return f"stopped after epoch {number}: no better {self._word} loss in {patience} epochs"
         shown = ["accuracy", "val_accuracy"] if self.validated else ["accuracy"]
-        if bar is not None and self.done and all(self.history[name][-1] > bar for name in shown):
-            which = "training and validation accuracy both pass"
+        if bar is not None and self.done and all(self.history[name][-1] >= bar for name in shown):
+            which = "training and validation accuracy both reach"
             if not self.validated:
-                which = "training accuracy passes"
+                which = "training accuracy reaches"
             return f"stopped after epoch {number}: {which} {bar}"
         return ""
 
