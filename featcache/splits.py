@@ -19,8 +19,8 @@ _ALIASES = {"valid": "validation", "val": "validation", "training": "train", "te
 class Carve:
     """Turn a fraction of one split into the test split: ``--test-from validation:0.2``.
 
-    An image's side depends on its bytes alone: it stays when images are added or renamed, and
-    two copies of one image never part.
+    Inside that split it is `partition` that decides: about the fraction of each class, by the hash
+    of the image's bytes or the name of its group, which are never parted.
     """
 
     source: str
@@ -42,21 +42,24 @@ class Carve:
             )
         return cls(source, share)
 
-    def apply(self, splits: list[str], keys: list[str]) -> list[str]:
-        """The splits after carving, given each row's split and the key of its image.
+    def apply(
+        self, splits: np.ndarray, keys: np.ndarray, *, labels: np.ndarray, groups: np.ndarray
+    ) -> np.ndarray:
+        """The splits after carving, given those of the images, with what tells who they are.
 
-        Raises `FeatcacheError` where no row is in the source split.
+        Raises `FeatcacheError` where no image is in the source split.
         """
-        if self.source not in splits:
-            there = ", ".join(sorted(set(splits) - {""})) or "none"
+        source = splits == self.source
+        if not source.any():
+            there = ", ".join(sorted(set(splits.tolist()) - {""})) or "none"
             raise FeatcacheError(
                 f"--test-from {self.source}:{self.fraction}: no image is in the split "
                 f"{self.source!r} (splits here: {there})"
             )
-        return [
-            "test" if split == self.source and uniform(key, "carve") < self.fraction else split
-            for split, key in zip(splits, keys, strict=True)
-        ]
+        taken = np.zeros(len(splits), dtype=bool)
+        taken[source] = holdout(labels[source], keys[source], groups[source], self.fraction)
+        carved: np.ndarray = np.where(taken, "test", splits)
+        return carved
 
 
 def canonical(split: str) -> str:

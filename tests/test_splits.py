@@ -164,12 +164,28 @@ def test_groups_chain_through_shared_images():
 
 @given(st.floats(0.05, 0.95))
 def test_a_carved_split_is_about_as_large_as_asked(fraction):
-    """Carving takes the asked share of the source split and nothing of another."""
-    keys = [key(number) for number in range(2000)]
-    splits = ["train"] * 1000 + ["validation"] * 1000
-    carved = Carve("validation", fraction).apply(splits, keys)
-    assert carved[:1000] == ["train"] * 1000
-    assert abs(carved.count("test") / 1000 - fraction) < 0.08
+    """Carving takes the asked share of each class of the source split, and nothing of another."""
+    keys = np.array([key(number) for number in range(2000)])
+    splits = np.repeat(["train", "validation"], 1000)
+    labels = (np.arange(2000) % 4).astype(str)
+    carved = Carve("validation", fraction).apply(
+        splits, keys, labels=labels, groups=np.full(2000, "")
+    )
+    assert set(carved[:1000]) == {"train"}
+    for name in "0123":
+        share = (carved[1000:][labels[1000:] == name] == "test").mean()
+        assert abs(share - fraction) < 0.1 * fraction + 0.01
+
+
+@given(rows)
+def test_carving_parts_no_copies_and_no_groups(drawn):
+    """What belongs together in the source split is all carved out, or all stays."""
+    labels, keys, groups = columns(drawn)
+    splits = np.full(len(keys), "validation")
+    carved = Carve("validation", 0.4).apply(splits, keys, labels=labels, groups=groups)
+    test = carved == "test"
+    assert not set(keys[test]) & set(keys[~test])
+    assert not (set(groups[test]) & set(groups[~test])) - {""}
 
 
 @pytest.mark.parametrize("text", ["", "validation", "validation:", "test:0.2", "train:1", "val:-1"])
