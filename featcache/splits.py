@@ -124,13 +124,19 @@ def _components(nodes: np.ndarray, links: np.ndarray) -> np.ndarray:
 
 
 def holdout(
-    labels: np.ndarray, keys: np.ndarray, groups: np.ndarray, fraction: float, seed: int = 0
+    labels: np.ndarray,
+    keys: np.ndarray,
+    groups: np.ndarray,
+    fraction: float,
+    seed: int = 0,
+    unit: np.ndarray | None = None,
 ) -> np.ndarray:
     """A boolean mask of held-out rows, about `fraction` of each class, no unit on two sides.
 
-    These are the test rows of `partition` with the same seed.
+    `unit` (R,) says what belongs together; None: copies and groups. These are the test rows of
+    `partition` with the same seed.
     """
-    unit = units(keys, groups)
+    unit = units(keys, groups) if unit is None else unit
     held: np.ndarray = (
         partition(labels, unit, marks(keys, groups), Shares(fraction), seed) == "test"
     )

@@ -86,13 +86,22 @@ def shares_of(features: Features, splits: np.ndarray) -> Shares:
     return Shares(float(test), float(validation)) if 0 < test + validation < 1 else Shares()
 
 
-def twins(features: Features, near: float | None, among: np.ndarray | None = None) -> Pairs:
-    """Near duplicates with different bytes among the plain images (of the rows `among`)."""
+def twins(
+    features: Features,
+    near: float | None,
+    among: np.ndarray | None = None,
+    *,
+    looks: int | None = None,
+) -> Pairs:
+    """Near duplicates with different bytes among the plain images (of the rows `among`).
+
+    Raises `FeatcacheError` where there are millions, or more than `looks` pairs to look at.
+    """
     if near is None:
         return Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     plain = np.flatnonzero(features.views == 0) if among is None else among
     first = plain[np.sort(np.unique(features.keys[plain], return_index=True)[1])]
-    return near_pairs(features.vectors, near, among=first)
+    return near_pairs(features.vectors, near, among=first, looks=looks)
 
 
 def _partitioned(
