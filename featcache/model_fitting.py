@@ -85,7 +85,7 @@ def _settled(training: Training, chosen: Any) -> tuple[Any, str]:
         return chosen, ""
     if chosen.C is not None:
         return chosen, f"C = {chosen.C:g}"
-    best = choose_c(training)
+    best = choose_c(training, balanced=getattr(chosen, "class_weight", "none") == "balanced")
     return replace(chosen, C=best.C), best.words
 
 
