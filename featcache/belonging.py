@@ -73,7 +73,7 @@ def _pairs(features: Features) -> tuple[np.ndarray, str]:
         )
     try:
         pairs = twins(features, NEAR, plain, looks=LOOKS * len(plain)).rows
-    except FeatcacheError:
+    except FeatcacheError:  # too many to look at: nothing else can be wrong with this call
         pairs, strange = _NO_PAIRS, True
     else:
         pairs, strange = _without_strangers(features, plain, pairs)
@@ -100,7 +100,7 @@ def _without_strangers(
 
 
 def _most_of_class(labels: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Which rows are of a unit with most of their class, or all; two images are never most."""
+    """Which rows are of a unit with all of their class, or most of it and more than two images."""
     _, code = np.unique(labels, return_inverse=True)
     sizes = np.bincount(code)[code]
     _, cell, counts = np.unique(
