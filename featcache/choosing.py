@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,17 @@ class Choice:
 
 
 def choose_c(
-    training: Training, grid: Sequence[float] = C_GRID, folds: int | None = None
+    training: Training,
+    grid: Sequence[float] = C_GRID,
+    folds: int | None = None,
+    *,
+    balanced: bool = False,
 ) -> Choice:
     """The C of the grid with the best cross-validated accuracy; of equals the smallest.
 
     `folds`: None for 5, or 3 where there are more than 2000 rows. Rows of one unit are in one
-    fold; augmented views train and never judge. About `SEARCH_ROWS` rows are looked at.
+    fold; augmented views, and classes that are a single unit, train and never judge. About
+    `SEARCH_ROWS` rows are looked at. `balanced`: by balanced accuracy.
 
     Raises `FeatcacheError` where the grid holds a C that is not above 0, or folds are below 2.
     """
@@ -43,22 +49,21 @@ def choose_c(
     grid = sorted(grid)
     rows = _search_rows(training)
     part = training if len(rows) == len(training) else training.take(rows)
-    smallest = min(len(np.unique(part.units[part.codes == code])) for code in np.unique(part.codes))
-    count = min(folds or (3 if len(part) > 2000 else 5), smallest)
-    fold = _folds(part, count) if count > 1 else np.zeros(len(part), int)
+    fold = _folds(part, folds or (3 if len(part) > 2000 else 5))
     tests = _tests(part, fold)
     if not tests:
         words = f"C = {FALLBACK:g} without cross-validation (a class has a single training image)"
         return Choice(FALLBACK, np.zeros((0, len(grid))), words)
+    count = int(fold.max()) + 1
     training.say(
         f"choosing C out of {len(grid)} by {count}-fold cross-validation on {len(part)} rows"
     )
-    scores = _scores(part, grid, fold, tests)
+    scores = _scores(part, grid, fold, tests, balanced=balanced)
     # argmax takes the first of equals: the simplest model.
     best = grid[int(scores.mean(axis=0).argmax())]
     where = f"{len(part)} of {len(training)}" if len(part) < len(training) else f"all {len(part)}"
     words = f"C = {best:g} by {count}-fold cross-validation on {where} training rows"
-    return Choice(best, scores, words)
+    return Choice(best, scores, words + ", by balanced accuracy" * balanced)
 
 
 def _search_rows(training: Training) -> np.ndarray:
@@ -78,16 +83,35 @@ def _search_rows(training: Training) -> np.ndarray:
 
 
 def _folds(part: Training, folds: int) -> np.ndarray:
-    """(n,) stratified fold numbers; where images share a group or their bytes, they share one."""
+    """(n,) stratified fold numbers; where images share a group or their bytes, they share one.
+
+    -1, always training, are the units without which a class would have nothing to learn from; all
+    are where that leaves nothing to compare: fewer than two classes, or units for two folds.
+    """
+    pairs = np.unique(np.column_stack([part.codes, part.units]), axis=0)
+    counts = np.bincount(pairs[:, 0], minlength=part.classes)
+    needed = np.isin(part.units, pairs[counts[pairs[:, 0]] == 1, 1])
+    numbers = np.full(len(part), -1)
+    dealt = np.flatnonzero(~needed)
+    common = np.unique(part.codes[dealt])
+    if len(common) > 1:
+        numbers[dealt] = _stratified(part.take(dealt), min(folds, int(counts[common].max())))
+    return numbers
+
+
+def _stratified(part: Training, folds: int) -> np.ndarray:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     together = len(np.unique(part.units)) < len(part)
     kind = StratifiedGroupKFold if together else StratifiedKFold
     splitter = kind(n_splits=folds, shuffle=True, random_state=part.seed)
     numbers = np.empty(len(part), int)
-    sides = splitter.split(part.codes, part.codes, groups=part.units if together else None)
-    for number, (_, test) in enumerate(sides):
-        numbers[test] = number
+    with warnings.catch_warnings():
+        # A class with fewer images than there are folds is in some of them: that is no fault.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        sides = splitter.split(part.codes, part.codes, groups=part.units if together else None)
+        for number, (_, test) in enumerate(sides):
+            numbers[test] = number
     return numbers
 
 
@@ -95,7 +119,7 @@ def _tests(part: Training, fold: np.ndarray) -> dict[int, np.ndarray]:
     """The plain rows of every fold without which each class still has rows to learn from."""
     judged = np.ones(len(part), bool) if part.plain is None else part.plain
     tests = {}
-    for number in np.unique(fold).tolist():
+    for number in range(int(fold.max()) + 1):
         mine = fold == number
         left = np.bincount(part.codes[~mine], part.row_weights()[~mine], minlength=part.classes)
         wanted = np.bincount(part.codes, minlength=part.classes) > 0
@@ -105,7 +129,12 @@ def _tests(part: Training, fold: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def _scores(
-    part: Training, grid: Sequence[float], fold: np.ndarray, tests: dict[int, np.ndarray]
+    part: Training,
+    grid: Sequence[float],
+    fold: np.ndarray,
+    tests: dict[int, np.ndarray],
+    *,
+    balanced: bool,
 ) -> np.ndarray:
     """Accuracies (folds, values of C) on the test rows of each fold."""
     found = solve_path(
@@ -116,4 +145,9 @@ def _scores(
         folds=np.where(np.isin(fold, list(tests)), fold, -1),
         loss_tol=SEARCH_LOSS_TOL,
     )
-    return fold_scores(part.vectors, part.codes, found, list(tests.values()))
+    judged = list(tests.values())
+    weights = np.ones(len(part))
+    if balanced:
+        for rows in judged:
+            weights[rows] = 1 / np.bincount(part.codes[rows])[part.codes[rows]]
+    return fold_scores(part.vectors, part.codes, found, judged, weights)

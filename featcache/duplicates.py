@@ -39,23 +39,31 @@ class Pairs:
 
 
 def near_pairs(
-    vectors: np.ndarray, threshold: float = NEAR, *, among: np.ndarray | None = None
+    vectors: np.ndarray,
+    threshold: float = NEAR,
+    *,
+    among: np.ndarray | None = None,
+    looks: int | None = None,
 ) -> Pairs:
     """All pairs of rows whose cosine is at least `threshold`, in the order of the rows.
 
     `among` are the rows to look at, in ascending order; None: all. Works on memory maps: of n
-    vectors it holds n x `DIRECTIONS` numbers. Rows of zeros are like nothing.
+    vectors it holds n x `DIRECTIONS` numbers. Rows of zeros, or of numbers that are not finite,
+    are like nothing.
 
     Raises `FeatcacheError` for a threshold out of (0, 1], or one so low that there are millions
-    of pairs.
+    of pairs, or more than `looks` whose vectors would have to be read.
     """
     if not 0 < threshold <= 1:
         raise FeatcacheError(f"--near {threshold:g}: expected a cosine above 0 and up to 1")
     among = np.arange(len(vectors)) if among is None else among
     reduced, lengths = reduced_of(vectors, among)
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    count = 0
+    count = looked = 0
     for rows in _candidates(reduced, threshold):
+        looked += len(rows)
+        if looks is not None and looked > looks:
+            raise FeatcacheError(f"--near {threshold:g}: more than {looks:,} pairs to look at")
         similarity = _cosines(vectors, among, lengths, rows)
         # Rounding: copies come out at 1 - 1e-7.
         near = similarity >= threshold - 1e-6
@@ -105,7 +113,10 @@ def _directions(sample: np.ndarray) -> np.ndarray:
 
 def _unit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = rows.astype(np.float32)
-    lengths = np.sqrt((rows**2).sum(axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt((rows**2).sum(axis=1))
+    wrong = ~np.isfinite(lengths)
+    rows[wrong], lengths[wrong] = 0, 0
     return rows / np.maximum(lengths, 1e-30)[:, np.newaxis], lengths
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.belonging import Belonging
 from featcache.cache import weights_hint
 from featcache.calibration import check_enough, fit_temperature, no_temperature
 from featcache.errors import FeatcacheError
@@ -91,18 +92,22 @@ def fit(
     sample_weight: np.ndarray | None,
     stopped: bool = False,
     calibrate: bool = False,
-    say: Callable[[str], None],
+    together: Belonging | None = None,
+    say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Fit:
     """`fit_head` with its report and its time.
 
     `stopped`: rows that may stop a training are held back, whether or not this head needs them.
+    `together`: which rows belong together, where that was found out already.
     """
     started = time.monotonic()
     checked_seed(seed)
     chosen = _chosen(head, options, out)
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
-    roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate)
+    roles = assign_roles(
+        features, seed, stopped=is_stopped, calibrated=calibrate, together=together
+    )
     features[roles.train | roles.judge | roles.stop].check()
     weights = _checked_weights(features, sample_weight)
     training = training_of(features, roles, weights=weights, seed=seed, say=say)

@@ -17,7 +17,6 @@ from featcache.heads.estimator import fit_estimator
 from featcache.heads.rows import rows_of
 from featcache.heads.training import blocks
 from featcache.roles import Roles
-from featcache.splits import units
 
 
 def training_of(
@@ -44,7 +43,7 @@ def training_of(
             codes=np.searchsorted(classes, rows.labels),
             classes=len(classes),
             weights=None if weights is None else weights[mask],
-            units=units(rows.keys, rows.groups),
+            units=np.unique(roles.unit[mask], return_inverse=True)[1],
             images=np.unique(rows.names, return_inverse=True)[1],
             validation=validation,
             seed=seed,
@@ -87,7 +86,7 @@ def _settled(training: Training, chosen: Any) -> tuple[Any, str]:
         return chosen, ""
     if chosen.C is not None:
         return chosen, f"C = {chosen.C:g}"
-    best = choose_c(training)
+    best = choose_c(training, balanced=getattr(chosen, "class_weight", "none") == "balanced")
     return replace(chosen, C=best.C), best.words
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from featcache.belonging import Belonging, belonging
+from featcache.duplicates import NEAR
 from featcache.errors import FeatcacheError
 from featcache.labelled import Rows
 from featcache.splits import holdout
@@ -30,6 +32,7 @@ class Roles:
     stop: np.ndarray
     protocol: str
     remarks: list[str]
+    unit: np.ndarray
 
     def used(self, features: Rows) -> np.ndarray:
         """A mask of the rows that what was trained has used up.
@@ -41,13 +44,19 @@ class Roles:
 
 
 def assign_roles(
-    features: Rows, seed: int, *, stopped: bool = False, calibrated: bool = False
+    features: Rows,
+    seed: int,
+    *,
+    stopped: bool = False,
+    calibrated: bool = False,
+    together: Belonging | None = None,
 ) -> Roles:
     """Training and judging rows: the file's own test or validation split, else a stratified one.
 
-    Augmented views train, and never judge; all views of an image are on one side. With `stopped`
-    there are rows that may stop the training too: the file's validation split, or a tenth of the
-    training rows. With `calibrated` these rows set the temperature, and never judge.
+    Augmented views train, and never judge; all views of an image are on one side, and so is what
+    belongs together (`together`; None: `belonging` finds it out). With `stopped` there are rows
+    that may stop the training too: the file's validation split, or a tenth of the training rows.
+    With `calibrated` these rows set the temperature, and never judge.
 
     Raises `FeatcacheError` where there are no labels, fewer than two classes, or no row to train
     or to judge on.
@@ -58,19 +67,9 @@ def assign_roles(
             f"{features.path}: no row has a label. Labels come from class folders "
             f"(photos/cat/1.jpg) or from the label column of a CSV manifest"
         )
+    together = belonging(features) if together is None else together
     plain = features.views == 0
-    for split in ("test", "validation"):
-        judged = labelled & plain & (features.splits == split)
-        if judged.any():
-            train = labelled & np.isin(features.splits, ["train", ""])
-            roles = _without_copies(
-                features, train, judged, f"accuracy on the file's {split} split"
-            )
-            break
-    else:
-        held = _held_out(features, labelled, HELD_OUT, seed)
-        words = f"accuracy on a stratified {HELD_OUT:.0%} held out by image hash"
-        roles = Roles(labelled & ~held, held & plain, np.zeros_like(held), words, [])
+    roles = _of_file(features, labelled, together) or _dealt(features, labelled, seed, together)
     _check_roles(features, roles)
     stopping = ""
     if stopped or calibrated:
@@ -83,6 +82,28 @@ def assign_roles(
     if not plain.all():
         counts += f" (augmented views of {int((roles.train & plain).sum())} images among them)"
     return replace(roles, protocol=f"{roles.protocol} ({counts}{stopping}")
+
+
+def _of_file(features: Rows, labelled: np.ndarray, together: Belonging) -> Roles | None:
+    """The roles that the file's own splits give, if it has one to judge on."""
+    for split in ("test", "validation"):
+        judged = labelled & (features.views == 0) & (features.splits == split)
+        if judged.any():
+            train = labelled & np.isin(features.splits, ["train", ""])
+            words = f"accuracy on the file's {split} split"
+            return _without_copies(features, train, judged, words, together)
+    return None
+
+
+def _dealt(features: Rows, labelled: np.ndarray, seed: int, together: Belonging) -> Roles:
+    """The roles where the file has no split to judge on: a part of each class is held out."""
+    held = _held_out(features, labelled, HELD_OUT, seed, together.unit)
+    words = f"accuracy on a stratified {HELD_OUT:.0%} held out by image hash"
+    if together.twins:
+        words += f", {together.twins} near duplicates on one side with those they are like"
+    remarks = [together.remark] if together.remark else []
+    judge = held & (features.views == 0)
+    return Roles(labelled & ~held, judge, np.zeros_like(held), words, remarks, together.unit)
 
 
 def _with_stopping(
@@ -102,7 +123,7 @@ def _with_stopping(
     if validation.any():
         words = f"; the file's validation split ({int(validation.sum())} rows) {use}"
         return replace(roles, stop=validation), words
-    stop = _held_out(features, roles.train, STOPPING, seed + 1)
+    stop = _held_out(features, roles.train, STOPPING, seed + 1, roles.unit)
     train, stop = roles.train & ~stop, stop & (features.views == 0)
     if not stop.any():
         return roles, "; too few rows to hold any back that could stop the training"
@@ -110,16 +131,20 @@ def _with_stopping(
     return replace(roles, train=train, stop=stop), words
 
 
-def _held_out(features: Rows, among: np.ndarray, share: float, seed: int) -> np.ndarray:
+def _held_out(
+    features: Rows, among: np.ndarray, share: float, seed: int, unit: np.ndarray
+) -> np.ndarray:
     """A mask of about a share of each class of the rows `among`, by image hash."""
     rows = features[among]
     held = np.zeros(len(features), dtype=bool)
-    held[among] = holdout(rows.labels, rows.keys, rows.groups, share, seed)
+    held[among] = holdout(rows.labels, rows.keys, rows.groups, share, seed, unit[among])
     return held
 
 
-def _without_copies(features: Rows, train: np.ndarray, judged: np.ndarray, protocol: str) -> Roles:
-    """Judged rows whose image is a training image prove nothing: leave out. Shared groups: say."""
+def _without_copies(
+    features: Rows, train: np.ndarray, judged: np.ndarray, protocol: str, together: Belonging
+) -> Roles:
+    """Judged rows whose image is a training image prove nothing: leave out. What is near: say."""
     copies = judged & np.isin(features.keys, features.keys[train])
     remarks = []
     if copies.any():
@@ -133,7 +158,21 @@ def _without_copies(features: Rows, train: np.ndarray, judged: np.ndarray, proto
             f"{len(shared)} groups have images on both sides of the split "
             f"({', '.join(sorted(shared)[:3])}...): the accuracy may flatter the head"
         )
-    return Roles(train, judged & ~copies, np.zeros_like(train), protocol, remarks)
+    judged = judged & ~copies
+    if near := _near(judged, train, together.pairs):
+        folder = features.path.parent
+        remarks.append(
+            f"{near} of the {int(judged.sum())} images that judge have a near duplicate in the "
+            f"training rows (cosine of {NEAR:g} or more): the accuracy may flatter the head; "
+            f"`featcache split {folder.parent.name}/{folder.name} --audit` tells it without them"
+        )
+    return Roles(train, judged, np.zeros_like(train), protocol, remarks, together.unit)
+
+
+def _near(judged: np.ndarray, train: np.ndarray, pairs: np.ndarray) -> int:
+    """How many rows that judge have a near duplicate that trains."""
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    return len(np.unique(both[judged[both[:, 0]] & train[both[:, 1]], 0]))
 
 
 def _check_roles(features: Rows, roles: Roles) -> None:

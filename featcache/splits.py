@@ -19,8 +19,8 @@ _ALIASES = {"valid": "validation", "val": "validation", "training": "train", "te
 class Carve:
     """Turn a fraction of one split into the test split: ``--test-from validation:0.2``.
 
-    An image's side depends on its bytes alone: it stays when images are added or renamed, and
-    two copies of one image never part.
+    Inside that split it is `partition` that decides: about the fraction of each class, by the hash
+    of the image's bytes or the name of its group, which are never parted.
     """
 
     source: str
@@ -42,21 +42,24 @@ class Carve:
             )
         return cls(source, share)
 
-    def apply(self, splits: list[str], keys: list[str]) -> list[str]:
-        """The splits after carving, given each row's split and the key of its image.
+    def apply(
+        self, splits: np.ndarray, keys: np.ndarray, *, labels: np.ndarray, groups: np.ndarray
+    ) -> np.ndarray:
+        """The splits after carving, given those of the images, with what tells who they are.
 
-        Raises `FeatcacheError` where no row is in the source split.
+        Raises `FeatcacheError` where no image is in the source split.
         """
-        if self.source not in splits:
-            there = ", ".join(sorted(set(splits) - {""})) or "none"
+        source = splits == self.source
+        if not source.any():
+            there = ", ".join(sorted(set(splits.tolist()) - {""})) or "none"
             raise FeatcacheError(
                 f"--test-from {self.source}:{self.fraction}: no image is in the split "
                 f"{self.source!r} (splits here: {there})"
             )
-        return [
-            "test" if split == self.source and uniform(key, "carve") < self.fraction else split
-            for split, key in zip(splits, keys, strict=True)
-        ]
+        taken = np.zeros(len(splits), dtype=bool)
+        taken[source] = holdout(labels[source], keys[source], groups[source], self.fraction)
+        carved: np.ndarray = np.where(taken, "test", splits)
+        return carved
 
 
 def canonical(split: str) -> str:
@@ -121,13 +124,19 @@ def _components(nodes: np.ndarray, links: np.ndarray) -> np.ndarray:
 
 
 def holdout(
-    labels: np.ndarray, keys: np.ndarray, groups: np.ndarray, fraction: float, seed: int = 0
+    labels: np.ndarray,
+    keys: np.ndarray,
+    groups: np.ndarray,
+    fraction: float,
+    seed: int = 0,
+    unit: np.ndarray | None = None,
 ) -> np.ndarray:
     """A boolean mask of held-out rows, about `fraction` of each class, no unit on two sides.
 
-    These are the test rows of `partition` with the same seed.
+    `unit` (R,) says what belongs together; None: copies and groups. These are the test rows of
+    `partition` with the same seed.
     """
-    unit = units(keys, groups)
+    unit = units(keys, groups) if unit is None else unit
     held: np.ndarray = (
         partition(labels, unit, marks(keys, groups), Shares(fraction), seed) == "test"
     )
@@ -143,7 +152,12 @@ def marks(keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def partition(
-    labels: np.ndarray, unit: np.ndarray, marks: np.ndarray, shares: Shares, seed: int = 0
+    labels: np.ndarray,
+    unit: np.ndarray,
+    marks: np.ndarray,
+    shares: Shares,
+    seed: int = 0,
+    former: np.ndarray | None = None,
 ) -> np.ndarray:
     """Each row's split: about the shares of each class, no unit on two sides.
 
@@ -152,24 +166,36 @@ def partition(
     give its class more than a tenth more or less than its share: then the border moves to there,
     as it mostly does in small classes. A class too small for one image gives one now and then.
     A unit of several classes counts for the most frequent of them.
+
+    `former` (R,) are the splits of units that have one already, "" of the others: only these are
+    dealt, so that a class as a whole has its share.
     """
     _, unit = np.unique(unit, return_inverse=True)
     sizes, place, code = np.bincount(unit), _places(unit, marks, seed), _codes(unit, labels)
-    splits = np.full(len(sizes), "train", dtype="<U10")
+    splits = np.full(len(sizes), "", dtype="<U10")
+    if former is not None:
+        splits[unit] = former
     order = np.lexsort((place, code))
     for members in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
-        tested = _cut(place[members], sizes[members], 0.0, shares.test)
-        rest = members[tested:]
-        validated = _cut(
-            place[rest],
-            sizes[rest],
-            shares.test,
-            shares.validation,
-            total=int(sizes[members].sum()),
-        )
-        splits[members[:tested]], splits[rest[:validated]] = "test", "validation"
+        splits[members] = _dealt(splits[members], place[members], sizes[members], shares)
     rows: np.ndarray = splits[unit]
     return rows
+
+
+def _dealt(splits: np.ndarray, places: np.ndarray, sizes: np.ndarray, shares: Shares) -> np.ndarray:
+    """The splits of one class's units, ordered by place, with those that had none ("")."""
+    free = np.flatnonzero(splits == "")
+    # A class never gives all it has: something must be left to train on.
+    spare = len(free) - (not (splits == "train").any())
+    dealt, start, total = splits.copy(), 0.0, sizes.sum()
+    for name, share in (("test", shares.test), ("validation", shares.validation)):
+        there = int(sizes[splits == name].sum())
+        count = _cut(places[free], sizes[free], start + share, share * total, there)
+        count = max(min(count, spare), 0) if share else 0
+        dealt[free[:count]] = name
+        free, spare, start = free[count:], spare - count, start + share
+    dealt[free] = "train"
+    return dealt
 
 
 def _places(unit: np.ndarray, marks: np.ndarray, seed: int) -> np.ndarray:
@@ -190,18 +216,13 @@ def _codes(unit: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return codes
 
 
-def _cut(
-    places: np.ndarray, sizes: np.ndarray, start: float, share: float, *, total: int | None = None
-) -> int:
-    """How many of a class's units, ordered by place, go to a split; the last one never does.
+def _cut(places: np.ndarray, sizes: np.ndarray, border: float, rows: float, there: int) -> int:
+    """How many of a class's units, ordered by place, go to a split that has `there` rows already.
 
-    Those with a place below `start + share`, but about that share of the `total` rows.
+    Those with a place below the border, but so many that the split gets about that many rows.
     """
-    if not len(places) or share == 0:
-        return 0
-    rows = share * float(sizes.sum() if total is None else total)
-    middles = np.cumsum(sizes) - sizes / 2
+    middles = there + np.cumsum(sizes) - sizes / 2
     low, high = np.searchsorted(middles, [(1 - SLACK) * rows, (1 + SLACK) * rows], side="right")
-    wanted = np.searchsorted(places, start + share)
-    cut: int = min(max(min(wanted, max(high, 1)), low), len(places) - 1)
-    return int(cut)
+    # A split that has nothing of the class may have one unit, however few its share comes to.
+    wanted = min(np.searchsorted(places, border), max(high, 0 if there else 1))
+    return int(max(wanted, low))

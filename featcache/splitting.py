@@ -55,34 +55,72 @@ def divide(
 
     Copies, near duplicates (cosine of at least `near`; None: do not look) and images of a group
     are never parted. Where `former` has a split ("" = new image), it stays, and new images join
-    those they belong to; where these stood on two sides, all of them train: an image that has
-    trained a head must not judge the next one.
+    those they belong to, or fill up what their class lacks of its shares; where images that belong
+    together stood on two sides, all of them train: an image that has trained a head must not judge
+    the next one.
 
     Raises `FeatcacheError` where there are too few images for the shares.
     """
     pairs = twins(features, near)
     unit = units(features.keys, features.groups, twins=pairs.rows)
     _, unit = np.unique(unit, return_inverse=True)
-    mark = marks(features.keys, features.groups)
     conflicts: list[str] = []
-    if former is None or not np.any(former != ""):
-        splits = partition(features.labels, unit, mark, shares, seed)
-    else:
-        splits, conflicts = _continued(features, unit, former)
-        new = splits == ""
-        if new.any():
-            splits[new] = partition(features.labels[new], unit[new], mark[new], shares, seed)
+    stays = None
+    if former is not None:
+        stays, conflicts = _continued(features, unit, former)
+    splits = _partitioned(features, unit, shares, seed, stays)
     _check(features, splits, shares)
     return Division(splits, pairs, conflicts, _remarks(features, splits, unit, pairs))
 
 
-def twins(features: Features, near: float | None, among: np.ndarray | None = None) -> Pairs:
-    """Near duplicates with different bytes among the plain images (of the rows `among`)."""
+def shares_of(features: Features, splits: np.ndarray) -> Shares:
+    """The shares of a split that was made, in hundredths, to go on with; a fifth where none tests.
+
+    Not to the last digit: the shares of a split that grows in many steps would drift.
+    """
+    images = splits[(features.views == 0) & (splits != "")]
+    counts = [int((images == name).sum()) for name in ("test", "validation")]
+    test, validation = (
+        round(share, 2) or share for share in np.divide(counts, max(len(images), 1))
+    )
+    return Shares(float(test), float(validation)) if 0 < test + validation < 1 else Shares()
+
+
+def twins(
+    features: Features,
+    near: float | None,
+    among: np.ndarray | None = None,
+    *,
+    looks: int | None = None,
+) -> Pairs:
+    """Near duplicates with different bytes among the plain images (of the rows `among`).
+
+    Raises `FeatcacheError` where there are millions, or more than `looks` pairs to look at.
+    """
     if near is None:
         return Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     plain = np.flatnonzero(features.views == 0) if among is None else among
     first = plain[np.sort(np.unique(features.keys[plain], return_index=True)[1])]
-    return near_pairs(features.vectors, near, among=first)
+    return near_pairs(features.vectors, near, among=first, looks=looks)
+
+
+def _partitioned(
+    features: Features, unit: np.ndarray, shares: Shares, seed: int, stays: np.ndarray | None
+) -> np.ndarray:
+    """The split of each row, every image counting once, however many views there are of it."""
+    image = np.unique(features.names, return_index=True)[1]
+    rows = features[image]
+    of_unit = np.empty(int(unit.max()) + 1, dtype="<U10")
+    of_unit[unit[image]] = partition(
+        rows.labels,
+        unit[image],
+        marks(rows.keys, rows.groups),
+        shares,
+        seed,
+        None if stays is None else stays[image],
+    )
+    splits: np.ndarray = of_unit[unit]
+    return splits
 
 
 def _continued(

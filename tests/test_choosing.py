@@ -66,13 +66,42 @@ def test_a_search_looks_at_no_more_rows_than_it_should(digits, monkeypatch):
     assert "of 1797 training rows" in choose_c(pairs, [0.01]).words
 
 
-def test_a_class_with_a_single_image_leaves_nothing_to_compare(digits):
-    """Without a second unit there is no cross-validation: it is said, and C is 0.01."""
+def test_a_class_with_a_single_image_always_trains(digits):
+    """The other classes choose C in as many folds as ever, and the lone image is in none."""
     codes = np.where(digits.codes == 9, 8, digits.codes)
     codes[0] = 9
-    choice = choose_c(replace(digits, codes=codes), [0.1, 1.0])
+    choice = choose_c(replace(digits, codes=codes), [1e-5, 0.01])
+    assert choice.C == 0.01
+    assert choice.scores.shape == (5, 2)
+    assert choosing._folds(replace(digits, codes=codes), 5)[0] == -1
+
+
+def test_a_class_of_two_images_does_not_take_folds_away(digits):
+    """Its images are in two of the folds: the other classes still make five."""
+    codes = np.where(digits.codes == 9, 8, digits.codes)
+    codes[[0, 5]] = 9
+    choice = choose_c(replace(digits, codes=codes), [0.01])
+    assert choice.scores.shape == (5, 1)
+    assert "5-fold" in choice.words
+
+
+def test_where_nothing_can_be_compared_it_is_said(digits):
+    """One class but for a single image: there is no cross-validation, and C is 0.01."""
+    codes = np.zeros(len(digits), int)
+    codes[0] = 1
+    choice = choose_c(replace(digits, codes=codes, classes=2), [0.1, 1.0])
     assert choice.C == 0.01
     assert "single training image" in choice.words
+
+
+def test_balanced_accuracy_can_choose(digits):
+    """Where a class is rare, what it is called counts as much as what the others are called."""
+    rare = np.flatnonzero(digits.codes == 9)[:6]
+    many = np.flatnonzero(digits.codes != 9)
+    few = digits.take(np.sort(np.concatenate([rare, many])))
+    plain, balanced = (choose_c(few, [1e-5], balanced=each) for each in (False, True))
+    assert balanced.scores.mean() < plain.scores.mean() - 0.02
+    assert "balanced accuracy" in balanced.words
 
 
 def test_a_fold_without_which_a_class_is_lost_does_not_count(digits):

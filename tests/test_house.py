@@ -14,10 +14,10 @@ ROOT = Path(featcache.__file__).parent
 #: From the top of the house to its foundations; a module may import only what stands below it.
 FLOORS = [
     "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "finetuning", "baseline",
-    "fitting", "model_fitting", "choosing", "roles", "audit", "splitting", "split_table",
-    "comparison", "album", "evaluation", "classification", "report", "learning", "heads", "lookup",
-    "api", "estimate", "checking", "extraction", "run", "filling", "known", "saving", "job",
-    "identity", "labelled",
+    "fitting", "model_fitting", "choosing", "roles", "belonging", "audit", "splitting",
+    "split_table", "comparison", "album", "evaluation", "classification", "report", "learning",
+    "heads", "lookup", "api", "estimate", "checking", "extraction", "run", "filling", "known",
+    "saving", "job", "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "tf_dataset", "interruption", "splits",
     "duplicates", "logistic",

@@ -105,6 +105,36 @@ def test_a_third_split_takes_nothing_from_the_test_split():
     assert set(partition(labels, np.arange(3000), keys, Shares(0, 0.1))) == {"train", "validation"}
 
 
+def test_images_that_come_one_by_one_get_their_shares():
+    """A split that grows by single images has as much test and validation as one made at once."""
+    shares, none = Shares(0.2, 0.1), np.full(450, "")
+    keys = np.array([key(number) for number in range(450)])
+    labels = (np.arange(450) % 3).astype(str)
+    former = np.full(450, "", dtype="<U10")
+    former[:150] = partition(labels[:150], np.arange(150), keys[:150], shares)
+    started = former.copy()
+    for count in range(151, 451):
+        so_far = slice(count)
+        unit = units(keys[so_far], none[so_far])
+        former[so_far] = partition(
+            labels[so_far], unit, keys[so_far], shares, former=former[so_far]
+        )
+    assert np.array_equal(former[:150], started[:150])
+    for name in "012":
+        mine = former[labels == name]
+        assert abs((mine == "test").sum() - 30) <= 3
+        assert abs((mine == "validation").sum() - 15) <= 2
+
+
+def test_a_class_that_was_starved_is_filled_up():
+    """Where a class has too little test, its new images test until it has its share."""
+    keys = np.array([key(number) for number in range(120)])
+    former = np.repeat(["train", ""], [100, 20])
+    splits = partition(np.full(120, "a"), np.arange(120), keys, Shares(0.2), former=former)
+    assert set(splits[:100]) == {"train"}
+    assert (splits[100:] == "test").sum() == 20
+
+
 @pytest.mark.parametrize("shares", [(0, 0), (0.5, 0.5), (-0.1, 0.2), (1, 0), (float("nan"), 0)])
 def test_shares_that_do_not_fit_are_refused(shares):
     """Shares that are no shares, or leave nothing to train on, name the option."""
@@ -134,12 +164,28 @@ def test_groups_chain_through_shared_images():
 
 @given(st.floats(0.05, 0.95))
 def test_a_carved_split_is_about_as_large_as_asked(fraction):
-    """Carving takes the asked share of the source split and nothing of another."""
-    keys = [key(number) for number in range(2000)]
-    splits = ["train"] * 1000 + ["validation"] * 1000
-    carved = Carve("validation", fraction).apply(splits, keys)
-    assert carved[:1000] == ["train"] * 1000
-    assert abs(carved.count("test") / 1000 - fraction) < 0.08
+    """Carving takes the asked share of each class of the source split, and nothing of another."""
+    keys = np.array([key(number) for number in range(2000)])
+    splits = np.repeat(["train", "validation"], 1000)
+    labels = (np.arange(2000) % 4).astype(str)
+    carved = Carve("validation", fraction).apply(
+        splits, keys, labels=labels, groups=np.full(2000, "")
+    )
+    assert set(carved[:1000]) == {"train"}
+    for name in "0123":
+        share = (carved[1000:][labels[1000:] == name] == "test").mean()
+        assert abs(share - fraction) < 0.1 * fraction + 0.01
+
+
+@given(rows)
+def test_carving_parts_no_copies_and_no_groups(drawn):
+    """What belongs together in the source split is all carved out, or all stays."""
+    labels, keys, groups = columns(drawn)
+    splits = np.full(len(keys), "validation")
+    carved = Carve("validation", 0.4).apply(splits, keys, labels=labels, groups=groups)
+    test = carved == "test"
+    assert not set(keys[test]) & set(keys[~test])
+    assert not (set(groups[test]) & set(groups[~test])) - {""}
 
 
 @pytest.mark.parametrize("text", ["", "validation", "validation:", "test:0.2", "train:1", "val:-1"])

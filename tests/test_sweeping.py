@@ -175,21 +175,21 @@ def test_no_unit_is_torn_and_order_does_not_matter(rows, folds):
     # Rows of the same bytes have the same label here, as views of an image do.
     labels = np.array([f"class {key % 4}" for key, _, _ in rows])
     groups = np.array([f"group {group}" if group < 4 else "" for _, _, group in rows])
-    dealt = deal(labels, keys, groups, folds)
-    subsets = grow(labels, keys, groups, SHARES)
     unit = units(keys, groups)
+    dealt = deal(labels, keys, unit, folds)
+    subsets = grow(labels, keys, groups, SHARES)
     for number in np.unique(unit):
         for column in (dealt, *subsets):
             assert len(set(column[unit == number].tolist())) == 1
     assert all((~small | large).all() for small, large in itertools.pairwise(subsets))
     assert subsets[-1].all()
     order = np.random.default_rng(0).permutation(len(rows))
-    assert np.array_equal(deal(labels[order], keys[order], groups[order], folds), dealt[order])
+    assert np.array_equal(deal(labels[order], keys[order], unit[order], folds), dealt[order])
 
 
 def test_folds_are_even_in_every_class(features):
     """Without groups, the rows of a class differ by one at most between folds."""
-    dealt = deal(features.labels, features.keys, features.groups, 5)
+    dealt = deal(features.labels, features.keys, units(features.keys, features.groups), 5)
     for label in features.classes:
         counts = np.bincount(dealt[features.labels == label], minlength=5)
         assert counts.max() - counts.min() <= 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from featcache.audit import Audit, Cleaned
     from featcache.features import Features
+    from featcache.splits import Shares
     from featcache.splitting import Division
 
 #: Near duplicates whose names are printed; --json has more.
@@ -30,10 +31,12 @@ def register(app: typer.Typer) -> None:
 def split(
     features: FeaturesName,
     test: Annotated[
-        float | None, typer.Option(help="Share of each class that tests.", show_default="0.2")
+        float | None,
+        typer.Option(help="Share of each class that tests.", show_default="0.2, or as before"),
     ] = None,
     validation: Annotated[
-        float | None, typer.Option(help="Share of each class that validates.", show_default="0")
+        float | None,
+        typer.Option(help="Share of each class that validates.", show_default="0, or as before"),
     ] = None,
     by_group: Annotated[
         bool,
@@ -87,13 +90,11 @@ def split(
             f"groups come from the group column of a CSV manifest"
         )
     from featcache.split_table import write_splits
-    from featcache.splits import Shares
     from featcache.splitting import divide
 
-    shares = Shares(0.2 if test is None else test, validation or 0.0)
-    division = divide(
-        rows, shares, seed=seed or 0, near=cosine, former=former if splits_from else None
-    )
+    kept = former if splits_from else None
+    shares = _shares(rows, kept, test, validation)
+    division = divide(rows, shares, seed=seed or 0, near=cosine, former=kept)
     if splits:
         write_splits(splits, rows, division.splits)
     _show_division(rows, division, splits, json=json)
@@ -114,6 +115,26 @@ def _check_options(
         raise FeatcacheError("--head is for --audit: which head's accuracy to tell")
     if near is not None and no_near:
         raise FeatcacheError("--near and --no-near: give one of the two")
+
+
+def _shares(
+    rows: Features, former: np.ndarray | None, test: float | None, validation: float | None
+) -> Shares:
+    """The shares asked for; what was not asked for is as it was in the former split, and said."""
+    from featcache.splits import Shares
+    from featcache.splitting import shares_of
+
+    before = Shares() if former is None else shares_of(rows, former)
+    shares = Shares(
+        before.test if test is None else test,
+        before.validation if validation is None else validation,
+    )
+    if former is not None and (test is None or validation is None):
+        say(
+            f"note: new images are dealt as the others were: test {shares.test:g}, validation "
+            f"{shares.validation:g} of each class (--test and --validation say otherwise)"
+        )
+    return shares
 
 
 def _audit(

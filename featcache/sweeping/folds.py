@@ -9,13 +9,12 @@ import numpy as np
 from featcache.splits import uniform, units
 
 
-def deal(labels: np.ndarray, keys: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
+def deal(labels: np.ndarray, keys: np.ndarray, unit: np.ndarray, folds: int) -> np.ndarray:
     """The fold of each row, (R,) int: about the same rows of every class in each.
 
-    Decided by hashes of the images' bytes, whatever the order of the rows. The largest units go
-    first, each to the fold that has fewest rows of its class.
+    Rows of one `unit` share a fold. Decided by hashes of the images' bytes, whatever the order of
+    the rows. The largest units go first, each to the fold that has fewest rows of its class.
     """
-    unit = units(keys, groups)
     classes, codes = np.unique(labels, return_inverse=True)
     filled = np.zeros((folds, len(classes)), dtype=np.int64)
     fold_of = np.empty(int(unit.max()) + 1, dtype=np.int64)

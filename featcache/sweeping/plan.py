@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
+from featcache.belonging import Belonging
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.roles import assign_roles
-from featcache.splits import units
 from featcache.sweeping.folds import deal
 
 
@@ -46,14 +46,23 @@ class Plan:
         return [*self.parts, *self.pairs.values()]
 
 
-def make_plan(features: Features, *, folds: int, nested: bool | None, seed: int) -> Plan:
+def make_plan(
+    features: Features,
+    *,
+    folds: int,
+    nested: bool | None,
+    seed: int,
+    together: Belonging | None = None,
+) -> Plan:
     """Choose on training rows only: by the validation split where a test split judges, else folds.
+
+    What belongs together (`together`; None: it is found out) is in one fold.
 
     Raises `FeatcacheError` where there are too few rows, or no labels.
     """
     if folds < 2:
         raise FeatcacheError(f"--folds {folds}: expected at least 2, such as 5")
-    roles = assign_roles(features, seed)
+    roles = assign_roles(features, seed, together=together)
     remarks = list(roles.remarks)
     splits = set(features.splits.tolist())
     if {"validation", "test"} <= splits and not nested:
@@ -63,7 +72,7 @@ def make_plan(features: Features, *, folds: int, nested: bool | None, seed: int)
             return Plan([part], words, remarks=remarks)
     train = np.flatnonzero(roles.train)
     fold = np.full(len(features), -1)
-    fold[train] = _dealt(features[train], folds, remarks)
+    fold[train] = _dealt(features[train], roles.unit[train], folds, remarks)
     is_nested = not splits & {"validation", "test"} if nested is None else nested
     pairs = list(combinations(range(folds), 2)) if is_nested else []
     words = f"chosen by {folds}-fold cross-validation on {len(train)} training rows"
@@ -83,9 +92,8 @@ def _validation_part(features: Features, train: np.ndarray) -> Part:
     return Part(np.flatnonzero(train & (features.splits != "validation")), np.flatnonzero(judged))
 
 
-def _dealt(train: Features, folds: int, remarks: list[str]) -> np.ndarray:
+def _dealt(train: Features, unit: np.ndarray, folds: int, remarks: list[str]) -> np.ndarray:
     """The fold of each training row; classes with too few images are told."""
-    unit = units(train.keys, train.groups)
     count = len(np.unique(unit))
     if count < 2 * folds:
         raise FeatcacheError(
@@ -99,7 +107,7 @@ def _dealt(train: Features, folds: int, remarks: list[str]) -> np.ndarray:
             f"{len(small)} classes have fewer training images or groups than there are folds "
             f"({', '.join(small[:3])}): some folds lack them"
         )
-    return deal(train.labels, train.keys, train.groups, folds)
+    return deal(train.labels, train.keys, unit, folds)
 
 
 def _without(features: Features, fold: np.ndarray, left_out: list[int]) -> Part:

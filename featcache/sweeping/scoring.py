@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 from joblib import Parallel, delayed
 
+from featcache.belonging import Belonging
 from featcache.heads import HEADS, Training, knn, options_of
 from featcache.model_fitting import fit_model, training_of
 from featcache.roles import assign_roles
+from featcache.splits import units
 from featcache.sweeping.logistic_tasks import is_joinable, join, run_joined
 from featcache.sweeping.tasks import Score, Side, Task
 
@@ -49,7 +51,9 @@ def run_task(task: Task) -> list[Score]:
     sides = np.repeat(["train", "test"], [len(task.train.rows), len(task.judged.rows)])
     part, judged = replace(both, splits=sides), task.judged.open(task.path)
     part.check()
-    roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped)
+    # Near duplicates share a side of the task already; rows that stop a training judge nothing.
+    together = Belonging(units(part.keys, part.groups))
+    roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped, together=together)
     training = training_of(part, roles, seed=task.seed)
     names = np.array(part[roles.train].classes)
     return [

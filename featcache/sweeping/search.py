@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from featcache.belonging import belonging
 from featcache.evaluation import evaluate
 from featcache.features import Features
-from featcache.fitting import fit_head
+from featcache.fitting import fit
 from featcache.heads import Head
 from featcache.metrics import Interval
 from featcache.report import Report
@@ -163,7 +164,9 @@ def sweep(
     began = time.monotonic()
     grids = choose_grids(heads, Cs)
     aligned = align([features] if isinstance(features, Features) else list(features))
-    plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed)
+    # Images that are near duplicates for one layer stay on one side for all of them.
+    together = belonging(aligned.taps[0], aligned.taps[1:])
+    plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, together=together)
     choices = [
         _Choice(tap, head, settings)
         for tap in range(len(aligned.taps))
@@ -182,7 +185,10 @@ def sweep(
     choice = choices[place]
     tap = aligned.taps[choice.tap]
     path = out or tap.path.parent / "sweep.head"
-    head = fit_head(tap, head=choice.head, seed=seed, out=path, say=say, **choice.settings)
+    head = fit(
+        tap, head=choice.head, seed=seed, out=path, sample_weight=None, together=together, say=say,
+        **choice.settings,
+    ).head  # fmt: skip
     curve = partial(
         measure_learning_curve, tap, plan.parts, head=choice.head, settings=choice.settings
     )

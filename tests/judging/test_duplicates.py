@@ -67,3 +67,21 @@ def test_a_threshold_that_tells_nothing_is_refused(vectors, monkeypatch):
     monkeypatch.setattr(duplicates, "MOST", 1000)
     with pytest.raises(FeatcacheError, match="--no-near"):
         near_pairs(vectors, 0.1)
+
+
+@pytest.mark.parametrize("width", [8, 3000])
+def test_rows_that_are_not_finite_are_like_nothing(width):
+    """Infinite and missing numbers neither warn nor hide the pairs of the other rows."""
+    rows = np.random.default_rng(0).standard_normal((1500, width)).astype(np.float32)
+    rows[1] = rows[0]
+    rows[10, 3], rows[11, 3], rows[12] = np.inf, np.nan, 3e38
+    assert [0, 1] in near_pairs(rows).rows.tolist()
+    assert not set(near_pairs(rows).rows.ravel().tolist()) & {10, 11, 12}
+
+
+def test_a_search_can_be_bounded():
+    """More pairs to look at than were allowed is an error, however many of them are near."""
+    rows = np.ones((100, 8), np.float32)
+    assert len(near_pairs(rows, looks=5000)) == 4950
+    with pytest.raises(FeatcacheError, match="more than 4,000 pairs to look at"):
+        near_pairs(rows, looks=4000)

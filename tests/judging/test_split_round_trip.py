@@ -42,3 +42,19 @@ def test_written_splits_come_back_through_extract(digits, digit_features, tmp_pa
     run("split", "parts", "--splits-from", table, "--splits", again, *cache)
     assert again.read_text() == table.read_text()
     assert np.array_equal(features.indices["test"], np.flatnonzero(features.splits == "test"))
+
+
+def test_a_split_comes_into_the_data_set_it_was_made_of(digits, digit_features, tmp_path):
+    """With --name, no second copy of the vectors is made: the data set itself has the splits."""
+    images, cache = tmp_path / "digits", ("--cache", tmp_path / "cache")
+    shutil.copytree(digits, images)
+    shutil.copytree(digit_features, tmp_path / "cache")
+    table = images / "parts.csv"
+    run("split", "digits", "--test", "0.2", "--splits", table, *cache)
+    named = json.loads(run("extract", table, "--name", "digits", *LITE, "--json", *cache).stdout)
+    assert (named["rows"], named["extracted"]) == (300, 0)
+    features = featcache.load("digits", cache=tmp_path / "cache")
+    assert set(features.splits) == {"train", "test"}
+    assert [path.name for path in (tmp_path / "cache").glob("*/*/features.h5")] == ["features.h5"]
+    run("extract", images, *LITE, *cache)
+    assert set(featcache.load("digits", cache=tmp_path / "cache").splits) == {""}

@@ -101,6 +101,32 @@ def test_added_images_join_a_split_without_moving_any(features):
         assert division.splits[one] == division.splits[two]
 
 
+def test_a_split_goes_on_with_the_shares_it_had(features, tmp_path):
+    """Without --test and --validation, new images are dealt as the old ones were; it says so."""
+    early, late = tmp_path / "early.csv", tmp_path / "late.csv"
+    old = features[np.arange(120)]
+    write_splits(early, old, divide(old, Shares(0.3, 0.2), near=None).splits)
+    done = run("split", features.path, "--splits-from", early, "--splits", late, "--no-near",
+               "--json")  # fmt: skip
+    images = json.loads(done.stdout)["images"]
+    assert abs(images["test"] - 0.3 * 245) <= 9
+    assert abs(images["validation"] - 0.2 * 245) <= 9
+    assert "test 0.3, validation 0.2" in done.stderr
+    other = run("split", features.path, "--splits-from", early, "--validation", 0.1, "--no-near")
+    assert "validation 0.1 of each class" in other.stderr
+
+
+def test_augmented_views_do_not_weigh_in_the_shares(features):
+    """An image counts once, so that one with many views takes no more than its place."""
+    many = features[np.repeat(np.arange(200), np.where(np.arange(200) < 100, 9, 1))]
+    former = np.where(np.isin(many.names, features.names[:100]), "train", "").astype("<U10")
+    splits = divide(many, Shares(0.5), near=None, former=former).splits
+    assert np.unique(many.names[splits == "test"]).size in range(85, 101)
+    fresh = divide(many, Shares(0.3), near=None).splits
+    plain = divide(features[np.arange(200)], Shares(0.3), near=None).splits
+    assert set(many.names[fresh == "test"]) == set(features.names[:200][plain == "test"])
+
+
 def test_an_image_that_joins_two_sides_is_said(features):
     """A new image of a group that stands on two sides: all of it trains, and a sentence says so."""
     groups = np.full(245, "", dtype="<U8")
