@@ -111,6 +111,11 @@ def unseen(
             count = len(set(features.names[labelled & seen].tolist()))
             remarks.append(f"{count} images the head was trained on are left out")
         labelled &= ~seen
+    if split and head.metrics.get("chosen_on") == split:
+        remarks.append(
+            f"the head was chosen out of {head.metrics.get('candidates')} by its accuracy on these "
+            f"rows (the {split} split): it flatters the head"
+        )
     if not labelled.any():
         raise FeatcacheError(
             f"{features.path}: no labelled row to judge on ({'; '.join([protocol, *remarks])}). "
