@@ -113,8 +113,8 @@ def unseen(
         labelled &= ~seen
     if split and head.metrics.get("chosen_on") == split:
         remarks.append(
-            f"the head was chosen out of {head.metrics.get('candidates')} by its accuracy on these "
-            f"rows (the {split} split): it flatters the head"
+            f"the head was chosen out of {head.metrics.get('candidates')} candidates by its "
+            f"accuracy on these rows (the {split} split): the accuracy flatters it"
         )
     if not labelled.any():
         raise FeatcacheError(

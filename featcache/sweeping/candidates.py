@@ -33,7 +33,7 @@ class Candidate:
     ----------
     features, tap: the data set and backbone, and the layer; `path` is their file.
     accuracy, interval: on rows that did not train it, and the 95 % interval.
-    seconds: of one fit, mean.
+    seconds: of one fit, median.
     width: numbers in a vector.
     size: bytes of the fitted head's arrays, mean; of `knn`, which keeps its vectors, as many as it
         had rows in a fold.
@@ -93,7 +93,8 @@ def candidate_of(
         settings=choice.settings,
         accuracy=float(np.concatenate(right).mean()),
         interval=interval_of(right, units),
-        seconds=float(np.mean([score.seconds for score in scores])),
+        # The first fit of a kind also loads its libraries.
+        seconds=float(np.median([score.seconds for score in scores])),
         width=tap.width,
         size=round(np.mean([score.size for score in scores])),
         tap=tap.recipe.tap,

@@ -136,8 +136,8 @@ def _dealt(train: Features, folds: int, remarks: list[str]) -> np.ndarray:
     small = [name for name, size in sizes.items() if size < folds]
     if small:
         remarks.append(
-            f"{len(small)} classes have fewer training images or groups than there are folds "
-            f"({', '.join(small[:3])}): some folds lack them"
+            f"with fewer training images or groups than there are folds, some folds lack "
+            f"{', '.join(map(repr, small[:3]))}{', ...' * (len(small) > 3)}"
         )
     return deal(train.labels, train.keys, train.groups, folds)
 
