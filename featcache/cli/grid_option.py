@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from featcache.errors import FeatcacheError
 from featcache.heads import HEADS, options_of
@@ -50,27 +50,37 @@ def _parse(text: str) -> tuple[str, str, list[Any]]:
 
 
 def _value(head: str, option: str, word: str) -> Any:
-    """A word as the type that the head's option has; what is not of it stays a word."""
+    """A word as the type that the head's option has; `options_of` refuses what has none."""
     hint = get_type_hints(HEADS[head].options).get(option) if head in HEADS else None
-    kinds = set(get_args(hint) or (hint,))
-    if str in kinds:
-        return word
+    kinds = get_args(hint) or (hint,)
     if type(None) in kinds and word == "none":
         return None
-    if bool in kinds:
-        return _switch(option, word)
-    if int in kinds and len(get_args(hint)) and type(None) not in kinds:
+    if any(get_origin(kind) is Sequence for kind in kinds):
         return _units(word)
-    for kind in (int, float):
-        if kind in kinds:
-            return _number(word, kind)
-    return word
+    return _READERS.get(kinds[0], str)(word)
 
 
-def _switch(option: str, word: str) -> bool:
+def _switch(word: str) -> bool:
     if word.lower() not in _SWITCH:
-        raise FeatcacheError(f"{option}={word}: expected true or false")
+        raise FeatcacheError(f"{word}: expected true or false")
     return _SWITCH[word.lower()]
+
+
+def _whole(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError as error:
+        raise FeatcacheError(f"{word}: expected a whole number") from error
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError as error:
+        raise FeatcacheError(f"{word}: expected a number") from error
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {bool: _switch, int: _whole, float: _number}
 
 
 def _units(word: str) -> tuple[int, ...]:
@@ -83,14 +93,6 @@ def _units(word: str) -> tuple[int, ...]:
         raise FeatcacheError(
             f"{word}: expected the units of each layer, such as 64 or 1024x64, or none"
         ) from error
-
-
-def _number(word: str, kind: type[int] | type[float]) -> float:
-    try:
-        return kind(word)
-    except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise FeatcacheError(f"{word}: expected {wanted}") from error
 
 
 def _usual(head: str, Cs: Sequence[float] | None) -> dict[str, list[Any]]:
