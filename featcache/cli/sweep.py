@@ -36,8 +36,8 @@ def sweep(
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HEAD:OPTION=V1,V2",
-            help="Values of an option of a head: dense:hidden=64,1024x64. Again for more options.",
+            metavar="HEAD:OPTION=V,V",
+            help="Values of a head's option: dense:hidden=64,256. Repeat it for more options.",
             show_default="the usual values",
         ),
     ] = None,
