@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import answer, command, say, show, size_text, table, time_text
-from featcache.cli.judging import draw_album, draw_report
+from featcache.cli.judging import course_of, draw_album, draw_report
 from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
 
@@ -183,7 +183,7 @@ def _bar(each: Candidate, found: Sweep) -> str:
 def _draw(found: Sweep, plots: str) -> list[str]:
     from featcache.plots import draw_learning_curve, draw_sweep
 
-    drawn = draw_report(found.report, plots, history=found.head.model.settings.get("history"))
+    drawn = draw_report(found.report, plots, course_of(found.head))
     drawn += draw_album(found.head, found.judged, plots)
     bars = [(_bar(each, found), each.head, each.accuracy, each.interval) for each in _ranked(found)]
     paths = [draw_sweep(bars, Path(plots) / "sweep.png", heading=found.protocol)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.fitting import Selection, fit
+from featcache.heads.checks import checked_seed
 from featcache.sweeping.alignment import Aligned, align
 from featcache.sweeping.candidates import (
     Candidate,
@@ -80,6 +81,7 @@ def sweep(
     """
     began = time.monotonic()
     _check_jobs(jobs)
+    checked_seed(seed)
     chosen = choose_grids(heads, Cs, grids)
     aligned = align([features] if isinstance(features, Features) else list(features))
     plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed)
