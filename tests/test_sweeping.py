@@ -457,6 +457,7 @@ def test_labels_of_ones_own_are_used(features, tmp_path):
         ({"Cs": []}, "no number was given"),
         ({"heads": ["knn"], "Cs": [0.1]}, "none of knn has this option"),
         ({"jobs": 0}, "--jobs 0"),
+        ({"seed": -1}, "--seed -1"),
         ({"grids": {"dense": [{"C": 0.1}]}}, "the grid of dense: --C is an option of"),
         ({"grids": {"dense": [{"epochs": 0}]}}, "the grid of dense: --epochs 0"),
         ({"grids": {"knn": []}}, "the grid of knn is empty"),
