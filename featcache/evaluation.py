@@ -110,6 +110,11 @@ def unseen(
     # A head knows its images, but not which of them trained and which only stopped it.
     remarks = [f"{left_out:,} images that trained the head, stopped its training or set its "
                f"temperature are left out"] * bool(left_out)  # fmt: skip
+    if split and head.metrics.get("chosen_on") == split:
+        remarks.append(
+            f"the head was chosen out of {head.metrics.get('candidates')} candidates by its "
+            f"accuracy on these rows (the {split} split): the accuracy flatters it"
+        )
     if not labelled.any():
         raise FeatcacheError(
             f"{features.path}: no labelled row to judge on ({'; '.join([which, *remarks])}). "

@@ -36,6 +36,19 @@ class Fit:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How a kind of head and its settings were chosen, for the head's protocol.
+
+    `candidates` were compared, `words` says how; `split` is the split of the file whose rows chose,
+    "" where training rows did.
+    """
+
+    candidates: int
+    words: str
+    split: str = ""
+
+
 def fit_head(
     features: Features,
     *,
@@ -93,13 +106,15 @@ def fit(
     stopped: bool = False,
     calibrate: bool = False,
     together: Belonging | None = None,
+    selection: Selection | None = None,
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Fit:
     """`fit_head` with its report and its time.
 
     `stopped`: rows that may stop a training are held back, whether or not this head needs them.
-    `together`: which rows belong together, where that was found out already.
+    `together`: which rows belong together, where that was found out already. `selection`: how
+    this head was chosen out of others, where it was.
     """
     started = time.monotonic()
     checked_seed(seed)
@@ -115,6 +130,8 @@ def fit(
         check_enough(len(training.validation or ()))
     model, how = fit_model(training, head, chosen)
     kind = head if isinstance(head, str) else type(head).__name__
+    if selection:
+        how = "; ".join([how] * bool(how) + [_selected(selection)])
     fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
     remarks = _all_remarks(features, roles, model)
     if calibrate and training.validation:
@@ -122,11 +139,18 @@ def fit(
         remarks += more
     judged = features[roles.judge]
     report = judge(fitted, judged, protocol=fitted.protocol, remarks=remarks)
-    fitted = replace(fitted, metrics={**report.to_dict(), "training_rows": len(training)})
+    metrics = {**report.to_dict(), "training_rows": len(training)}
+    if selection:
+        metrics |= {"candidates": selection.candidates, "chosen_on": selection.split}
+    fitted = replace(fitted, metrics=metrics)
     if isinstance(head, str):
         path = fitted.save(out or features.path.parent / f"{kind}.head")
         fitted = replace(fitted, path=path)
     return Fit(fitted, report, judged, time.monotonic() - started)
+
+
+def _selected(selection: Selection) -> str:
+    return f"the best of {selection.candidates} candidates, {selection.words}"
 
 
 def _chosen(head: Any, options: dict[str, Any], out: str | Path | None) -> Any:

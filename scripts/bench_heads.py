@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 
 import featcache
 from featcache.logistic import solve_path
-from featcache.sweeping.intervals import wilson
+from featcache.metrics import wilson
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from featcache.plots import (
     draw_sweep,
     plots_of_report,
 )
+from featcache.plots.sweeps import _remarks
 
 HISTORY = {"loss": [1.0, 0.5, 0.4], "val_loss": [1.1, 0.7, 0.6], "accuracy": [0.5, 0.7, 0.8]}
 
@@ -114,6 +115,18 @@ def test_curves_and_reliability_are_drawn(mark, tmp_path):
     assert draw_reliability(bins, tmp_path / "r.png").is_file()
     one = draw_learning_curve([10], [0.5], [(0.4, 0.6)], tmp_path / "l.png")
     assert one.is_file()
+
+
+def test_a_sweep_says_that_its_winner_is_one_of_equals(tmp_path):
+    """Below the axis, as taller pictures show; a single best needs no words."""
+    bars = [(name, "knn", 0.5, (0.4, 0.6)) for name in "abc"]
+    tie = draw_sweep(bars, tmp_path / "tie.png")
+    bars[0] = ("a", "knn", 0.55, (0.4, 0.6))
+    plain = draw_sweep(bars, tmp_path / "plain.png")
+    dark = [(pixels(each)[-30:].min(axis=2) < 90).sum() for each in (tie, plain)]
+    assert dark[0] != dark[1]
+    assert "3 share the best accuracy" in _remarks([("a", "knn", 0.5, (0, 1))] * 3)
+    assert not _remarks(bars)
 
 
 @dataclass

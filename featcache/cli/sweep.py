@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.cli.console import answer, command, say, show, table, time_text
-from featcache.cli.options import Cache, Json
+from featcache.cli.console import answer, command, say, show, size_text, table, time_text
+from featcache.cli.judging import course_of, draw_album, draw_report
+from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def sweep(
         str | None,
         typer.Option("--C", help="Inverse penalties: 0.001,0.01,0.1.", show_default="a grid"),
     ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEAD:OPTION=V,V",
+            help="Values of a head's option: dense:hidden=64,256. Repeat it for more options.",
+            show_default="the usual values",
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
     nested: Annotated[
         bool | None,
@@ -47,22 +56,27 @@ def sweep(
     seed: Annotated[
         int, typer.Option(min=0, help="Which rows are held out, if no split says so.")
     ] = 0,
-    jobs: Annotated[int | None, typer.Option(help="Fits at a time.", show_default="1")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Fits at a time; -1: one a core.", show_default="1")
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="The head's file.", show_default="beside its features")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
+    plots: Plots = None,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
     from featcache.api import load
+    from featcache.cli.grid_option import parse_grids
     from featcache.sweeping import sweep as run
 
+    Cs = _numbers(c)
     found = run(
         [load(each, cache=cache) for each in features],
-        heads=heads.replace(",", " ").split() if heads else None,
-        Cs=_numbers(c),
+        heads=None if heads is None else heads.replace(",", " ").split(),
+        Cs=Cs,
+        grids=parse_grids(grid or [], Cs),
         folds=folds,
         nested=nested,
         learning_curve=learning_curve,
@@ -73,53 +87,63 @@ def sweep(
     )
     drawn = _draw(found, plots) if plots else []
     if json:
-        answer({**found.to_dict(), "plots": [str(path) for path in drawn]})
+        answer({**found.to_dict(), "plots": drawn})
         return
     _show(found, several=len(features) > 1)
-    for path in drawn:
-        show(f"picture    {path}")
 
 
 def _numbers(text: str | None) -> list[float] | None:
     if text is None:
         return None
+    words = text.replace(",", " ").split()
     try:
-        return [float(each) for each in text.replace(",", " ").split()]
+        numbers = [float(each) for each in words]
     except ValueError as error:
         raise FeatcacheError(f"--C {text!r}: expected numbers such as 0.001,0.01,0.1") from error
+    if not numbers:
+        raise FeatcacheError(f"--C {text!r}: no number was given; such as 0.001,0.01,0.1 would do")
+    return numbers
 
 
 def _show(found: Sweep, *, several: bool) -> None:
-    from featcache.metrics import wilson
-
-    for remark in [*found.remarks, *found.report.remarks]:
+    for remark in dict.fromkeys([*found.remarks, *found.report.remarks]):
         say(f"note: {remark}")
-    rows = [_row(each, several=several) for each in _ranked(found)]
-    names = (
-        *["features", "layer"] * several,
-        "head",
-        "accuracy",
-        "95 % interval",
-        "a fit",
-        "numbers",
-    )
-    table(rows, names)
+    _show_candidates(found, several=several)
     show(f"\nprotocol   {found.protocol}")
     if found.nested:
-        low, high = found.nested.interval
-        show(f"nested     {found.nested.accuracy:.4f} ({low:.4f} to {high:.4f}), choosing included")
-    report, (low, high) = found.report, wilson(found.report.accuracy, found.report.rows)
-    show(f"best       {found.best.label} on {found.best.features} ({found.best.tap})")
-    show(f"accuracy   {report.accuracy:.4f} ({low:.4f} to {high:.4f}) on {report.rows:,} images "
+        show(f"nested     {found.nested.accuracy:.4f} ({_words(found.nested.interval)}), "
+             f"choosing included")  # fmt: skip
+    tie = f"; the first of {found.equals} with this accuracy" if found.equals > 1 else ""
+    report = found.report
+    show(f"best       {found.best.label} on {found.best.features} ({found.best.tap}){tie}")
+    show(f"accuracy   {report.accuracy:.4f} ({_words(report.interval)}) on {report.rows:,} images "
          f"that took no part in choosing")  # fmt: skip
     show(f"head       {found.head.path}")
     _show_learning_curve(found)
     show(f"time       {time_text(found.seconds)}")
 
 
-def _show_learning_curve(found: Sweep) -> None:
-    from featcache.sweeping.learning_curve import gain_of_doubling
+def _show_candidates(found: Sweep, *, several: bool) -> None:
+    """The table; those that could not be fitted stand below the others, each with its reason."""
+    columns = ("accuracy", "95 % interval", "a fit", "size")
+    names = (*["features", "layer", "numbers"] * several, "head", *columns)
+    rows = [_row(each, several=several) for each in _ranked(found)]
+    if found.not_fitted:
+        names = (*names, "")
+        rows = [(*row, "") for row in rows]
+    rows += [
+        (
+            *[each.features, each.tap, ""] * several,
+            each.label,
+            *[""] * len(columns),
+            f"not fitted: {each.reason}",
+        )
+        for each in found.not_fitted
+    ]
+    table(rows, names)
 
+
+def _show_learning_curve(found: Sweep) -> None:
     if not found.learning_curve:
         return
     show("")
@@ -128,8 +152,8 @@ def _show_learning_curve(found: Sweep) -> None:
         for point in found.learning_curve
     ]
     table(rows, ("training images", "accuracy", "95 % interval"))
-    gain = gain_of_doubling(found.learning_curve)
-    show(f"twice the images brought {gain:+.4f} lately; the next doubling brings rather less\n")
+    told = found.gain.words if found.gain else "cannot be told: there is one size only"
+    show(f"more images? {told}\n")
 
 
 def _ranked(found: Sweep) -> list[Candidate]:
@@ -139,7 +163,8 @@ def _ranked(found: Sweep) -> list[Candidate]:
 
 def _row(each: Candidate, *, several: bool) -> tuple[object, ...]:
     about = (each.label, f"{each.accuracy:.4f}", _words(each.interval))
-    return (*[each.features, each.tap] * several, *about, time_text(each.seconds), each.width)
+    where = [each.features, each.tap, each.width] * several
+    return (*where, *about, time_text(each.seconds), size_text(each.size))
 
 
 def _words(interval: tuple[float, float]) -> str:
@@ -155,19 +180,22 @@ def _bar(each: Candidate, found: Sweep) -> str:
     return f"{each.tap if is_tap_enough else each.features.partition('/')[2]} · {each.label}"
 
 
-def _draw(found: Sweep, directory: Path) -> list[Path]:
-    from featcache.plots import draw_learning_curve, draw_sweep, plots_of_report
+def _draw(found: Sweep, plots: str) -> list[str]:
+    from featcache.plots import draw_learning_curve, draw_sweep
 
-    drawn = plots_of_report(found.report, directory)
+    drawn = draw_report(found.report, plots, course_of(found.head))
+    drawn += draw_album(found.head, found.judged, plots)
     bars = [(_bar(each, found), each.head, each.accuracy, each.interval) for each in _ranked(found)]
-    drawn.append(draw_sweep(bars, directory / "sweep.png", heading=found.protocol))
+    paths = [draw_sweep(bars, Path(plots) / "sweep.png", heading=found.protocol)]
     if found.learning_curve:
         points = found.learning_curve
         sizes, scores = [each.images for each in points], [each.accuracy for each in points]
-        drawn.append(
+        paths.append(
             draw_learning_curve(
                 sizes, scores, [each.interval for each in points],
-                directory / "learning_curve.png", heading=f"{found.best.label}: more images?",
+                Path(plots) / "learning_curve.png", heading=f"{found.best.label}: more images?",
             )
         )  # fmt: skip
-    return drawn
+    for path in paths:
+        say(f"drawn: {path}")
+    return [*drawn, *map(str, paths)]

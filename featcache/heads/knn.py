@@ -134,16 +134,6 @@ def _largest(nearness: np.ndarray, count: int) -> np.ndarray:
     return nearest
 
 
-def try_each(training: Training, vectors: np.ndarray, neighbors: Sequence[int]) -> list[np.ndarray]:
-    """Class probabilities (n, K) of (n, D) vectors by a head of each number of neighbours.
-
-    As fitting and asking them one after the other, but the neighbours are looked for once.
-    """
-    for count in neighbors:
-        _check_enough(training, count)
-    return fit(training, KnnOptions(max(neighbors))).predict_each(vectors, neighbors)
-
-
 def _check_enough(training: Training, neighbors: int) -> None:
     if neighbors > len(training):
         raise FeatcacheError(

@@ -21,7 +21,8 @@ def draw_sweep(bars: Sequence[Bar], path: Path, *, heading: str = "") -> Path:
 
     Parameters
     ----------
-    bars: (label, kind of head, accuracy, (low, high)) of each candidate.
+    bars: (label, kind of head, accuracy, (low, high)) of each candidate; of equals the first is
+        the one that was taken, which is drawn in bold.
     path: the PNG file; see `save`.
     """
     if not bars:
@@ -42,7 +43,15 @@ def draw_sweep(bars: Sequence[Bar], path: Path, *, heading: str = "") -> Path:
     plain(axes.get_yticklabels())
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(len(best) - 0.4, -0.6)
-    left_out = f"; the best {SHOWN} of {len(bars)}" if len(bars) > SHOWN else ""
     title = textwrap.fill(heading, 70)
-    clean(axes, x=f"accuracy with its 95 % interval{left_out}", title=title)
+    clean(axes, x=f"accuracy with its 95 % interval{_remarks(bars)}", title=title)
     return save(figure, path)
+
+
+def _remarks(bars: Sequence[Bar]) -> str:
+    """What the picture alone does not say: that one of equals is bold, and how many are drawn."""
+    top = max(bar[2] for bar in bars)
+    equals = sum(bar[2] == top for bar in bars)
+    words = f"\n{equals} share the best accuracy; the first of them (bold) was taken"
+    left_out = f"\nthe best {SHOWN} of {len(bars)}"
+    return words * (equals > 1) + left_out * (len(bars) > SHOWN)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from featcache.errors import FeatcacheError
-from featcache.heads import HEADS
+from featcache.heads import HEADS, options_of
 
 Settings = dict[str, Any]
 
@@ -14,43 +15,99 @@ Settings = dict[str, Any]
 GRIDS: dict[str, list[Settings]] = {
     "centroid": [{}],
     "ridge": [{}],
-    "logreg": [{"C": C} for C in (0.0001, 0.001, 0.01, 0.1, 1.0)],
+    "logreg": [{"C": C} for C in (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)],
     "svm": [{"C": C} for C in (0.0001, 0.001, 0.01)],
     "knn": [{"neighbors": neighbors} for neighbors in (20, 5, 1)],
     "dense": [{}],
 }
 #: Heads that are swept where none are named; the others take longer, or rarely win.
 USUAL = ("centroid", "ridge", "logreg", "knn")
+#: By kind of head, the option whose values cost little more than one of them.
+TOGETHER = {"logreg": "C", "knn": "neighbors"}
 
 
 def choose_grids(
-    heads: Sequence[str] | None, Cs: Sequence[float] | None
+    heads: Sequence[str] | None,
+    Cs: Sequence[float] | None,
+    grids: Mapping[str, Sequence[Settings]] | None = None,
 ) -> dict[str, list[Settings]]:
-    """The settings to compare, by kind of head; `Cs` replaces the grids of heads that have a C.
+    """The settings to compare, by kind of head.
 
-    Raises `FeatcacheError` where a head is not known, or a C is not above 0.
+    `grids` holds whole settings, for heads that are named in `heads` or not; `Cs` replaces the
+    usual grids of the other heads that have a C.
+
+    Raises `FeatcacheError` where a head or an option is not known, or a value cannot be.
     """
-    names = list(dict.fromkeys(heads or [name for name in USUAL if name in HEADS]))
-    unknown = [name for name in names if name not in HEADS]
-    if unknown:
-        raise FeatcacheError(
-            f"--heads {', '.join(unknown)}: there is no such head; there are: {', '.join(HEADS)}"
-        )
-    bad = [C for C in Cs or () if not 0 < C < float("inf")]
-    if bad:
-        raise FeatcacheError(f"--C {bad[0]:g}: expected numbers above 0, such as 0.001,0.01,0.1")
-    grids = {name: GRIDS.get(name, [{}]) for name in names}
-    if Cs:
-        ours = [{"C": C} for C in sorted(set(Cs))]
-        grids = {name: ours if "C" in grid[0] else grid for name, grid in grids.items()}
-        if ours not in grids.values():
-            raise FeatcacheError(f"--C: none of {', '.join(names)} has this option; logreg has")
-    return grids
+    own = {head: list(grid) for head, grid in (grids or {}).items()}
+    names = list(dict.fromkeys([*(USUAL if heads is None else heads), *own]))
+    _check_names(names)
+    chosen = {name: own.get(name, GRIDS.get(name, [{}])) for name in names}
+    if Cs is not None:
+        chosen |= _with_Cs(chosen, Cs) | own
+    for name, grid in chosen.items():
+        _check_grid(name, grid)
+    return chosen
+
+
+def pieces_of(head: str, grid: Sequence[Settings]) -> list[list[Settings]]:
+    """The grid, in its order, in pieces whose settings are tried together."""
+    together = TOGETHER.get(head)
+
+    def others(settings: Settings) -> Settings:
+        return {name: value for name, value in settings.items() if name != together}
+
+    return [list(piece) for _, piece in groupby(grid, key=others)]
+
+
+def is_one_apart(grid: Sequence[Settings], name: str) -> bool:
+    """Whether all settings have this option, and nothing else tells them apart."""
+    return all(name in settings for settings in grid) and all(
+        {**settings, name: None} == {**grid[0], name: None} for settings in grid
+    )
 
 
 def words_of(settings: Settings) -> str:
-    """Settings as a person writes them: "C=0.01"."""
-    return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in settings.items()
-    )
+    """Settings as a person writes them: "C=0.01", "hidden=1024x64"."""
+    return " ".join(f"{name}={_value_words(value)}" for name, value in settings.items())
+
+
+def _value_words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _with_Cs(grids: dict[str, list[Settings]], Cs: Sequence[float]) -> dict[str, list[Settings]]:
+    """The grids of heads that have a C, with these values."""
+    bad = [C for C in Cs if not 0 < C < float("inf")]
+    if bad:
+        raise FeatcacheError(f"--C {bad[0]:g}: expected numbers above 0, such as 0.001,0.01,0.1")
+    if not len(Cs):
+        raise FeatcacheError("--C: no number was given; expected some, such as 0.001,0.01,0.1")
+    having = [name for name, grid in grids.items() if any("C" in settings for settings in grid)]
+    if not having:
+        raise FeatcacheError(f"--C: none of {', '.join(grids)} has this option; logreg has")
+    return {name: [{"C": C} for C in sorted(set(Cs))] for name in having}
+
+
+def _check_names(names: list[str]) -> None:
+    unknown = [name for name in names if name not in HEADS]
+    if unknown:
+        raise FeatcacheError(
+            f"--heads {', '.join(map(str, unknown))}: there is no such head; there are: "
+            f"{', '.join(HEADS)}"
+        )
+    if not names:
+        raise FeatcacheError(f"--heads: no head was named; there are: {', '.join(HEADS)}")
+
+
+def _check_grid(head: str, grid: Sequence[Settings]) -> None:
+    if not grid:
+        raise FeatcacheError(
+            f"the grid of {head} is empty: give at least one setting, such as {{}}"
+        )
+    for settings in grid:
+        try:
+            options_of(head, settings)
+        except (FeatcacheError, TypeError) as error:
+            raise FeatcacheError(f"the grid of {head}: {error}") from error

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from featcache.class_weights import balanced_weights
 from featcache.features import Features, open_features
+from featcache.heads.logistic import LogisticHead
 from featcache.heads.rows import rows_of
 from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.model_fitting import check_finite
-from featcache.sweeping.tasks import Score, Task
+from featcache.sweeping.grids import is_one_apart
+from featcache.sweeping.tasks import Score, Task, size_of
 
 
 def is_joinable(task: Task) -> bool:
-    """Whether nothing but C tells its settings apart."""
-    return task.head == "logreg" and all(settings.keys() == {"C"} for settings in task.settings)
+    """Whether nothing but C tells its settings apart, and each has one."""
+    return (
+        task.head == "logreg"
+        and is_one_apart(task.settings, "C")
+        and all(settings["C"] is not None for settings in task.settings)
+    )
 
 
 def join(tasks: Sequence[Task]) -> list[list[Task]]:
@@ -31,9 +38,16 @@ def join(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def _is_like(one: Task, other: Task) -> bool:
-    return ((one.path, one.head, one.settings) == (other.path, other.head, other.settings)) and set(
-        one.train.labels
-    ) == set(other.train.labels)
+    return (
+        (one.path, one.head, one.settings) == (other.path, other.head, other.settings)
+        # The weights of rows, and with them the means, are those of one task.
+        and not _is_balanced(one)
+        and set(one.train.labels) == set(other.train.labels)
+    )
+
+
+def _is_balanced(task: Task) -> bool:
+    return bool(task.settings[0].get("class_weight") == "balanced")
 
 
 def run_joined(tasks: Sequence[Task]) -> list[list[Score]]:
@@ -45,13 +59,15 @@ def run_joined(tasks: Sequence[Task]) -> list[list[Score]]:
     features = open_features(tasks[0].path)
     found = _solved(features, tasks)
     classes, count = np.unique(tasks[0].train.labels), len(tasks[0].settings)
+    # All are as large: the classes are the same.
+    size = size_of(LogisticHead.of(found[0]))
     right = []
     for number, task in enumerate(tasks):
         mine = found[number * count : (number + 1) * count]
         called = classes[predictions(mine, features.vectors, task.judged.rows)]
         right.append(called == task.judged.labels)
     seconds = (time.monotonic() - began) / len(found)
-    return [[Score(row, seconds) for row in rows] for rows in right]
+    return [[Score(row, seconds, size) for row in rows] for rows in right]
 
 
 def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
@@ -63,10 +79,13 @@ def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
     rows, vectors = features[mask], rows_of(features, mask)
     rows.check()
     check_finite(rows, vectors)
+    codes = np.unique(labels[mask].astype(str), return_inverse=True)[1]
+    balanced = balanced_weights(np.bincount(codes))[codes] if _is_balanced(tasks[0]) else None
     return solve_path(
         vectors,
-        np.unique(labels[mask].astype(str), return_inverse=True)[1],
+        codes,
         Cs=[settings["C"] for settings in tasks[0].settings],
         folds=np.array([np.isin(rows.rows, task.train.rows) for task in tasks]),
+        sample_weight=balanced,
         loss_tol=SEARCH_LOSS_TOL,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from featcache.belonging import Belonging
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.roles import assign_roles
+from featcache.roles import Roles, assign_roles
 from featcache.sweeping.folds import deal
 
 
@@ -31,14 +31,22 @@ class Plan:
     parts: each candidate is fitted and tried once for each.
     pairs: for nested cross-validation, the parts without the folds i and j, by (i, j).
     folds: (R,) the fold of each row, -1 = in none.
+    units: (R,) numbers what belongs together: a group, or copies and views of an image.
     words: the protocol, as a sentence.
+    split: of the file, on which the candidates were compared; "": on training rows.
     """
 
     parts: list[Part]
     words: str
     pairs: dict[tuple[int, int], Part] = field(default_factory=dict)
     folds: np.ndarray = field(default_factory=lambda: np.array([], dtype=int))
+    units: np.ndarray | None = None
     remarks: list[str] = field(default_factory=list)
+    split: str = ""
+
+    def units_of(self, parts: list[Part]) -> list[np.ndarray] | None:
+        """The units of the rows that each part judges on."""
+        return None if self.units is None else [self.units[part.judged] for part in parts]
 
     @property
     def every(self) -> list[Part]:
@@ -63,26 +71,55 @@ def make_plan(
     if folds < 2:
         raise FeatcacheError(f"--folds {folds}: expected at least 2, such as 5")
     roles = assign_roles(features, seed, together=together)
-    remarks = list(roles.remarks)
     splits = set(features.splits.tolist())
     if {"validation", "test"} <= splits and not nested:
         part = _validation_part(features, roles.train)
         if len(part.judged):
             words = f"chosen by accuracy on the validation split ({len(part.judged)} rows)"
-            return Plan([part], words, remarks=remarks)
-    train = np.flatnonzero(roles.train)
+            remarks = list(roles.remarks)
+            return Plan([part], words, units=roles.unit, remarks=remarks, split="validation")
+    return _by_folds(features, roles, folds=folds, nested=nested)
+
+
+def _by_folds(features: Features, roles: Roles, *, folds: int, nested: bool | None) -> Plan:
+    """Cross-validation on the training rows."""
+    train, remarks = np.flatnonzero(roles.train), list(roles.remarks)
     fold = np.full(len(features), -1)
     fold[train] = _dealt(features[train], roles.unit[train], folds, remarks)
-    is_nested = not splits & {"validation", "test"} if nested is None else nested
-    pairs = list(combinations(range(folds), 2)) if is_nested else []
+    parts = [_without(features, fold, [each]) for each in range(folds)]
+    _check_classes(features, parts, "cross-validation")
+    is_nested = not set(features.splits) & {"validation", "test"} if nested is None else nested
+    pairs = _pairs(features, fold, folds) if is_nested else {}
+    try:
+        _check_classes(features, list(pairs.values()), "nested cross-validation (--nested)")
+    except FeatcacheError as error:
+        if nested:
+            raise
+        pairs = {}
+        remarks.append(f"the choosing itself is not judged: {error}")
     words = f"chosen by {folds}-fold cross-validation on {len(train)} training rows"
-    return Plan(
-        parts=[_without(features, fold, [each]) for each in range(folds)],
-        words=words + (", itself judged by nested cross-validation" if pairs else ""),
-        pairs={pair: _without(features, fold, list(pair)) for pair in pairs},
-        folds=fold,
-        remarks=remarks,
-    )
+    words += ", itself judged by nested cross-validation" if pairs else ""
+    return Plan(parts, words, pairs, fold, roles.unit, remarks)
+
+
+def _pairs(features: Features, fold: np.ndarray, folds: int) -> dict[tuple[int, int], Part]:
+    """The parts of the nested cross-validation."""
+    return {pair: _without(features, fold, list(pair)) for pair in combinations(range(folds), 2)}
+
+
+def _check_classes(features: Features, parts: list[Part], what: str) -> None:
+    """Raise `FeatcacheError` that names the rare class where a part has one class to learn only."""
+    for part in parts:
+        if len(features[part.train].classes) > 1:
+            continue
+        rows = features[np.union1d(part.train, part.judged)]
+        counts = {name: len(set(rows.keys[rows.labels == name].tolist())) for name in rows.classes}
+        rare = min(counts, key=lambda name: counts[name])
+        raise FeatcacheError(
+            f"{what} has to leave out all {counts[rare]} training images of {rare!r} at once, and "
+            f"no second class is left to learn: give more images of {rare!r} that are not in one "
+            f"group, or a validation and a test split"
+        )
 
 
 def _validation_part(features: Features, train: np.ndarray) -> Part:
@@ -104,8 +141,8 @@ def _dealt(train: Features, unit: np.ndarray, folds: int, remarks: list[str]) ->
     small = [name for name, size in sizes.items() if size < folds]
     if small:
         remarks.append(
-            f"{len(small)} classes have fewer training images or groups than there are folds "
-            f"({', '.join(small[:3])}): some folds lack them"
+            f"with fewer training images or groups than there are folds, some folds lack "
+            f"{', '.join(map(repr, small[:3]))}{', ...' * (len(small) > 3)}"
         )
     return deal(train.labels, train.keys, unit, folds)
 

@@ -10,12 +10,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from featcache.belonging import Belonging
+from featcache.errors import FeatcacheError
 from featcache.heads import HEADS, Training, knn, options_of
 from featcache.model_fitting import fit_model, training_of
 from featcache.roles import assign_roles
 from featcache.splits import units
+from featcache.sweeping.grids import Settings, is_one_apart
 from featcache.sweeping.logistic_tasks import is_joinable, join, run_joined
-from featcache.sweeping.tasks import Score, Side, Task
+from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task, size_of
 
 #: Seconds between two lines about where a sweep stands.
 PATIENCE = 10.0
@@ -23,26 +25,53 @@ PATIENCE = 10.0
 
 def run_tasks(
     tasks: Sequence[Task], jobs: int | None, say: Callable[[str], None]
-) -> list[list[Score]]:
-    """The scores of every setting of every task; joblib's backend and number of jobs hold."""
+) -> list[list[Outcome]]:
+    """The outcome of every setting of every task; joblib's backend and number of jobs hold."""
     total = sum(len(task.settings) for task in tasks)
-    results: list[list[Score]] = []
+    results: list[list[Outcome]] = []
     spoken = time.monotonic()
     runs = map(delayed(_run), join(tasks))
-    for scores in Parallel(n_jobs=jobs, return_as="generator")(runs):
-        results += scores
+    for outcomes in Parallel(n_jobs=jobs, return_as="generator")(runs):
+        results += outcomes
         if time.monotonic() - spoken > PATIENCE:
             spoken = time.monotonic()
             say(f"{sum(map(len, results))} of {total} fits")
     return results
 
 
-def _run(tasks: list[Task]) -> list[list[Score]]:
-    return run_joined(tasks) if is_joinable(tasks[0]) else [run_task(task) for task in tasks]
+def _run(tasks: list[Task]) -> list[list[Outcome]]:
+    """The outcomes of tasks that `join` put together; where that fails, of each alone."""
+    if is_joinable(tasks[0]):
+        try:
+            return [list(scores) for scores in run_joined(tasks)]
+        except FeatcacheError as error:
+            _only_unfitted(error)
+    return [_outcomes(task) for task in tasks]
+
+
+def _outcomes(task: Task) -> list[Outcome]:
+    """The outcomes of settings that are tried together, or where that fails, one by one."""
+    try:
+        return list(run_task(task))
+    except FeatcacheError as error:
+        _only_unfitted(error)
+        if len(task.settings) == 1:
+            return [Failure.of(error)]
+    alone = [replace(task, settings=[each]) for each in task.settings]
+    return [outcome for each in alone for outcome in _outcomes(each)]
+
+
+def _only_unfitted(error: FeatcacheError) -> None:
+    """A damaged file or a full disk is no matter of the candidate: it ends the sweep."""
+    if error.exit_code != FeatcacheError.exit_code:
+        raise error
 
 
 def run_task(task: Task) -> list[Score]:
-    """Fit and try every setting of a task."""
+    """Fit and try every setting of a task.
+
+    Raises `FeatcacheError` where one of them cannot be fitted.
+    """
     both = Side(
         np.concatenate([task.train.rows, task.judged.rows]),
         np.concatenate([task.train.labels, task.judged.labels]),
@@ -57,24 +86,35 @@ def run_task(task: Task) -> list[Score]:
     training = training_of(part, roles, seed=task.seed)
     names = np.array(part[roles.train].classes)
     return [
-        Score(names[probabilities.argmax(axis=1)] == judged.labels, seconds)
-        for probabilities, seconds in _tried(training, judged.vectors, task)
+        Score(names[probabilities.argmax(axis=1)] == judged.labels, seconds, size)
+        for probabilities, seconds, size in _tried(training, judged.vectors, task)
     ]
 
 
 def _tried(
     training: Training, vectors: np.ndarray, task: Task
-) -> Iterator[tuple[np.ndarray, float]]:
-    """The probabilities (n, K) of vectors by every setting, and the seconds of it."""
-    began = time.monotonic()
-    if task.head == "knn" and all(each.keys() == {"neighbors"} for each in task.settings):
-        counts = [each["neighbors"] for each in task.settings]
-        found = knn.try_each(training, vectors, counts)
-        seconds = (time.monotonic() - began) / len(counts)
-        yield from ((probabilities, seconds) for probabilities in found)
+) -> Iterator[tuple[np.ndarray, float, int]]:
+    """The probabilities (n, K) of vectors by every setting, the seconds of it, and its bytes."""
+    if task.head == "knn" and is_one_apart(task.settings, "neighbors"):
+        yield from _tried_neighbors(training, vectors, task.settings)
         return
     for settings in task.settings:
         began = time.monotonic()
         model, _ = fit_model(training, task.head, options_of(task.head, settings))
         probabilities = model.predict_proba(vectors)
-        yield probabilities, time.monotonic() - began
+        yield probabilities, time.monotonic() - began, size_of(model)
+
+
+def _tried_neighbors(
+    training: Training, vectors: np.ndarray, grid: list[Settings]
+) -> Iterator[tuple[np.ndarray, float, int]]:
+    """The same for settings that differ in `neighbors`: these are looked for once."""
+    began = time.monotonic()
+    counts = [each["neighbors"] for each in grid]
+    most = {**grid[0], "neighbors": max(counts)}
+    model, _ = fit_model(training, "knn", options_of("knn", most))
+    if not isinstance(model, knn.KnnHead):
+        raise TypeError(f"expected a head of neighbours, got {type(model).__name__}")
+    found = model.predict_each(vectors, counts)
+    seconds = (time.monotonic() - began) / len(counts)
+    yield from ((probabilities, seconds, size_of(model)) for probabilities in found)

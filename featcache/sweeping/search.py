@@ -3,109 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from featcache.belonging import belonging
-from featcache.evaluation import evaluate
+from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.fitting import fit
-from featcache.heads import Head
-from featcache.metrics import Interval
-from featcache.report import Report
+from featcache.fitting import Selection, fit
+from featcache.heads.checks import checked_seed
 from featcache.sweeping.alignment import Aligned, align
-from featcache.sweeping.grids import Settings, choose_grids, words_of
-from featcache.sweeping.intervals import interval_of
-from featcache.sweeping.learning_curve import Point, measure_learning_curve
+from featcache.sweeping.candidates import (
+    Candidate,
+    Choice,
+    NotFitted,
+    candidate_of,
+    not_fitted,
+)
+from featcache.sweeping.grids import Settings, choose_grids, pieces_of
+from featcache.sweeping.learning_curve import LearningCurve, measure_learning_curve
+from featcache.sweeping.nested import judge_choosing
 from featcache.sweeping.plan import Plan, make_plan
+from featcache.sweeping.result import Sweep
 from featcache.sweeping.scoring import run_tasks
-from featcache.sweeping.tasks import Score, Side, Task
+from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One row of the table: a head with its settings on one file of features.
-
-    Attributes
-    ----------
-    features, tap: the data set and backbone, and the layer; `path` is their file.
-    accuracy, interval: on rows that did not train it, and the 95 % interval.
-    seconds: of one fit, mean.
-    width: numbers in a vector.
-    """
-
-    features: str
-    path: Path
-    head: str
-    settings: Settings
-    accuracy: float
-    interval: Interval
-    seconds: float
-    width: int
-    tap: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {**asdict(self), "path": str(self.path)}
-
-    @property
-    def label(self) -> str:
-        """What tells it from the others: head and settings."""
-        return f"{self.head} {words_of(self.settings)}".strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Nested:
-    """How good the *procedure* is: choosing in the inner folds, judged in the outer ones."""
-
-    accuracy: float
-    interval: Interval
-    chosen: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What a sweep found.
-
-    Attributes
-    ----------
-    candidates: in the order they were tried; `best` is the winner.
-    head: the winner refitted on all training rows, saved at `head.path`.
-    report: how good it is on rows that took no part in choosing it.
-    nested: the nested cross-validation, where there is one.
-    learning_curve: accuracy of the winner with fewer training images, where it was asked for.
-    protocol: how the candidates were compared, in words.
-    """
-
-    candidates: list[Candidate]
-    best: Candidate
-    head: Head
-    report: Report
-    nested: Nested | None
-    learning_curve: list[Point] = field(default_factory=list)
-    protocol: str = ""
-    remarks: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {
-            "candidates": [each.to_dict() for each in self.candidates],
-            "best": self.best.to_dict(),
-            "head": str(self.head.path),
-            "accuracy": self.report.accuracy,
-            "report": self.report.to_dict(),
-            "nested": asdict(self.nested) if self.nested else None,
-            "learning_curve": [asdict(each) for each in self.learning_curve],
-            "protocol": self.protocol,
-            "remarks": self.remarks,
-            "seconds": round(self.seconds, 3),
-        }
+#: What is said where the nested cross-validation came to nothing.
+NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +41,12 @@ class _Running:
     say: Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """One candidate before it has a score: which of the taps, which head, which settings."""
-
-    tap: int
-    head: str
-    settings: Settings
-
-
 def sweep(
     features: Features | Sequence[Features],
     *,
     heads: Sequence[str] | None = None,
     Cs: Sequence[float] | None = None,
+    grids: Mapping[str, Sequence[Settings]] | None = None,
     folds: int = 5,
     nested: bool | None = None,
     learning_curve: bool = False,
@@ -149,72 +65,136 @@ def sweep(
     ----------
     features: one, or several of the same images (layers, backbones).
     heads: names out of `featcache.HEADS`; the usual quick ones by default.
-    Cs: replaces the grid of C of the heads that have one.
+    Cs: replaces the usual grid of the heads that have a C.
+    grids: settings to compare by kind of head, the simplest first, such as
+        ``{"dense": [{"hidden": (64,)}, {"hidden": (256,)}]}``; these heads are swept too.
     folds: of the cross-validation; no image, copy, view or group is ever on two sides.
     nested: also judge the choosing itself by nested cross-validation (the inner folds are the
         other outer ones); by default where the features have no splits of their own.
-    learning_curve: measure the winner with 10, 20, 40 and 70 % of the training images too.
+    learning_curve: measure the winner with 6, 12, 25 and 50 % of the training images too.
     jobs: fits at a time; None: what ``joblib.parallel_config`` says, else one.
     out: the head's file; None: ``sweep.head`` beside its features.
 
     Raises
     ------
-    FeatcacheError: a wrong argument, no labels, too few rows, features of different images.
+    FeatcacheError: a wrong argument, no labels, too few rows, features of different images, or
+        not one candidate that can be fitted. Those that cannot are in `Sweep.not_fitted`.
     """
     began = time.monotonic()
-    grids = choose_grids(heads, Cs)
+    _check_jobs(jobs)
+    checked_seed(seed)
+    chosen = choose_grids(heads, Cs, grids)
     aligned = align([features] if isinstance(features, Features) else list(features))
     # Images that are near duplicates for one layer stay on one side for all of them.
     together = belonging(aligned.taps[0], aligned.taps[1:])
     plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, together=together)
+    running = _Running(seed, jobs, say)
+    compared = _compare(aligned, plan, chosen, running)
+    best = compared.best
+    tap = aligned.taps[best.tap]
+    fitted = fit(
+        tap,
+        head=best.head,
+        seed=seed,
+        out=out or tap.path.parent / "sweep.head",
+        sample_weight=None,
+        together=together,
+        selection=Selection(len(compared.candidates), plan.words, plan.split),
+        say=say,
+        **best.settings,
+    )
+    curve = _learning_curve(tap, plan, best, running) if learning_curve else LearningCurve()
+    judged = judge_choosing(plan, compared.candidates, compared.outcomes)
+    lost = [NO_NESTED] if plan.pairs and judged is None else []
+    return Sweep(
+        candidates=compared.candidates,
+        not_fitted=compared.not_fitted,
+        best=compared.candidates[compared.choices.index(best)],
+        head=fitted.head,
+        report=fitted.report,
+        judged=fitted.judged,
+        nested=judged,
+        learning_curve=curve.points,
+        gain=curve.gain,
+        protocol=plan.words,
+        remarks=[*aligned.remarks, *plan.remarks, *lost, *curve.remarks],
+        seconds=time.monotonic() - began,
+    )
+
+
+def _check_jobs(jobs: int | None) -> None:
+    if jobs == 0:
+        raise FeatcacheError("--jobs 0: expected the fits at a time, such as 2; -1: all cores")
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The choices that could be fitted, with their candidates and outcomes, and the others."""
+
+    choices: list[Choice]
+    candidates: list[Candidate]
+    outcomes: list[list[Outcome]]
+    not_fitted: list[NotFitted]
+
+    @property
+    def best(self) -> Choice:
+        """The first of equals: the simplest setting."""
+        accuracies = [each.accuracy for each in self.candidates]
+        return self.choices[accuracies.index(max(accuracies))]
+
+
+def _compare(
+    aligned: Aligned, plan: Plan, grids: dict[str, list[Settings]], running: _Running
+) -> _Compared:
+    """Every candidate on every part of the plan.
+
+    Raises `FeatcacheError` with the reasons where not one can be fitted.
+    """
     choices = [
-        _Choice(tap, head, settings)
+        Choice(tap, head, settings)
         for tap in range(len(aligned.taps))
         for head, grid in grids.items()
         for settings in grid
     ]
     fits = len(choices) * len(plan.every)
-    say(f"{len(choices)} candidates, {plan.words}: {fits} fits")
-    scores = _scores(aligned, plan, grids, _Running(seed, jobs, say))
-    candidates = [
-        _candidate(aligned, choice, each[: len(plan.parts)])
-        for choice, each in zip(choices, scores, strict=True)
-    ]
-    # max takes the first of equals: the simplest setting.
-    place = max(range(len(choices)), key=lambda each: candidates[each].accuracy)
-    choice = choices[place]
-    tap = aligned.taps[choice.tap]
-    path = out or tap.path.parent / "sweep.head"
-    head = fit(
-        tap, head=choice.head, seed=seed, out=path, sample_weight=None, together=together, say=say,
-        **choice.settings,
-    ).head  # fmt: skip
-    curve = partial(
-        measure_learning_curve, tap, plan.parts, head=choice.head, settings=choice.settings
-    )
-    return Sweep(
-        candidates=candidates,
-        best=candidates[place],
-        head=head,
-        report=evaluate(head, tap),
-        nested=_nested(plan, candidates, scores),
-        learning_curve=curve(seed=seed, jobs=jobs, say=say) if learning_curve else [],
-        protocol=plan.words,
-        remarks=[*aligned.remarks, *plan.remarks],
-        seconds=time.monotonic() - began,
-    )
+    running.say(f"{len(choices)} candidates, {plan.words}: {fits} fits")
+    units = plan.units_of(plan.parts)
+    compared = _Compared([], [], [], [])
+    for choice, outcomes in zip(choices, _outcomes(aligned, plan, grids, running), strict=True):
+        tap, tried = aligned.taps[choice.tap], outcomes[: len(plan.parts)]
+        scores = [each for each in tried if isinstance(each, Score)]
+        if len(scores) < len(tried):
+            reason = next(each.reason for each in tried if isinstance(each, Failure))
+            compared.not_fitted.append(not_fitted(tap, choice, reason))
+            continue
+        compared.choices.append(choice)
+        compared.candidates.append(candidate_of(tap, choice, scores, units))
+        compared.outcomes.append(outcomes)
+    _check_any(compared)
+    return compared
 
 
-def _scores(
+def _check_any(compared: _Compared) -> None:
+    if compared.candidates:
+        return
+    reasons: dict[str, list[str]] = {}
+    for each in compared.not_fitted:
+        reasons.setdefault(each.reason, []).append(each.label)
+    told = "; ".join(f"{', '.join(names[:3])}: {reason}" for reason, names in reasons.items())
+    raise FeatcacheError(f"not one of the candidates could be fitted: {told}")
+
+
+def _outcomes(
     aligned: Aligned, plan: Plan, grids: dict[str, list[Settings]], running: _Running
-) -> list[list[Score]]:
-    """For every candidate, in order, its scores on every part of the plan."""
+) -> list[list[Outcome]]:
+    """For every candidate, in order, its outcomes on every part of the plan."""
     tasks = [
         Task(
-            tap.path, head, grid, Side.of(tap, part.train), Side.of(tap, part.judged), running.seed
+            tap.path, head, piece, Side.of(tap, part.train), Side.of(tap, part.judged), running.seed
         )
         for tap in aligned.taps
         for head, grid in grids.items()
+        for piece in pieces_of(head, grid)
         for part in plan.every
     ]
     results = run_tasks(tasks, running.jobs, running.say)
@@ -226,43 +206,13 @@ def _scores(
     ]
 
 
-def _candidate(aligned: Aligned, choice: _Choice, scores: list[Score]) -> Candidate:
-    tap = aligned.taps[choice.tap]
-    return Candidate(
-        features=f"{tap.path.parent.parent.name}/{tap.path.parent.name}",
-        path=tap.path,
-        head=choice.head,
-        settings=choice.settings,
-        accuracy=float(np.concatenate([score.right for score in scores]).mean()),
-        interval=interval_of([score.right for score in scores]),
-        seconds=float(np.mean([score.seconds for score in scores])),
-        width=tap.width,
-        tap=tap.recipe.tap,
+def _learning_curve(tap: Features, plan: Plan, best: Choice, running: _Running) -> LearningCurve:
+    return measure_learning_curve(
+        tap,
+        plan.parts,
+        head=best.head,
+        settings=best.settings,
+        seed=running.seed,
+        jobs=running.jobs,
+        say=running.say,
     )
-
-
-def _nested(plan: Plan, candidates: list[Candidate], scores: list[list[Score]]) -> Nested | None:
-    """In each fold, the winner of the others is judged: on rows that had no part in the choice.
-
-    The inner folds of a fold are the other ones: the candidate that was fitted without the folds i
-    and j and tried on j counts for i, tried on i it counts for j, so one fit serves two.
-    """
-    if not plan.pairs:
-        return None
-    right, chosen = [], []
-    for fold in range(len(plan.parts)):
-        inner = [_inner_accuracy(plan, each, fold) for each in scores]
-        winner = int(np.argmax(inner))
-        right.append(scores[winner][fold].right)
-        chosen.append(f"{candidates[winner].features} {candidates[winner].label}")
-    return Nested(float(np.concatenate(right).mean()), interval_of(right), chosen)
-
-
-def _inner_accuracy(plan: Plan, scores: list[Score], fold: int) -> float:
-    """A candidate's accuracy on the folds other than one, never fitted with that one."""
-    pieces = []
-    for (pair, part), score in zip(plan.pairs.items(), scores[len(plan.parts) :], strict=True):
-        if fold in pair:
-            other = pair[0] if pair[1] == fold else pair[1]
-            pieces.append(score.right[plan.folds[part.judged] == other])
-    return float(np.concatenate(pieces).mean())

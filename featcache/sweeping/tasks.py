@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
+from featcache.heads import Model
 from featcache.sweeping.grids import Settings
 
 
@@ -44,7 +46,30 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Which of the judged rows were called rightly, (n,) bool, and the seconds of it all."""
+    """Which of the judged rows were called rightly, (n,) bool, the seconds of it all, and the
+    bytes of the head's arrays.
+    """
 
     right: np.ndarray
     seconds: float
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a setting could not be fitted on the rows of a task."""
+
+    reason: str
+
+    @classmethod
+    def of(cls, error: FeatcacheError) -> Failure:
+        """The error's own words; options are named as settings here, without dashes."""
+        return cls(str(error).removeprefix("--"))
+
+
+Outcome = Score | Failure
+
+
+def size_of(model: Model) -> int:
+    """Bytes of a head's arrays."""
+    return sum(array.nbytes for array in model.state().values())

@@ -1,0 +1,113 @@
+"""Candidates: the rows of a sweep's table, fitted ones and those that could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.features import Features
+from featcache.metrics import Interval
+from featcache.sweeping.grids import Settings, words_of
+from featcache.sweeping.intervals import interval_of
+from featcache.sweeping.tasks import Score
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A candidate before it has a score: which of the taps, which head, which settings."""
+
+    tap: int
+    head: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One row of the table: a head with its settings on one file of features.
+
+    Attributes
+    ----------
+    features, tap: the data set and backbone, and the layer; `path` is their file.
+    accuracy, interval: on rows that did not train it, and the 95 % interval.
+    seconds: of one fit, median.
+    width: numbers in a vector.
+    size: bytes of the fitted head's arrays, mean; of `knn`, which keeps its vectors, as many as it
+        had rows in a fold.
+    """
+
+    features: str
+    path: Path
+    head: str
+    settings: Settings
+    accuracy: float
+    interval: Interval
+    seconds: float
+    width: int
+    size: int = 0
+    tap: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {**asdict(self), "path": str(self.path)}
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others: head and settings."""
+        return f"{self.head} {words_of(self.settings)}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class NotFitted:
+    """A head with settings that could not be fitted on a file of features, and why."""
+
+    features: str
+    path: Path
+    head: str
+    settings: Settings
+    reason: str
+    tap: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {**asdict(self), "path": str(self.path)}
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others: head and settings."""
+        return f"{self.head} {words_of(self.settings)}".strip()
+
+
+def candidate_of(
+    tap: Features, choice: Choice, scores: Sequence[Score], units: Sequence[np.ndarray] | None
+) -> Candidate:
+    """The row of a choice with its scores on every part; `units` are those of the parts' rows."""
+    right = [score.right for score in scores]
+    return Candidate(
+        features=name_of(tap),
+        path=tap.path,
+        head=choice.head,
+        settings=choice.settings,
+        accuracy=float(np.concatenate(right).mean()),
+        interval=interval_of(right, units),
+        # The first fit of a kind also loads its libraries.
+        seconds=float(np.median([score.seconds for score in scores])),
+        width=tap.width,
+        size=round(np.mean([score.size for score in scores])),
+        tap=tap.recipe.tap,
+    )
+
+
+def not_fitted(tap: Features, choice: Choice, reason: str) -> NotFitted:
+    """The row of a choice that failed."""
+    return NotFitted(
+        name_of(tap), tap.path, choice.head, choice.settings, reason, tap=tap.recipe.tap
+    )
+
+
+def name_of(features: Features) -> str:
+    """DATASET/BACKBONE."""
+    return f"{features.path.parent.parent.name}/{features.path.parent.name}"
