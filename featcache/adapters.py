@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from featcache.api import extract, prepare
+from featcache.api import prepare
 from featcache.cache import FeatureCache
 from featcache.decode import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.growing import grow
 from featcache.images import ImageSet, find_images
+from featcache.job import Job
 from featcache.recipe import Recipe
 from featcache.store import Snapshot
 
@@ -38,7 +39,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     backbone, layer, weights, pooling, size, resize, interpolation, bit_depth, precision, dtype,
     scale, trust_model, runtime, batch, threads: as in `featcache.extract`.
     cache: the cache folder; None: ``$FEATCACHE_DIR``, else ``./cache``.
-    cache_name: rows that are new are kept in data sets whose names begin so.
+    cache_name: the data set that new rows are added to; they are named by their SHA-256.
 
     Attributes
     ----------
@@ -86,7 +87,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
         """Check the parameters; nothing is learned, and no image is read."""
-        _, self._n_features_out = _recipe_of(self._options())
+        self._prepare()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -103,16 +104,18 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         that cannot be used: a row for each is promised, so none is left out.
         """
         asked = _asked(X)
-        recipe, self._n_features_out = _recipe_of(self._options())
-        threads = joblib.cpu_count() if self.threads is None else self.threads
-        keys = _keys(asked.images, threads)
+        job = self._prepare()
+        recipe = job.targets[0].recipe
+        keys = _keys(asked.images, job.settings.threads)
         cache = FeatureCache.open(self.cache)
         self.n_images_extracted_ = 0
         if _missing(keys, _snapshots(cache, recipe)):
             # Processes of a parallel search wait here, and then find the rows of the first one.
             with _alone(cache.directory):
                 lacking = _missing(keys, _snapshots(cache, recipe))
-                self.n_images_extracted_ = self._extract(asked.images, lacking)
+                if lacking:
+                    images = _some(asked.images, sorted(lacking.values()))
+                    self.n_images_extracted_ = _add(self._own(job, images, cache))
         wanted = np.array(keys, "S64")[asked.rows]
         return _read(wanted, _snapshots(cache, recipe))
 
@@ -127,27 +130,22 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tags.input_tags.two_d_array = False
         return tags
 
-    def _options(self) -> dict[str, Any]:
-        """The parameters as `featcache.extract` takes them."""
-        return {name: each for name, each in self.get_params().items() if name != "cache_name"}
+    def _prepare(self) -> Job:
+        """The parameters as an extraction of nothing yet; sets the width of the vectors."""
+        options = {name: each for name, each in self.get_params().items() if name != "cache_name"}
+        with tempfile.TemporaryDirectory() as nowhere:
+            # A cache of no account: to prepare a run claims the name of its data set.
+            dot = np.zeros((1, 1, 1, 3), np.uint8)
+            job = prepare(dot, **{**options, "cache": nowhere})
+        self._n_features_out = int(np.prod(job.targets[0].tap.row_shape))
+        return job
 
-    def _extract(self, images: ImageSet, lacking: dict[str, int]) -> int:
-        """Run the network for the images that have no row; gives how many they were."""
-        if not lacking:
-            return 0
-        indices = sorted(lacking.values())
-        # A data set of their own: the rows that are there already are not written again.
-        digest = hashlib.sha256("".join(sorted(lacking)).encode("ascii")).hexdigest()[:8]
-        contents = _contents(images, indices)
-        found = extract(contents, name=f"{self.cache_name}-{digest}", **self._options())
-        if found.failures:
-            names = {failure.path: failure.message for failure in found.failures}
-            shown = "".join(f"\n  {path}: {why}" for path, why in list(names.items())[:5])
-            raise ImageFailure(
-                f"{len(names)} of {len(images)} images cannot be used, and a transformer owes a "
-                f"row for each: leave them out, or repair them:{shown}"
-            )
-        return int(found.run.extracted)
+    def _own(self, job: Job, images: ImageSet, cache: FeatureCache) -> Job:
+        """The job for some images, in the data set of the extractors."""
+        (target,) = job.targets
+        folder = cache.claim_for_any(self.cache_name)
+        place = cache.place(folder, target.recipe, target.network.name)
+        return replace(job, images=images, targets=[replace(target, directory=place)], cache=cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +189,22 @@ def _paths(images: ImageSet) -> list[str]:
     return [os.path.join(str(images.root), path) for path in images.paths]  # noqa: PTH118
 
 
-def _contents(images: ImageSet, indices: list[int]) -> list[Any]:
-    """Some images of a set as `extract` takes them: paths or arrays."""
-    if images.arrays is not None:
-        return [images.arrays[index] for index in indices]
-    paths = _paths(images)
-    return [paths[index] for index in indices]
+def _some(images: ImageSet, indices: list[int]) -> ImageSet:
+    """Some images of a set."""
+    contents = _paths(images) if images.arrays is None else images.arrays
+    return find_images([contents[index] for index in indices])
 
 
-def _recipe_of(options: dict[str, Any]) -> tuple[Recipe, int]:
-    """The recipe that some options of `extract` make, and the numbers in its vectors."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        # A cache of no account: to prepare a run claims the name of its data set.
-        dot = np.zeros((1, 1, 1, 3), np.uint8)
-        target = prepare(dot, **{**options, "cache": nowhere}).targets[0]
-    return target.recipe, int(np.prod(target.tap.row_shape))
+def _add(job: Job) -> int:
+    """Add the rows of a job's images to its data set; gives for how many the network ran."""
+    extracted, failures = grow(job)
+    if failures:
+        shown = "".join(f"\n  {each.path}: {each.message}" for each in failures[:5])
+        raise ImageFailure(
+            f"{len(failures)} of {len(job.images)} new images cannot be used, and a transformer "
+            f"owes a row for each: leave them out, or repair them:{shown}"
+        )
+    return extracted
 
 
 def _keys(images: ImageSet, threads: int) -> list[str]:

@@ -25,6 +25,8 @@ from featcache.store import RecipeStore, open_packed
 MARKER = "featcache.json"
 PACKED = "features.h5"
 WEIGHTS_NOTE = "weights.json"
+#: In place of a root: the data set's images come from anywhere.
+ANYWHERE = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +171,28 @@ class FeatureCache:
                     ]
                 )
                 return self._mark(folder, root), remarks
-            if name or (owner and not Path(owner).exists()):
+            if owner != ANYWHERE and (name or (owner and not Path(owner).exists())):
                 return self._mark(folder, root), [
                     f"{candidate!r} was {owner or 'arrays in memory'}, it is now {root or 'arrays'}"
                 ]
         raise FeatcacheError(
-            f"every name for {root} is taken in {self.directory}: give one with --name"
+            f"every name for {root or 'arrays'} is taken in {self.directory} "
+            f"({', '.join(names)}): give another with --name"
         )
+
+    def claim_for_any(self, name: str) -> Path:
+        """The folder for a data set of images from anywhere, which no root may take over.
+
+        Raises `FeatcacheError` where the name is that of another data set.
+        """
+        folder = self.directory / _slug(name)
+        owner = _root_of(folder)
+        if owner not in (None, ANYWHERE):
+            raise FeatcacheError(
+                f"{folder} holds the features of {owner or 'arrays'}: give images from anywhere "
+                f"another data set (cache_name=... of FeatureExtractor)"
+            )
+        return self._mark(folder, ANYWHERE)
 
     @staticmethod
     def place(folder: Path, recipe: Recipe, name: str) -> Path:
@@ -243,7 +260,8 @@ def weights_hint(directory: Path) -> str:
 
 def images_root(directory: Path) -> str:
     """The folder of the images whose features a directory holds; "" where none is known."""
-    return _root_of(directory.parent) or ""
+    root = _root_of(directory.parent) or ""
+    return "" if root == ANYWHERE else root
 
 
 def folder_size(directory: Path) -> int:

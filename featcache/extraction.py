@@ -35,12 +35,7 @@ def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) ->
     that were finished are saved in every case.
     """
     with begin(job) as state:
-        missing = find_missing(state)
-        _check_space(state, missing)
-        try:
-            _extract_missing(state, missing, report)
-        finally:
-            state.save_stats()
+        _fill(state, report)
         with state.timing.measure("writing"):
             packed = [_pack(state, filling) for filling in state.fillings]
         _log_run(state)
@@ -48,6 +43,31 @@ def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) ->
             _result(state, filling, *each)
             for filling, each in zip(state.fillings, packed, strict=True)
         ]
+
+
+def add(job: Job) -> tuple[int, list[Failure]]:
+    """Save the rows that a job's one target lacks as parts; its file of features is left alone.
+
+    Gives how many rows were computed, and the images that could not be used. Raises what `run`
+    raises, but for these.
+    """
+    with begin(job) as state:
+        (filling,) = state.fillings
+        _fill(state, lambda progress: None)
+        _log_run(state)
+        plain = np.zeros(len(job.images), np.int32)
+        there = filling.target.store.snapshot().find(state.keys, plain) >= 0
+        return filling.extracted, filling.reasons(np.flatnonzero(~there), state.keys)
+
+
+def _fill(state: Run, report: Callable[[Progress], None]) -> None:
+    """Compute and save all rows that are missing."""
+    missing = find_missing(state)
+    _check_space(state, missing)
+    try:
+        _extract_missing(state, missing, report)
+    finally:
+        state.save_stats()
 
 
 def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress], None]) -> None:

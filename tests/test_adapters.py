@@ -132,7 +132,7 @@ def test_a_bad_image_is_named(paths, cache, tmp_path):
     """A row is owed for each image, so one that cannot be used stops the fit by its name."""
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
-    with pytest.raises(ImageFailure, match=r"(?s)1 of 4 images.*broken\.png"):
+    with pytest.raises(ImageFailure, match=r"(?s)1 of 4 new images.*broken\.png"):
         extractor(cache).fit_transform([*paths[:3], str(bad)])
     assert computed(cache) == 3
     with pytest.raises(ImageFailure, match=r"broken\.png"):
