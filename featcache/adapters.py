@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
@@ -20,10 +19,10 @@ from featcache.api import prepare
 from featcache.cache import FeatureCache
 from featcache.decode import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.extraction import Added
 from featcache.growing import grow
 from featcache.images import ImageSet, find_images
 from featcache.job import Job
-from featcache.recipe import Recipe
 from featcache.store import Snapshot
 
 
@@ -105,19 +104,17 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         asked = _asked(X)
         job = self._prepare()
-        recipe = job.targets[0].recipe
         keys = _keys(asked.images, job.settings.threads)
         cache = FeatureCache.open(self.cache)
+        snapshots = cache.snapshots(job.targets[0].recipe)
         self.n_images_extracted_ = 0
-        if _missing(keys, _snapshots(cache, recipe)):
+        if lacking := _missing(keys, snapshots):
             # Processes of a parallel search wait here, and then find the rows of the first one.
             with _alone(cache.directory):
-                lacking = _missing(keys, _snapshots(cache, recipe))
-                if lacking:
-                    images = _some(asked.images, sorted(lacking.values()))
-                    self.n_images_extracted_ = _add(self._own(job, images, cache))
-        wanted = np.array(keys, "S64")[asked.rows]
-        return _read(wanted, _snapshots(cache, recipe))
+                added = _add(self._own(job, _some(asked.images, lacking), cache))
+            self.n_images_extracted_ = added.extracted
+            snapshots.append(added.snapshot)
+        return _read(np.array(keys, "S64")[asked.rows], snapshots)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_n_features_out")
@@ -195,16 +192,16 @@ def _some(images: ImageSet, indices: list[int]) -> ImageSet:
     return find_images([contents[index] for index in indices])
 
 
-def _add(job: Job) -> int:
-    """Add the rows of a job's images to its data set; gives for how many the network ran."""
-    extracted, failures = grow(job)
-    if failures:
-        shown = "".join(f"\n  {each.path}: {each.message}" for each in failures[:5])
+def _add(job: Job) -> Added:
+    """Add the rows of a job's images to its data set; raises `ImageFailure` where one has none."""
+    added = grow(job)
+    if added.failures:
+        shown = "".join(f"\n  {each.path}: {each.message}" for each in added.failures[:5])
         raise ImageFailure(
-            f"{len(failures)} of {len(job.images)} new images cannot be used, and a transformer "
-            f"owes a row for each: leave them out, or repair them:{shown}"
+            f"{len(added.failures)} of {len(job.images)} new images cannot be used, and a "
+            f"transformer owes a row for each: leave them out, or repair them:{shown}"
         )
-    return extracted
+    return added
 
 
 def _keys(images: ImageSet, threads: int) -> list[str]:
@@ -220,26 +217,19 @@ def _keys(images: ImageSet, threads: int) -> list[str]:
         return list(pool.map(key, range(len(images))))
 
 
-def _snapshots(cache: FeatureCache, recipe: Recipe) -> list[Snapshot]:
-    return [entry.store().snapshot() for entry in cache.of_recipe(recipe)]
-
-
 def _find(keys: np.ndarray, snapshot: Snapshot) -> np.ndarray:
     """Position of the plain view of each key in a snapshot, -1 = none."""
     positions: np.ndarray = snapshot.find(keys, np.zeros(len(keys), np.int32))
     return positions
 
 
-def _missing(keys: list[str], snapshots: list[Snapshot]) -> dict[str, int]:
-    """The keys that no row is known of, each with the first image that has it."""
-    first: dict[str, int] = {}
-    for index, key in enumerate(keys):
-        first.setdefault(key, index)
-    wanted = np.array(list(first), "S64")
+def _missing(keys: list[str], snapshots: list[Snapshot]) -> list[int]:
+    """The first image of each key that no row is known of, in order."""
+    wanted, first = np.unique(np.array(keys, "S64"), return_index=True)
     lacking = np.ones(len(wanted), dtype=bool)
     for snapshot in snapshots:
         lacking &= _find(wanted, snapshot) < 0
-    return {key.decode(): first[key.decode()] for key in wanted[lacking].tolist()}
+    return sorted(first[lacking].tolist())
 
 
 def _read(keys: np.ndarray, snapshots: list[Snapshot]) -> np.ndarray:

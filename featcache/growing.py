@@ -9,28 +9,25 @@ from __future__ import annotations
 import numpy as np
 
 from featcache.cache import note_weights
-from featcache.extraction import add
+from featcache.extraction import Added, add
 from featcache.job import Job, Target
 from featcache.provenance import merged
-from featcache.store import Failure, Identity, Snapshot, Stamp
+from featcache.store import Identity, Snapshot, Stamp
 
 #: Parts that lie beside `features.h5` at most: each is opened whenever rows are looked for.
 PARTS = 64
 
 
-def grow(job: Job) -> tuple[int, list[Failure]]:
+def grow(job: Job) -> Added:
     """Add the rows of a job's images to what its one target holds already.
 
-    Gives how many rows were computed, and the images that could not be used. The rows are named
-    by their keys: images from anywhere may share a path. Raises what `featcache.extraction.run`
-    raises, but for images that cannot be used.
+    The rows are named by their keys: images from anywhere may share a path. Raises what
+    `featcache.extraction.run` raises, but for images that cannot be used.
     """
-    (target,) = job.targets
-    extracted, failures = add(job)
-    snapshot = target.store.snapshot()
-    if _is_due(snapshot):
-        _pack_all(target, snapshot)
-    return extracted, failures
+    added = add(job)
+    if _is_due(added.snapshot):
+        _pack_all(job.targets[0], added.snapshot)
+    return added
 
 
 def _is_due(snapshot: Snapshot) -> bool:

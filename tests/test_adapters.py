@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import featcache
+from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, ImageFailure
 
 
@@ -82,6 +83,64 @@ def test_rows_of_other_data_sets_are_used(digits, paths, digit_features):
     assert transformer.n_images_extracted_ == 0
     assert computed(digit_features) == before
     assert len(featcache.FeatureCache.open(digit_features).entries()) == 1
+
+
+def test_new_images_for_ever_are_one_data_set_of_few_files(paths, cache, monkeypatch):
+    """A service that transforms an image at a time fills one data set; its parts are packed."""
+    monkeypatch.setattr("featcache.growing.PARTS", 3)
+    service = extractor(cache)
+    rows = []
+    for path in paths[:10]:
+        rows.append(service.transform([path]))
+        assert service.n_images_extracted_ == 1
+        (entry,) = FeatureCache.open(cache).entries()
+        assert len(list((entry.directory / "parts").iterdir())) < 3
+    assert computed(cache) == 10
+    assert np.array_equal(service.transform(paths[:10]), np.concatenate(rows))
+    assert (entry.store().verify(), entry.store().gc().files) == ([], 0)
+    packed = featcache.load("sklearn", cache=cache)
+    assert len(packed) >= 8
+    assert packed.names.tolist() == sorted(packed.keys)
+
+
+def test_what_a_killed_process_had_saved_is_found(paths, cache):
+    """Rows whose process died before it packed them are not computed again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featcache.growing._is_due", lambda snapshot: False)
+        extractor(cache).transform(paths[:3])
+    assert not list(cache.rglob("features.h5"))
+    service = extractor(cache)
+    service.transform(paths[:3])
+    assert service.n_images_extracted_ == 0
+    service.transform(paths[:4])
+    assert len(featcache.load("sklearn", cache=cache)) == 4
+
+
+def test_bad_images_are_remembered_when_parts_are_packed(paths, cache, tmp_path, monkeypatch):
+    """Packing keeps the failures: known bad bytes are refused without being decoded again."""
+    monkeypatch.setattr("featcache.growing.PARTS", 1)
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    for _ in "12":
+        with pytest.raises(ImageFailure, match=r"broken\.png"):
+            extractor(cache).transform([paths[0], str(bad)])
+    assert len(featcache.load("sklearn", cache=cache).failures) == 1
+
+
+def test_the_data_set_of_the_extractors_is_nobody_elses(digits, paths, tmp_path):
+    """Neither takes the other's name: a folder called so gets another, a taken name is refused."""
+    folder = tmp_path / "sklearn"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(Path(paths[0]).read_bytes())
+    options = {"backbone": "efficientnet_lite0", "size": 32, "cache": tmp_path / "one"}
+    extractor(tmp_path / "one").transform(paths[1:2])
+    assert featcache.extract(folder, **options).path.parts[-3] != "sklearn"
+    with pytest.raises(FeatcacheError, match="give another with --name"):
+        featcache.extract(folder, name="sklearn", **options)
+    featcache.extract(folder, **options | {"cache": tmp_path / "two"})
+    with pytest.raises(FeatcacheError, match="cache_name"):
+        extractor(tmp_path / "two").transform(paths[1:2])
+    assert extractor(tmp_path / "two", cache_name="other").transform(paths[1:2]).shape == (1, 1280)
 
 
 def test_an_image_set_and_arrays(digits, cache):
