@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,3 +253,22 @@ def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     assert np.array_equal(epochs(1)[1], second)
     with pytest.raises(FeatcacheError, match="batch_size 0"):
         features.to_tf_dataset(0)
+
+
+def test_a_class_has_one_number_in_every_slice(digit_features):
+    """Numbers are places among the file's classes, or among those that are given."""
+    features = featcache.load("digits", cache=digit_features)
+    fives = np.flatnonzero(features.labels == "5")[:2]
+    some = features[np.concatenate([np.flatnonzero(features.labels == "3")[:2], fives])]
+
+    def numbers(rows: featcache.Features, **options: Any) -> list[int]:
+        ((_, codes),) = rows.to_tf_dataset(**options).as_numpy_iterator()
+        return codes.tolist()
+
+    assert numbers(some) == [3, 3, 5, 5]
+    assert numbers(features[fives]) == [5, 5]
+    assert numbers(some, classes=["5", "3"]) == [1, 1, 0, 0]
+    with pytest.raises(FeatcacheError, match="'5' are not among the classes '3'"):
+        some.to_tf_dataset(classes=["3"])
+    with pytest.raises(FeatcacheError, match="twice"):
+        some.to_tf_dataset(classes=["3", "5", "3"])
