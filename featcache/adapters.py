@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from featcache.api import extract, prepare
+from featcache.api import prepare
 from featcache.cache import FeatureCache
 from featcache.decode import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.extraction import Added
+from featcache.growing import grow
 from featcache.images import ImageSet, find_images
-from featcache.recipe import Recipe
+from featcache.job import Job
 from featcache.store import Snapshot
 
 
@@ -38,7 +38,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     backbone, layer, weights, pooling, size, resize, interpolation, bit_depth, precision, dtype,
     scale, trust_model, runtime, batch, threads: as in `featcache.extract`.
     cache: the cache folder; None: ``$FEATCACHE_DIR``, else ``./cache``.
-    cache_name: rows that are new are kept in data sets whose names begin so.
+    cache_name: the data set that new rows are added to; they are named by their SHA-256.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
         """Check the parameters; nothing is learned, and no image is read."""
-        _, self._n_features_out = _recipe_of(self._options())
+        self._prepare()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -103,18 +103,18 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         that cannot be used: a row for each is promised, so none is left out.
         """
         asked = _asked(X)
-        recipe, self._n_features_out = _recipe_of(self._options())
-        threads = joblib.cpu_count() if self.threads is None else self.threads
-        keys = _keys(asked.images, threads)
+        job = self._prepare()
+        keys = _keys(asked.images, job.settings.threads)
         cache = FeatureCache.open(self.cache)
+        snapshots = cache.snapshots(job.targets[0].recipe)
         self.n_images_extracted_ = 0
-        if _missing(keys, _snapshots(cache, recipe)):
+        if lacking := _missing(keys, snapshots):
             # Processes of a parallel search wait here, and then find the rows of the first one.
             with _alone(cache.directory):
-                lacking = _missing(keys, _snapshots(cache, recipe))
-                self.n_images_extracted_ = self._extract(asked.images, lacking)
-        wanted = np.array(keys, "S64")[asked.rows]
-        return _read(wanted, _snapshots(cache, recipe))
+                added = _add(self._own(job, _some(asked.images, lacking), cache))
+            self.n_images_extracted_ = added.extracted
+            snapshots.append(added.snapshot)
+        return _read(np.array(keys, "S64")[asked.rows], snapshots)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_n_features_out")
@@ -127,27 +127,22 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tags.input_tags.two_d_array = False
         return tags
 
-    def _options(self) -> dict[str, Any]:
-        """The parameters as `featcache.extract` takes them."""
-        return {name: each for name, each in self.get_params().items() if name != "cache_name"}
+    def _prepare(self) -> Job:
+        """The parameters as an extraction of nothing yet; sets the width of the vectors."""
+        options = {name: each for name, each in self.get_params().items() if name != "cache_name"}
+        with tempfile.TemporaryDirectory() as nowhere:
+            # A cache of no account: to prepare a run claims the name of its data set.
+            dot = np.zeros((1, 1, 1, 3), np.uint8)
+            job = prepare(dot, **{**options, "cache": nowhere})
+        self._n_features_out = int(np.prod(job.targets[0].tap.row_shape))
+        return job
 
-    def _extract(self, images: ImageSet, lacking: dict[str, int]) -> int:
-        """Run the network for the images that have no row; gives how many they were."""
-        if not lacking:
-            return 0
-        indices = sorted(lacking.values())
-        # A data set of their own: the rows that are there already are not written again.
-        digest = hashlib.sha256("".join(sorted(lacking)).encode("ascii")).hexdigest()[:8]
-        contents = _contents(images, indices)
-        found = extract(contents, name=f"{self.cache_name}-{digest}", **self._options())
-        if found.failures:
-            names = {failure.path: failure.message for failure in found.failures}
-            shown = "".join(f"\n  {path}: {why}" for path, why in list(names.items())[:5])
-            raise ImageFailure(
-                f"{len(names)} of {len(images)} images cannot be used, and a transformer owes a "
-                f"row for each: leave them out, or repair them:{shown}"
-            )
-        return int(found.run.extracted)
+    def _own(self, job: Job, images: ImageSet, cache: FeatureCache) -> Job:
+        """The job for some images, in the data set of the extractors."""
+        (target,) = job.targets
+        folder = cache.claim_for_any(self.cache_name)
+        place = cache.place(folder, target.recipe, target.network.name)
+        return replace(job, images=images, targets=[replace(target, directory=place)], cache=cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +186,22 @@ def _paths(images: ImageSet) -> list[str]:
     return [os.path.join(str(images.root), path) for path in images.paths]  # noqa: PTH118
 
 
-def _contents(images: ImageSet, indices: list[int]) -> list[Any]:
-    """Some images of a set as `extract` takes them: paths or arrays."""
-    if images.arrays is not None:
-        return [images.arrays[index] for index in indices]
-    paths = _paths(images)
-    return [paths[index] for index in indices]
+def _some(images: ImageSet, indices: list[int]) -> ImageSet:
+    """Some images of a set."""
+    contents = _paths(images) if images.arrays is None else images.arrays
+    return find_images([contents[index] for index in indices])
 
 
-def _recipe_of(options: dict[str, Any]) -> tuple[Recipe, int]:
-    """The recipe that some options of `extract` make, and the numbers in its vectors."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        # A cache of no account: to prepare a run claims the name of its data set.
-        dot = np.zeros((1, 1, 1, 3), np.uint8)
-        target = prepare(dot, **{**options, "cache": nowhere}).targets[0]
-    return target.recipe, int(np.prod(target.tap.row_shape))
+def _add(job: Job) -> Added:
+    """Add the rows of a job's images to its data set; raises `ImageFailure` where one has none."""
+    added = grow(job)
+    if added.failures:
+        shown = "".join(f"\n  {each.path}: {each.message}" for each in added.failures[:5])
+        raise ImageFailure(
+            f"{len(added.failures)} of {len(job.images)} new images cannot be used, and a "
+            f"transformer owes a row for each: leave them out, or repair them:{shown}"
+        )
+    return added
 
 
 def _keys(images: ImageSet, threads: int) -> list[str]:
@@ -221,26 +217,19 @@ def _keys(images: ImageSet, threads: int) -> list[str]:
         return list(pool.map(key, range(len(images))))
 
 
-def _snapshots(cache: FeatureCache, recipe: Recipe) -> list[Snapshot]:
-    return [entry.store().snapshot() for entry in cache.of_recipe(recipe)]
-
-
 def _find(keys: np.ndarray, snapshot: Snapshot) -> np.ndarray:
     """Position of the plain view of each key in a snapshot, -1 = none."""
     positions: np.ndarray = snapshot.find(keys, np.zeros(len(keys), np.int32))
     return positions
 
 
-def _missing(keys: list[str], snapshots: list[Snapshot]) -> dict[str, int]:
-    """The keys that no row is known of, each with the first image that has it."""
-    first: dict[str, int] = {}
-    for index, key in enumerate(keys):
-        first.setdefault(key, index)
-    wanted = np.array(list(first), "S64")
+def _missing(keys: list[str], snapshots: list[Snapshot]) -> list[int]:
+    """The first image of each key that no row is known of, in order."""
+    wanted, first = np.unique(np.array(keys, "S64"), return_index=True)
     lacking = np.ones(len(wanted), dtype=bool)
     for snapshot in snapshots:
         lacking &= _find(wanted, snapshot) < 0
-    return {key.decode(): first[key.decode()] for key in wanted[lacking].tolist()}
+    return sorted(first[lacking].tolist())
 
 
 def _read(keys: np.ndarray, snapshots: list[Snapshot]) -> np.ndarray:

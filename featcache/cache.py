@@ -20,11 +20,13 @@ from featcache.errors import FeatcacheError, StorageFailure
 from featcache.features import Features, open_features
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
-from featcache.store import RecipeStore, open_packed
+from featcache.store import RecipeStore, Snapshot, open_packed, recipe_key_of
 
 MARKER = "featcache.json"
 PACKED = "features.h5"
 WEIGHTS_NOTE = "weights.json"
+#: In place of a root: the data set's images come from anywhere.
+ANYWHERE = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,16 @@ class Entry:
     def packed(self) -> Path:
         return self.directory / PACKED
 
+    def files(self) -> list[Path]:
+        """Where its rows lie, or should: the packed file first."""
+        return [self.packed, *sorted((self.directory / "parts").glob("*.h5"))]
+
     def recipe(self) -> str:
         """The recipe's canonical text, from any sound file of the folder.
 
         Raises `FeatcacheError` where there is none.
         """
-        for path in (self.packed, *sorted((self.directory / "parts").glob("p-*.h5"))):
+        for path in self.files():
             try:
                 return open_packed(path).recipe
             except FeatcacheError:
@@ -148,6 +154,12 @@ class FeatureCache:
             if entry.directory.name.endswith(recipe.key[:8]) and _holds(entry, recipe)
         ]
 
+    def snapshots(self, recipe: Recipe, *, but: Path | None = None) -> list[Snapshot]:
+        """The rows of exactly this recipe in all data sets, leaving out the folder `but`."""
+        folders = [entry.directory for entry in self.of_recipe(recipe)]
+        text = recipe.to_json()
+        return [RecipeStore(folder, text).snapshot() for folder in folders if folder != but]
+
     def claim(self, images: ImageSet, name: str | None) -> tuple[Path, list[str]]:
         """The folder for a data set of these images, and what to tell the user about its name.
 
@@ -169,13 +181,28 @@ class FeatureCache:
                     ]
                 )
                 return self._mark(folder, root), remarks
-            if name or (owner and not Path(owner).exists()):
+            if owner != ANYWHERE and (name or (owner and not Path(owner).exists())):
                 return self._mark(folder, root), [
                     f"{candidate!r} was {owner or 'arrays in memory'}, it is now {root or 'arrays'}"
                 ]
         raise FeatcacheError(
-            f"every name for {root} is taken in {self.directory}: give one with --name"
+            f"every name for {root or 'arrays'} is taken in {self.directory} "
+            f"({', '.join(names)}): give another with --name"
         )
+
+    def claim_for_any(self, name: str) -> Path:
+        """The folder for a data set of images from anywhere, which no root may take over.
+
+        Raises `FeatcacheError` where the name is that of another data set.
+        """
+        folder = self.directory / _slug(name)
+        owner = _root_of(folder)
+        if owner not in (None, ANYWHERE):
+            raise FeatcacheError(
+                f"{folder} holds the features of {owner or 'arrays'}: give images from anywhere "
+                f"another data set (cache_name=... of FeatureExtractor)"
+            )
+        return self._mark(folder, ANYWHERE)
 
     @staticmethod
     def place(folder: Path, recipe: Recipe, name: str) -> Path:
@@ -221,11 +248,16 @@ class FeatureCache:
 
 
 def _holds(entry: Entry, recipe: Recipe) -> bool:
-    """Whether an entry is of this recipe (its folder's name only suggests it)."""
-    try:
-        return entry.recipe() == recipe.to_json()
-    except FeatcacheError:
-        return False
+    """Whether an entry is of this recipe (its folder's name only suggests it).
+
+    The header of a file says so; what else is wrong with it, a snapshot finds.
+    """
+    for path in entry.files():
+        try:
+            return recipe_key_of(path) == recipe.key
+        except FeatcacheError:
+            continue  # missing or damaged: another file will do
+    return False
 
 
 def note_weights(directory: Path, hint: str) -> None:
@@ -243,7 +275,8 @@ def weights_hint(directory: Path) -> str:
 
 def images_root(directory: Path) -> str:
     """The folder of the images whose features a directory holds; "" where none is known."""
-    return _root_of(directory.parent) or ""
+    root = _root_of(directory.parent) or ""
+    return "" if root == ANYWHERE else root
 
 
 def folder_size(directory: Path) -> int:

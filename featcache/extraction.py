@@ -9,6 +9,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from featcache.job import Extraction, Job, Progress
 from featcache.pipeline import run_pass
 from featcache.provenance import merged
 from featcache.run import Run, begin, find_groups, find_missing, reading_of, stream_of
-from featcache.store import Failure, PackedFile, Stamp
+from featcache.store import Failure, PackedFile, Snapshot, Stamp
 
 SHOWN_CONFLICTS = 3
 
@@ -35,12 +36,7 @@ def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) ->
     that were finished are saved in every case.
     """
     with begin(job) as state:
-        missing = find_missing(state)
-        _check_space(state, missing)
-        try:
-            _extract_missing(state, missing, report)
-        finally:
-            state.save_stats()
+        _fill(state, report)
         with state.timing.measure("writing"):
             packed = [_pack(state, filling) for filling in state.fillings]
         _log_run(state)
@@ -48,6 +44,47 @@ def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) ->
             _result(state, filling, *each)
             for filling, each in zip(state.fillings, packed, strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `add` did.
+
+    Attributes
+    ----------
+    extracted: rows that were computed.
+    failures: images that could not be used.
+    snapshot: everything that the target holds now.
+    """
+
+    extracted: int
+    failures: list[Failure]
+    snapshot: Snapshot
+
+
+def add(job: Job) -> Added:
+    """Save the rows that a job's one target lacks as parts; its file of features is left alone.
+
+    Raises what `run` raises, but for images that cannot be used.
+    """
+    with begin(job) as state:
+        (filling,) = state.fillings
+        _fill(state, lambda progress: None)
+        _log_run(state)
+        snapshot = filling.target.store.snapshot()
+        there = snapshot.find(state.keys, np.zeros(len(job.images), np.int32)) >= 0
+        failures = filling.reasons(np.flatnonzero(~there), state.keys)
+        return Added(filling.extracted, failures, snapshot)
+
+
+def _fill(state: Run, report: Callable[[Progress], None]) -> None:
+    """Compute and save all rows that are missing."""
+    missing = find_missing(state)
+    _check_space(state, missing)
+    try:
+        _extract_missing(state, missing, report)
+    finally:
+        state.save_stats()
 
 
 def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress], None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +157,12 @@ class Features:
         return frame
 
     def to_tf_dataset(
-        self, batch_size: int = 32, *, shuffle: bool = False, seed: int = 0
+        self,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        classes: Sequence[str] | None = None,
     ) -> tensorflow.data.Dataset:
         """A ``tf.data.Dataset`` of (vectors, class numbers) in batches, read from the memory map.
 
@@ -165,17 +170,22 @@ class Features:
         ----------
         batch_size: rows in a batch; the last one may have fewer.
         shuffle: another order in every epoch, which depends on `seed` and the epoch alone.
+        classes: the classes in the order of their numbers; None: those of the whole file, sorted,
+            so that a class has the same number in every slice.
 
         Returns
         -------
         Dataset: float32 (batch, D), or (batch, H, W, C) where nothing was pooled, and int32
-        (batch,), a class's place in `classes`, -1 = no label; vectors alone where no row has one.
+        (batch,), a class's number, -1 = no label; vectors alone where the file has no classes.
+
+        Raises
+        ------
+        FeatcacheError: a label that is not among `classes`, or a class that is there twice.
         """
         from featcache.tf_dataset import tf_dataset
 
-        codes = np.searchsorted(self.classes, self.labels) if self.classes else None
-        if codes is not None:
-            codes = np.where(self.labels == "", -1, codes).astype(np.int32)
+        names = list(self._packed.classes if classes is None else classes)
+        codes = _class_numbers(self.labels, names) if names else None
         return tf_dataset(self.maps, codes, batch_size, shuffle=shuffle, seed=seed)
 
     def __repr__(self) -> str:
@@ -203,6 +213,19 @@ def open_features(path: Path) -> Features:
         failures=packed.failures,
         _packed=packed,
     )
+
+
+def _class_numbers(labels: np.ndarray, classes: list[str]) -> np.ndarray:
+    """(R,) int32 places of labels among the classes, -1 = no label."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    if len(numbers) < len(classes):
+        raise FeatcacheError(f"classes {classes}: a class is there twice")
+    if unknown := sorted(set(labels.tolist()) - {"", *numbers}):
+        raise FeatcacheError(
+            f"labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
+            f"{', '.join(map(repr, classes[:10]))}: name them all, or choose other rows"
+        )
+    return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int32)
 
 
 def _text(column: np.ndarray) -> np.ndarray:

@@ -48,14 +48,8 @@ class Known:
             for failure in own.failures
             if failure.key and failure.decoder == current and failure.code not in PASSING
         }
-        same = [entry for entry in cache.of_recipe(recipe) if entry.directory != here]
-        plain = cache.of_recipe(recipe.plain) if recipe.augment else []
-        return cls(
-            own,
-            [entry.store().snapshot() for entry in same],
-            [entry.store().snapshot() for entry in plain],
-            failures,
-        )
+        plain = cache.snapshots(recipe.plain) if recipe.augment else []
+        return cls(own, cache.snapshots(recipe, but=here), plain, failures)
 
     @property
     def everything(self) -> list[Snapshot]:

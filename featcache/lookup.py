@@ -116,8 +116,7 @@ def look_up(
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
     recipes = dict.fromkeys([recipe, recipe.plain])
-    entries = [entry for each in recipes for entry in cache.of_recipe(each)]
-    cached = _Cached([entry.store().snapshot() for entry in entries])
+    cached = _Cached([found for each in recipes for found in cache.snapshots(each)])
     size = want.batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
     stream = Stream(
         decoding=recipe.decoding,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import featcache
+from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, ImageFailure
 
 
@@ -84,6 +86,64 @@ def test_rows_of_other_data_sets_are_used(digits, paths, digit_features):
     assert len(featcache.FeatureCache.open(digit_features).entries()) == 1
 
 
+def test_new_images_for_ever_are_one_data_set_of_few_files(paths, cache, monkeypatch):
+    """A service that transforms an image at a time fills one data set; its parts are packed."""
+    monkeypatch.setattr("featcache.growing.PARTS", 3)
+    service = extractor(cache)
+    rows = []
+    for path in paths[:10]:
+        rows.append(service.transform([path]))
+        assert service.n_images_extracted_ == 1
+        (entry,) = FeatureCache.open(cache).entries()
+        assert len(list((entry.directory / "parts").iterdir())) < 3
+    assert computed(cache) == 10
+    assert np.array_equal(service.transform(paths[:10]), np.concatenate(rows))
+    assert (entry.store().verify(), entry.store().gc().files) == ([], 0)
+    packed = featcache.load("sklearn", cache=cache)
+    assert len(packed) >= 8
+    assert packed.names.tolist() == sorted(packed.keys)
+
+
+def test_what_a_killed_process_had_saved_is_found(paths, cache):
+    """Rows whose process died before it packed them are not computed again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featcache.growing._is_due", lambda snapshot: False)
+        extractor(cache).transform(paths[:3])
+    assert not list(cache.rglob("features.h5"))
+    service = extractor(cache)
+    service.transform(paths[:3])
+    assert service.n_images_extracted_ == 0
+    service.transform(paths[:4])
+    assert len(featcache.load("sklearn", cache=cache)) == 4
+
+
+def test_bad_images_are_remembered_when_parts_are_packed(paths, cache, tmp_path, monkeypatch):
+    """Packing keeps the failures: known bad bytes are refused without being decoded again."""
+    monkeypatch.setattr("featcache.growing.PARTS", 1)
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    for _ in "12":
+        with pytest.raises(ImageFailure, match=r"broken\.png"):
+            extractor(cache).transform([paths[0], str(bad)])
+    assert len(featcache.load("sklearn", cache=cache).failures) == 1
+
+
+def test_the_data_set_of_the_extractors_is_nobody_elses(digits, paths, tmp_path):
+    """Neither takes the other's name: a folder called so gets another, a taken name is refused."""
+    folder = tmp_path / "sklearn"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(Path(paths[0]).read_bytes())
+    options = {"backbone": "efficientnet_lite0", "size": 32, "cache": tmp_path / "one"}
+    extractor(tmp_path / "one").transform(paths[1:2])
+    assert featcache.extract(folder, **options).path.parts[-3] != "sklearn"
+    with pytest.raises(FeatcacheError, match="give another with --name"):
+        featcache.extract(folder, name="sklearn", **options)
+    featcache.extract(folder, **options | {"cache": tmp_path / "two"})
+    with pytest.raises(FeatcacheError, match="cache_name"):
+        extractor(tmp_path / "two").transform(paths[1:2])
+    assert extractor(tmp_path / "two", cache_name="other").transform(paths[1:2]).shape == (1, 1280)
+
+
 def test_an_image_set_and_arrays(digits, cache):
     """An ImageSet gives a row for each of its names; arrays give one for each picture."""
     images = featcache.find_images(digits / "3")
@@ -132,7 +192,7 @@ def test_a_bad_image_is_named(paths, cache, tmp_path):
     """A row is owed for each image, so one that cannot be used stops the fit by its name."""
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
-    with pytest.raises(ImageFailure, match=r"(?s)1 of 4 images.*broken\.png"):
+    with pytest.raises(ImageFailure, match=r"(?s)1 of 4 new images.*broken\.png"):
         extractor(cache).fit_transform([*paths[:3], str(bad)])
     assert computed(cache) == 3
     with pytest.raises(ImageFailure, match=r"broken\.png"):
@@ -193,3 +253,22 @@ def test_a_tf_dataset_gives_every_row_once_an_epoch(digit_features):
     assert np.array_equal(epochs(1)[1], second)
     with pytest.raises(FeatcacheError, match="batch_size 0"):
         features.to_tf_dataset(0)
+
+
+def test_a_class_has_one_number_in_every_slice(digit_features):
+    """Numbers are places among the file's classes, or among those that are given."""
+    features = featcache.load("digits", cache=digit_features)
+    fives = np.flatnonzero(features.labels == "5")[:2]
+    some = features[np.concatenate([np.flatnonzero(features.labels == "3")[:2], fives])]
+
+    def numbers(rows: featcache.Features, **options: Any) -> list[int]:
+        ((_, codes),) = rows.to_tf_dataset(**options).as_numpy_iterator()
+        return codes.tolist()
+
+    assert numbers(some) == [3, 3, 5, 5]
+    assert numbers(features[fives]) == [5, 5]
+    assert numbers(some, classes=["5", "3"]) == [1, 1, 0, 0]
+    with pytest.raises(FeatcacheError, match="'5' are not among the classes '3'"):
+        some.to_tf_dataset(classes=["3"])
+    with pytest.raises(FeatcacheError, match="twice"):
+        some.to_tf_dataset(classes=["3", "5", "3"])

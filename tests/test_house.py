@@ -16,7 +16,7 @@ FLOORS = [
     "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "finetuning", "baseline",
     "fitting", "model_fitting", "choosing", "roles", "belonging", "audit", "splitting",
     "split_table", "comparison", "album", "evaluation", "classification", "report", "learning",
-    "heads", "lookup", "api", "estimate", "checking", "extraction", "run", "filling", "known",
+    "heads", "lookup", "api", "growing", "estimate", "checking", "extraction", "run", "filling", "known",
     "saving", "job", "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "probe",
     "throughput", "cache", "features", "tf_dataset", "interruption", "splits",

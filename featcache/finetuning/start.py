@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.api import prepare
+from featcache.belonging import Belonging, belonging
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.extraction import run
@@ -91,12 +92,13 @@ def begin(draft: Draft, plan: Plan, *, say: Say) -> Start:
     for line in [*(f"note: {each}" for each in extraction.remarks), *failure_lines([extraction])]:
         say(line)
     features = job.cache.load(extraction.path)
-    roles = assign_roles(features, plan.learning.seed, stopped=True)
+    together = belonging(features)
+    roles = assign_roles(features, plan.learning.seed, stopped=True, together=together)
     settings = {**plan_settings(plan), **image_settings(features, roles)}
     check_earlier(plan.out, settings)
     if draft.head:
         roles = replace(roles, remarks=[*roles.remarks, *_remarks(draft.head, features, roles)])
-    head = draft.head or _fitted(features, draft.kind, plan, say)
+    head = draft.head or _fitted(features, draft.kind, plan, together, say)
     layers = as_layers(head.model, temperature=head.temperature)
     settings |= head_settings(head.kind, layers)
     check_earlier(plan.out, settings)
@@ -104,7 +106,7 @@ def begin(draft: Draft, plan: Plan, *, say: Say) -> Start:
     return Start(draft, extraction, features, roles, head, layers, report, settings)
 
 
-def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
+def _fitted(features: Features, kind: str, plan: Plan, together: Belonging, say: Say) -> Head:
     """A head of a kind, without the rows that choose the best epoch.
 
     That of an earlier run is taken again: another fit may differ in the last digit, and the run
@@ -123,6 +125,7 @@ def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
         out=path,
         sample_weight=None,
         stopped=True,
+        together=together,
         say=say,
         **options,
     ).head

@@ -38,7 +38,7 @@ def solve_path(
     tol: float = 1e-4,
     loss_tol: float | None = None,
     max_iter: int = 1000,
-    start: Solution | None = None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> list[Solution]:
     """scikit-learn's multinomial logistic regression (L2) for every C, and every fold, together.
 
@@ -53,7 +53,8 @@ def solve_path(
     standardize: penalise the coefficients of standardised columns; every fold has its own moments.
     tol: the largest entry of the gradient of the mean loss (scikit-learn's measure).
     loss_tol: about the part of the loss that may be left above the least; None: `tol`.
-    start: begin here rather than at the constant model.
+    start: coefficients (K, D) and intercept (K,) on the vectors as given, of one output for two
+        classes: begin here rather than at the constant model.
 
     Returns
     -------
@@ -110,7 +111,7 @@ def _class_weighted(table: Table, class_weight: str | Mapping[int, float] | None
     return replace(table, row_weights=table.row_weights * factors[:, table.codes])
 
 
-def _places(losses: Losses, start: Solution | None) -> np.ndarray:
+def _places(losses: Losses, start: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
     """(P, O, D+1) where every problem begins: at `start`, or at the constant model."""
     table = losses.table
     shape = (len(losses.folds), table.outputs, table.vectors.shape[1] + 1)
@@ -119,13 +120,15 @@ def _places(losses: Losses, start: Solution | None) -> np.ndarray:
         logs = np.log(shares_of(table))
         places[..., -1] = logs[1] - logs[0] if table.outputs == 1 else logs - logs.mean()
     else:
-        if start.coefficients.shape != (shape[1], shape[2] - 1):
+        coefficients, intercept = start
+        if coefficients.shape != (shape[1], shape[2] - 1) or intercept.shape != (shape[1],):
             raise FeatcacheError(
-                f"the start has coefficients {start.coefficients.shape}, "
-                f"expected {(shape[1], shape[2] - 1)}"
+                f"the start has coefficients {coefficients.shape} and intercept "
+                f"{intercept.shape}, expected {(shape[1], shape[2] - 1)} and {(shape[1],)}: start "
+                f"at a fit of the same columns and classes, or at none"
             )
         for number, fold in enumerate(losses.folds.tolist()):
-            places[number] = table.standardised(start.coefficients, start.intercept, fold)
+            places[number] = table.standardised(coefficients, intercept, fold)
     return places
 
 

@@ -37,6 +37,11 @@ class Solution:
     iterations: int
     converged: bool
 
+    @property
+    def place(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercept: where another fit may start."""
+        return self.coefficients, self.intercept
+
     def predict(self, vectors: np.ndarray) -> np.ndarray:
         """(n,) the code of the likeliest class of each row."""
         codes: np.ndarray = predictions([self], vectors, np.arange(len(vectors)))[0]

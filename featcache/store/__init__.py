@@ -20,7 +20,7 @@ if os.name == "nt":
 
 from featcache.store.disk import Disk
 from featcache.store.packed_file import PackedFile, open_packed
-from featcache.store.recipe_store import RecipeStore
+from featcache.store.recipe_store import RecipeStore, recipe_key_of
 from featcache.store.records import (
     Block,
     Failure,
@@ -34,6 +34,7 @@ from featcache.store.snapshot import Snapshot
 
 __all__ = [
     "RecipeStore",
+    "recipe_key_of",
     "Snapshot",
     "PackedFile",
     "open_packed",

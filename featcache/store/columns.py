@@ -155,10 +155,8 @@ def failures_of(columns: dict[str, Array]) -> list[Failure]:
 def checked_keys(keys: Array) -> Array:
     """Keys as (n,) 'S64'. Raises `FeatcacheError` where one is not SHA-256 in hex."""
     keys = np.ascontiguousarray(keys, dtype="S64")
-    digits = keys.view(np.uint8).reshape(-1, 64)
-    is_hex = ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
-    if not is_hex.all():
-        bad = keys[int(np.argmin(is_hex.all(axis=1)))]
+    if keys.tobytes().translate(None, b"0123456789abcdef"):
+        bad = next(key for key in keys.tolist() if not _HEX.fullmatch(key.decode("latin-1")))
         raise FeatcacheError(f"the key {bad!r} is not a SHA-256 in lower-case hex")
     return keys
 

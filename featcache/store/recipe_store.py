@@ -12,14 +12,24 @@ from featcache.store.columns import (
     row_checksums,
     stamp_columns,
 )
-from featcache.store.disk import Disk, make_folder, storage_errors
-from featcache.store.layout import Extent
+from featcache.store.disk import Disk, make_folder, opened, storage_errors
+from featcache.store.layout import BLOCK, Extent, parse_header
 from featcache.store.packed_file import PackedFile
 from featcache.store.place import Place
 from featcache.store.records import Block, GcResult, Identity, Problem, RepairResult, Stamp
 from featcache.store.skeleton import build_skeleton
 from featcache.store.snapshot import Snapshot
 from featcache.store.writing import write_file
+
+
+def recipe_key_of(path: Path) -> str:
+    """The key of the recipe that a file of the store says it is of; only its header is checked.
+
+    Raises `FeatcacheError` where it is no such file, or its header is damaged.
+    """
+    disk = Disk()
+    with storage_errors(path), opened(disk, path) as descriptor:
+        return parse_header(disk.read(descriptor, BLOCK, 0)).recipe_key
 
 
 class RecipeStore:

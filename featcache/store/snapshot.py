@@ -48,6 +48,10 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.index.distinct)
 
+    def keys_and_views(self) -> tuple[Array, Array]:
+        """Key (N,) 'S64' and view (N,) int32 of every row, sorted."""
+        return name_parts(self.index.distinct)
+
     def find(self, keys: Array, views: Array) -> Array:
         """Positions of rows, -1 = missing: (n,) int64. `keys` (n,) 'S64' hex, `views` (n,) int."""
         return self.index.find(row_names(keys, views))

@@ -94,3 +94,15 @@ def test_stopping_early_is_said(digits):
     """Too few iterations end with scikit-learn's ConvergenceWarning."""
     with pytest.warns(UserWarning, match="stopped after 2 iterations"):
         FastLogisticRegression(C=10, max_iter=2).fit(*digits)
+
+
+def test_a_warm_start_begins_at_the_last_fit(digits):
+    """The same rows again take no iteration, a neighbouring C fewer than from nothing."""
+    options = {"standardize": False, "tol": 1e-6}
+    warm = FastLogisticRegression(C=0.1, warm_start=True, **options).fit(*digits)
+    assert warm.set_params(tol=1e-5).fit(*digits).n_iter_ == 0
+    cold = FastLogisticRegression(C=0.12, **options).fit(*digits)
+    warm.set_params(C=0.12, tol=1e-6).fit(*digits)
+    assert 0 < warm.n_iter_ < cold.n_iter_
+    assert np.allclose(warm.coef_, cold.coef_, atol=1e-4)
+    assert FastLogisticRegression(C=0.12, **options).fit(*digits).n_iter_ == cold.n_iter_

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits, make_classification
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
@@ -38,6 +38,12 @@ def wide():
     return vectors, codes
 
 
+#: Columns of very different sizes and far from nought: hard without standardising.
+WILD = {
+    "unscaled": unscaled,
+    "wine": lambda: load_wine(return_X_y=True),
+    "breast cancer": lambda: load_breast_cancer(return_X_y=True),
+}
 TABLES = {
     "digits": lambda: load_digits(return_X_y=True),
     "two classes": lambda: synthetic(n_classes=2),
@@ -60,11 +66,11 @@ def loss_of(coefficients, intercept, vectors, codes, C, weights):
     return (weights @ each + (coefficients**2).sum() / (2 * C)) / weights.sum()
 
 
-def check_optimum(found, vectors, codes, weights=None):
+def check_optimum(found, vectors, codes, weights=None, *, solver="lbfgs"):
     """The loss is at most 1e-4 above scikit-learn's optimum; predictions are the same."""
     weights = np.ones(len(codes)) if weights is None else weights
     scaled = (vectors - found.mean) / found.scale
-    theirs = LogisticRegression(C=found.C, tol=1e-7, max_iter=20_000, solver="lbfgs")
+    theirs = LogisticRegression(C=found.C, tol=1e-7, max_iter=20_000, solver=solver)
     with threadpool_limits(1):  # its threads wait for each other where other tests run
         theirs.fit(scaled, codes, weights)
     best = loss_of(theirs.coef_, theirs.intercept_, scaled, codes, found.C, weights)
@@ -107,6 +113,17 @@ def test_without_standardising_it_is_plain_logistic_regression():
     (found,) = solve_path(vectors, codes, Cs=[0.1], standardize=False)
     assert (found.scale == 1).all()
     check_optimum(found, vectors, codes)
+
+
+@pytest.mark.parametrize("name", WILD)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_unscaled_columns_are_solved_as_they_are(name, kind):
+    """Without standardising, on columns of all sizes, the optimum is that of Newton's method."""
+    vectors, codes = WILD[name]()
+    for found in solve_path(
+        vectors.astype(kind), codes, Cs=[0.001, 0.03, 1, 30], standardize=False
+    ):
+        check_optimum(found, vectors, codes, solver="newton-cholesky")
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -201,9 +218,11 @@ def test_starting_at_a_solution_takes_no_step():
     """A warm start at the optimum is seen to be there."""
     vectors, codes = synthetic(n_classes=3)
     (first,) = solve_path(vectors, codes, Cs=[0.1], tol=1e-6)
-    (again,) = solve_path(vectors, codes, Cs=[0.1], tol=1e-5, start=first)
+    (again,) = solve_path(vectors, codes, Cs=[0.1], tol=1e-5, start=first.place)
     assert again.iterations == 0
     assert np.allclose(again.coefficients, first.coefficients)
+    with pytest.raises(FeatcacheError, match="the same columns and classes"):
+        solve_path(vectors[:, :-1], codes, Cs=[0.1], start=first.place)
 
 
 def test_constant_columns_have_no_say():
