@@ -47,8 +47,8 @@ def freeze(base: Any, unfreeze_from: str | None) -> Freeze:
     """
     if not base.trainable_weights:
         raise FeatcacheError(
-            "this model has no weights that can be trained (a SavedModel that was exported for "
-            "inference): fine-tune the Keras model it was made of"
+            "this model has no weights that can be trained: name another --backbone, or fit a head "
+            "on its features with `featcache fit-head`"
         )
     layers = canonical_layers(base)
     names = list(layers)
