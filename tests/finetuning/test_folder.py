@@ -50,8 +50,13 @@ def test_a_moved_folder_predicts(own, digits, tmp_path):
     assert Head.load(moved).predict_images(images, cache=tmp_path / "c", **trusted) == before
 
 
-@pytest.mark.parametrize("names", [[], [".DS_Store"], ["cache/digits"], ["finetuned.json", "a.txt"],
-                                   ["checkpoint.safetensors"], ["frozen/logreg.head", "b"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        [], [".DS_Store"], ["cache/digits"], ["finetuned.json", "a.txt"],
+        ["checkpoint.safetensors"], ["frozen/logreg.head", "b"],
+    ],
+)  # fmt: skip
 def test_an_empty_folder_or_ones_own_will_do(names, tmp_path):
     """Nothing, hidden files, the cache, and what an earlier run left, are no hindrance."""
     check_folder(tmp_path / "new", "photos")
@@ -59,8 +64,9 @@ def test_an_empty_folder_or_ones_own_will_do(names, tmp_path):
     check_folder(tmp_path, "photos", tmp_path / "cache")
 
 
-@pytest.mark.parametrize("names", [["classes.txt"], ["mine.head"], ["cache/digits"],
-                                   ["frozen/1.jpg", "boiling/2.jpg"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "names", [["classes.txt"], ["mine.head"], ["cache/digits"], ["frozen/1.jpg", "boiling/2.jpg"]]
+)
 def test_a_folder_with_foreign_files_is_refused(names, tmp_path):
     """A folder of files that no fine-tuning made is refused, and some of them are named."""
     fill(tmp_path, names)
