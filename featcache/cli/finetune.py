@@ -94,8 +94,8 @@ def finetune(
         bool,
         typer.Option(
             "--batch-norm",
-            help="Let BatchNorm follow the batches.",
-            show_default="its statistics stay",
+            help="Let BatchNorm follow the batches, and dropout drop.",
+            show_default="neither",
             rich_help_panel=_TRAINING,
         ),
     ] = False,
