@@ -51,9 +51,9 @@ def fit_temperature(scores: np.ndarray, codes: np.ndarray, *, logits: bool = Fal
     """
     from scipy.optimize import minimize_scalar
 
-    _check_rows(scores, codes)
-    margins = _margins(scores if logits else np.log(np.maximum(scores, TINY), dtype=float), codes)
-    _check_optimum(margins)
+    margins = _margins(scores, codes, logits=logits)
+    if reason := _no_optimum(margins):
+        raise FeatcacheError(f"no temperature can be told: {reason}")
     best = minimize_scalar(
         lambda sharpness: _loss(margins, np.exp(sharpness)),
         bounds=(-12.0, 12.0),
@@ -61,6 +61,11 @@ def fit_temperature(scores: np.ndarray, codes: np.ndarray, *, logits: bool = Fal
         options={"xatol": 1e-7},
     )
     return float(np.exp(-best.x))
+
+
+def no_temperature(probabilities: np.ndarray, codes: np.ndarray) -> str:
+    """Why these rows tell no temperature (see `fit_temperature`); "" where they tell one."""
+    return _no_optimum(_margins(probabilities, codes))
 
 
 def check_enough(rows: int) -> None:
@@ -82,10 +87,13 @@ def _check_rows(scores: np.ndarray, codes: np.ndarray) -> None:
     check_enough(len(codes))
 
 
-def _margins(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """(n, K) float64: by how much each class scores above the true one."""
-    logits = logits.astype(np.float64)
-    margins: np.ndarray = logits - logits[np.arange(len(codes)), codes][:, np.newaxis]
+def _margins(scores: np.ndarray, codes: np.ndarray, *, logits: bool = False) -> np.ndarray:
+    """(n, K) float64: by how much each class's logit is above the true one's; rows are checked."""
+    _check_rows(scores, codes)
+    logarithms = scores if logits else np.log(np.maximum(scores, TINY), dtype=float)
+    logarithms = logarithms.astype(np.float64)
+    true = logarithms[np.arange(len(codes)), codes]
+    margins: np.ndarray = logarithms - true[:, np.newaxis]
     return margins
 
 
@@ -96,16 +104,10 @@ def _loss(margins: np.ndarray, sharpness: float) -> float:
     return float((top + np.log(np.exp(scaled - top[:, np.newaxis]).sum(axis=1))).mean())
 
 
-def _check_optimum(margins: np.ndarray) -> None:
-    """Refuse what has its least loss at no temperature, by the slopes at both ends."""
+def _no_optimum(margins: np.ndarray) -> str:
+    """Why the least loss is at no temperature, by the slopes at both ends; "" where it is."""
     if not (margins > 0).any():
-        raise FeatcacheError(
-            f"--calibrate: all {len(margins)} rows are named right, so no temperature can be "
-            f"told (the sharper, the better): give more or harder validation images, or leave "
-            f"--calibrate out"
-        )
+        return f"all {len(margins)} rows are named right (the sharper, the better)"
     if margins.mean() >= 0:
-        raise FeatcacheError(
-            f"--calibrate: on these {len(margins)} rows the head is no better than guessing: "
-            f"calibrate on images of the kind it was trained on, or leave --calibrate out"
-        )
+        return f"on these {len(margins)} rows the head is no better than guessing"
+    return ""

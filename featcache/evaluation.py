@@ -80,8 +80,8 @@ def evaluate(
     Parameters
     ----------
     split: "train", "validation" or "test"; by default the file's test split, else its validation
-        split, else all labelled rows. Rows whose image the head was trained on are left out of
-        the last three and counted in `remarks`; only an explicit "train" keeps them.
+        split, else all labelled rows. Rows whose image took part in the head's training are left
+        out of the last three and counted in `remarks`; only an explicit "train" keeps them.
     average_views: judge the mean of the probabilities of an image's augmented views, where the
         features have them (test-time augmentation); by default its plain row alone.
     top: the k of the top-k accuracy; by default 5 where there are more classes.
@@ -100,27 +100,33 @@ def unseen(
 ) -> tuple[Features, str, list[str]]:
     """The rows that `evaluate` judges on, the sentence that says which they are, and remarks."""
     head.check_fits(features)
-    chosen, protocol = _rows_of(features, split)
+    chosen, which = _rows_of(features, split)
     labelled = chosen & (features.labels != "")
     if not average_views:
         labelled &= features.views == 0
-    remarks = []
-    if split != "train":
-        seen = np.isin(prefixes(features.keys), head.trained_on)
-        if (labelled & seen).any():
-            count = len(set(features.names[labelled & seen].tolist()))
-            remarks.append(f"{count} images the head was trained on are left out")
-        labelled &= ~seen
+    seen = labelled & np.isin(prefixes(features.keys), head.trained_on) & (split != "train")
+    labelled &= ~seen
+    left_out = _images(features, seen)
+    # A head knows its images, but not which of them trained and which only stopped it.
+    remarks = [f"{left_out:,} images that trained the head, stopped its training or set its "
+               f"temperature are left out"] * bool(left_out)  # fmt: skip
     if not labelled.any():
         raise FeatcacheError(
-            f"{features.path}: no labelled row to judge on ({'; '.join([protocol, *remarks])}). "
+            f"{features.path}: no labelled row to judge on ({'; '.join([which, *remarks])}). "
             f"{_advice(features)}"
         )
     rows = features[labelled]
     rows.check()
+    protocol = f"accuracy on the {_images(features, labelled):,} {which}"
+    if left_out:
+        protocol += f" that took no part in training ({left_out:,} others did)"
     if average_views:
         protocol += f", mean of {int(rows.views.max()) + 1} views an image"
     return rows, protocol, remarks
+
+
+def _images(features: Features, mask: np.ndarray) -> int:
+    return len(set(features.names[mask].tolist()))
 
 
 def _advice(features: Features) -> str:
@@ -300,13 +306,13 @@ def _checked_top(top: int | None, classes: int) -> int:
 
 
 def _rows_of(features: Features, split: str | None) -> tuple[np.ndarray, str]:
-    """The rows to judge on, as a mask, and the sentence that says which they are."""
+    """The rows to judge on, as a mask, and the words that say which they are."""
     there = set(features.splits.tolist())
     if split is None:
         split = next((name for name in ("test", "validation") if name in there), None)
         if split is None:
-            return np.ones(len(features), dtype=bool), "all labelled rows"
+            return np.ones(len(features), dtype=bool), "labelled images"
     elif split not in SPLITS or split not in there:
         listed = ", ".join(sorted(there - {""})) or "none"
         raise FeatcacheError(f"--split {split!r}: these features have the splits: {listed}")
-    return features.splits == split, f"the file's {split} split"
+    return features.splits == split, f"images of the file's {split} split"

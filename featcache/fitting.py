@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from featcache.cache import weights_hint
-from featcache.calibration import check_enough, fit_temperature
+from featcache.calibration import check_enough, fit_temperature, no_temperature
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.heads import HEADS, Head, Model, Training, options_of
+from featcache.heads.checks import checked_seed
 from featcache.lookup import Source
 from featcache.model_fitting import fit_model, training_of
 from featcache.report import Report
@@ -98,6 +99,7 @@ def fit(
     `stopped`: rows that may stop a training are held back, whether or not this head needs them.
     """
     started = time.monotonic()
+    checked_seed(seed)
     chosen = _chosen(head, options, out)
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
     roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate)
@@ -109,10 +111,11 @@ def fit(
     model, how = fit_model(training, head, chosen)
     kind = head if isinstance(head, str) else type(head).__name__
     fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
-    if calibrate and training.validation:
-        fitted = _calibrated(fitted, training.validation)
-    judged = features[roles.judge]
     remarks = _all_remarks(features, roles, model)
+    if calibrate and training.validation:
+        fitted, more = _calibrated(fitted, training.validation)
+        remarks += more
+    judged = features[roles.judge]
     report = judge(fitted, judged, protocol=fitted.protocol, remarks=remarks)
     fitted = replace(fitted, metrics={**report.to_dict(), "training_rows": len(training)})
     if isinstance(head, str):
@@ -170,12 +173,22 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
     )
 
 
-def _calibrated(head: Head, rows: Training) -> Head:
-    """The head with the temperature that these rows, on which it was not fitted, set."""
-    temperature = fit_temperature(head.model.predict_proba(rows.vectors), rows.codes)
-    return replace(
-        head, temperature=temperature, protocol=f"{head.protocol}; temperature {temperature:.3g}"
-    )
+def _calibrated(head: Head, rows: Training) -> tuple[Head, list[str]]:
+    """The head with the temperature that these rows, on which it was not fitted, set; remarks.
+
+    Where they tell none, the head stays as it is: it may have taken hours, and is none the worse.
+    """
+    probabilities = head.model.predict_proba(rows.vectors)
+    reason = no_temperature(probabilities, rows.codes)
+    temperature = 1.0 if reason else fit_temperature(probabilities, rows.codes)
+    words = f"temperature {temperature:.3g}{' (these rows tell none)' if reason else ''}"
+    calibrated = replace(head, temperature=temperature, protocol=f"{head.protocol}; {words}")
+    if not reason:
+        return calibrated, []
+    return calibrated, [
+        f"--calibrate: {reason}, which tells no temperature: the head is saved without one; more "
+        f"or harder validation images may tell one"
+    ]
 
 
 def _all_remarks(features: Features, roles: Roles, model: Model) -> list[str]:

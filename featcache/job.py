@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from featcache.timing import Bound
 
 #: Images of these splits get augmented views; "" are those of a data set without splits.
 TRAINING = ("train", "")
+#: Failed images that are named.
+SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +164,12 @@ class Extraction:
     def images_per_second(self) -> float:
         """Images that went through the network in a second, over the whole run."""
         return self.computed / self.seconds if self.seconds > 0 else 0.0
+
+
+def failure_lines(results: Sequence[Extraction]) -> list[str]:
+    """A line for each image that failed in a run, the first `SHOWN` of them."""
+    failures = list(dict.fromkeys(each for result in results for each in result.failures))
+    lines = [f"failed: {failure.path}: {failure.message}" for failure in failures[:SHOWN]]
+    if len(failures) > SHOWN:
+        lines.append(f"failed: {len(failures) - SHOWN} more, listed in /failed_path of the file")
+    return lines

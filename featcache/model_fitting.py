@@ -72,12 +72,13 @@ def fit_model(training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
 
 
 def _class_weighted(training: Training, class_weight: str) -> Training:
-    """With "balanced", each class's rows together count the same (as in scikit-learn)."""
+    """With "balanced", each class's rows together count the same, whatever single rows count."""
     if class_weight == "none":
         return training
-    counts = np.bincount(training.codes, minlength=training.classes)
-    factors = balanced_weights(counts).astype(np.float32)
-    return replace(training, weights=training.row_weights() * factors[training.codes])
+    weights = training.row_weights()
+    totals = np.bincount(training.codes, weights, minlength=training.classes)
+    factors = balanced_weights(totals).astype(np.float32)
+    return replace(training, weights=weights * factors[training.codes])
 
 
 def _settled(training: Training, chosen: Any) -> tuple[Any, str]:

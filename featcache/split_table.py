@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.splits import SPLITS, canonical
+from featcache.whole_file import whole_file
 
 #: Lines named in a complaint.
 _SHOWN = 5
@@ -21,7 +22,8 @@ def write_splits(path: Path, features: Features, splits: np.ndarray) -> None:
     """Write one line an image: path, split, and label and group where there are any.
 
     Beside the images it is a manifest: `featcache extract FILE` takes the splits over without
-    extracting. The file appears when it is complete. Raises `StorageFailure`.
+    extracting. The file appears when it is complete, and its folder is made. Raises
+    `StorageFailure`.
     """
     if path.suffix.lower() != ".csv":
         raise FeatcacheError(f"--splits {path}: expected a name that ends in .csv")
@@ -30,19 +32,12 @@ def write_splits(path: Path, features: Features, splits: np.ndarray) -> None:
         for name, column in (("label", features.labels), ("group", features.groups))
         if np.any(column != "")
     ]
-    draft = path.with_name(f".tmp-{path.name}")
-    try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "split", *[name for name, _ in extra]])
-            for row in np.flatnonzero(features.views == 0).tolist():
-                cells = [column[row] for _, column in extra]
-                writer.writerow([_path_cell(str(features.names[row])), splits[row], *cells])
-        draft.replace(path)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {path}: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "split", *[name for name, _ in extra]])
+        for row in np.flatnonzero(features.views == 0).tolist():
+            cells = [column[row] for _, column in extra]
+            writer.writerow([_path_cell(str(features.names[row])), splits[row], *cells])
 
 
 def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:

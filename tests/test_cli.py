@@ -176,7 +176,14 @@ def test_predictions_as_csv_cannot_be_formulas(digits, tmp_path):
     done = run("predict", head, images, "--out", tmp_path / "p.json", *cache)
     assert len(json.loads((tmp_path / "p.json").read_text())) == 3
     assert run("predict", head, images, "--out", tmp_path / "p.xls", *cache).exit_code == 2
-    assert list(tmp_path.glob(".tmp-*")) == []
+    again = tmp_path / "no" / "folder" / "p.csv"
+    told, _ = run_json("predict", head, images, "--top", "2", "--out", again, *cache)
+    assert told == {"out": str(again), "predicted": 2, "failed": 1, "head": str(head)}
+    assert again.read_bytes() == (tmp_path / "p.csv").read_bytes()
+    below_a_file = run("predict", head, images, "--out", again / "p.csv", *cache)
+    assert below_a_file.exit_code == 5
+    assert f"File exists: {again}. Make room" in " ".join(below_a_file.stderr.split())
+    assert list(tmp_path.rglob(".tmp-*")) == []
 
 
 def test_a_terminal_sees_a_live_line(digits, tmp_path):

@@ -78,6 +78,33 @@ def test_wrong_and_right_predictions_look_different(tmp_path):
     assert ink[1] > ink[0]
 
 
+def test_the_kept_epoch_is_seen(tmp_path):
+    """A line stands at the epoch whose weights the head has, and moves with it."""
+    second, third = (
+        pixels(draw_history(HISTORY, tmp_path / "h.png", kept=kept)) for kept in (2, 3)
+    )
+    plain = pixels(draw_history(HISTORY, tmp_path / "h.png"))
+    assert (second != third).any()
+    assert (second != plain).any()
+
+
+def bins_at(accuracy: float, path: Path) -> np.ndarray:
+    """The picture of ten bins of many images, all of one accuracy: markers without bars."""
+    bins = [(x, accuracy, 100_000) for x in np.linspace(0.05, 0.95, 10).tolist()]
+    return pixels(draw_reliability(bins, path))
+
+
+def test_nothing_covers_or_joins_the_points_of_a_reliability_diagram(tmp_path):
+    """Among points at the top there is no letter of a legend, and between them no line."""
+    high, low = (bins_at(accuracy, tmp_path / "r.png") for accuracy in (0.95, 0.05))
+    where = (high != low).any(axis=2)
+    rows, columns = np.nonzero(where[: int(0.4 * len(where))])
+    band = high[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert band.max(axis=2).min() > 90
+    orange = np.abs(band.astype(int) - [213, 94, 0]).sum(axis=2) < 60
+    assert 0.05 < orange.any(axis=0).mean() < 0.5
+
+
 @pytest.mark.parametrize("mark", [None, 1])
 def test_curves_and_reliability_are_drawn(mark, tmp_path):
     """Histories with and without a mark, one epoch, bins with none in them, one candidate."""
@@ -107,7 +134,7 @@ def test_a_report_gets_the_pictures_it_has_something_for(tmp_path):
         "confusion.png"
     ]
     report.reliability = [(0.9, 0.8, 10)]
-    drawn = plots_of_report(report, tmp_path, history=HISTORY)
+    drawn = plots_of_report(report, tmp_path, history=HISTORY, mark=1, kept=3)
     assert [each.name for each in drawn] == ["confusion.png", "reliability.png", "history.png"]
 
 

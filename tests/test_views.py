@@ -98,7 +98,7 @@ def test_the_same_command_writes_the_same_bytes(photo, tmp_path):
         (("PHOTO", "--resize", "stretch"), 2, "squash"),
         (("PHOTO", "--count", "0"), 2, "--count"),
         (("PHOTO", "--out", "views.jpg"), 2, "ends in .png"),
-        (("PHOTO", "--out", "nowhere/views.png"), 5, "cannot write"),
+        (("PHOTO", "--out", "junk.png/views.png"), 5, "cannot write"),
         (("NOWHERE",), 2, "cannot read"),
         (("FOLDER",), 2, "expected one image"),
         (("JUNK",), 3, "not those of a JPEG"),
@@ -123,5 +123,6 @@ def test_titles_are_text_and_the_path_is_checked(tmp_path):
     draw_grid(pictures, ["$a_", "b$\\frac"], tmp_path / "a.png", heading="$$")
     with pytest.raises(FeatcacheError, match=r"\.png"):
         draw_grid(pictures, ["a", "b"], tmp_path / "a.gif")
+    draw_grid(pictures, ["a", "b"], tmp_path / "new" / "a.png")
     with pytest.raises(StorageFailure, match="cannot write"):
-        draw_grid(pictures, ["a", "b"], tmp_path / "no" / "a.png")
+        draw_grid(pictures, ["a", "b"], tmp_path / "a.png" / "a.png")

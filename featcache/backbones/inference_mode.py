@@ -18,6 +18,15 @@ def inference_mode(layer: Any) -> Any:
     return _wrapper()(layer)
 
 
+def without_wrappers(model: Any) -> Any:
+    """A chain of layers as Keras's own alone, which can be saved; the weights are shared."""
+    keras = import_keras()
+    outputs = inputs = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name)
+    for layer in model.layers[1:]:
+        outputs = (layer.inner if isinstance(layer, _wrapper()) else layer)(outputs)
+    return keras.Model(inputs, outputs)
+
+
 @cache
 def _wrapper() -> Any:
     keras = import_keras()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, say_counts, show, time_text
-from featcache.cli.judging import draw_report, show_report
+from featcache.cli.judging import Course, draw_report, show_report
 from featcache.cli.options import (
     FollowLinks,
     Images,
@@ -32,9 +32,9 @@ def register(app: typer.Typer) -> None:
 def baseline(
     images: Images,
     size: Annotated[str, typer.Option(help="Input size in pixels: S or HxW.")] = "150",
-    epochs: Annotated[int, typer.Option(help="At most.")] = 15,
+    epochs: Annotated[int, typer.Option(help="How many epochs at most.")] = 15,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="rmsprop, adam or sgd.")] = "rmsprop",
     steps_per_epoch: Annotated[
         int | None, typer.Option(help="Batches in an epoch.", show_default="every image once")
@@ -55,13 +55,15 @@ def baseline(
     stop_at: Annotated[
         float | None,
         typer.Option(
-            help="Stop when training and validation accuracy both pass it.", show_default="never"
+            help="Stop when training and validation accuracy both reach it.", show_default="never"
         ),
     ] = None,
     class_weight: Annotated[
         str, typer.Option(help="balanced: every class counts the same; none.")
     ] = "none",
-    seed: Annotated[int, typer.Option(help="Which images are held out; every random number.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides which images are held out, and every random number.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Save the network as a .keras file.")
     ] = None,
@@ -96,7 +98,8 @@ def baseline(
         say(f"note: {remark}")
     say_counts(found)
     trained = train_baseline(found, plan, say=say)
-    drawn = draw_report(trained.report, plots, history=trained.learned.history)
+    course = Course(trained.learned.history, trained.learned.best_epoch)
+    drawn = draw_report(trained.report, plots, course)
     if json:
         answer({**_record(trained), "plots": drawn, "model": str(out) if out else None,
                 "size": list(plan.size), "counts": found.counts(),

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from featcache.estimate import Estimate
     from featcache.job import Extraction, Job
 
-#: Failures named on the screen; all of them are in the file and in --json.
-SHOWN = 10
-
 
 def register(app: typer.Typer) -> None:
     app.command("extract")(command(extract))
@@ -88,7 +85,7 @@ def extract(
         str | None,
         typer.Option(help="What varies in a view: classic, flip-rotate, or flip,rotate=40,..."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the views.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other views.")] = 0,
     augment_all: Annotated[
         bool, typer.Option("--augment-all", help="Views for the images of every split.")
     ] = False,
@@ -158,12 +155,14 @@ def extract(
 def _run(job: Job, check: int, *, as_json: bool) -> None:
     from featcache.checking import check_rows
     from featcache.extraction import run
+    from featcache.job import failure_lines
 
     with progress_display() as report:
         results = run(job, report)
     for remark in results[-1].remarks:
         say(f"note: {remark}")
-    _say_failures(results)
+    for line in failure_lines(results):
+        say(line)
     errors = check_rows(job, results, check) if check else []
     if as_json:
         answer(_record(job, results, errors))
@@ -176,14 +175,6 @@ def _run(job: Job, check: int, *, as_json: bool) -> None:
             f"check      {check} images of {result.target.recipe.tap}: "
             f"rows agree with live Keras to {error:.1e}"
         )
-
-
-def _say_failures(results: list[Extraction]) -> None:
-    failures = list(dict.fromkeys(each for result in results for each in result.failures))
-    for failure in failures[:SHOWN]:
-        say(f"failed: {failure.path}: {failure.message}")
-    if len(failures) > SHOWN:
-        say(f"failed: {len(failures) - SHOWN} more, listed in /failed_path of the file")
 
 
 def _show_file(result: Extraction) -> None:

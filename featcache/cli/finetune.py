@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judging import draw_album, draw_report
+from featcache.cli.judging import course_of, draw_album, draw_report
 from featcache.cli.options import (
     BitDepth,
     Cache,
@@ -74,22 +74,25 @@ def finetune(
         str | None,
         _training("First layer that learns: name, alias, number, -20, or all.", "the top quarter"),
     ] = None,
-    epochs: Annotated[int, _training("How many are added to the head's own.")] = 10,
-    learning_rate: Annotated[float, _training("Of the optimizer.")] = 1e-5,
+    epochs: Annotated[int, _training("How many epochs are added to the head's own.")] = 10,
+    learning_rate: Annotated[float, _training("Step size of the optimizer.")] = 1e-5,
     optimizer: Annotated[str, _training("rmsprop, adam or sgd.")] = "rmsprop",
     batch_size: Annotated[int, _training("Images in a step.")] = 32,
     steps_per_epoch: Annotated[
         int | None, _training("Batches in an epoch.", "every image once")
     ] = None,
-    label_smoothing: Annotated[float, _training("From 0 to 1.")] = 0.0,
+    label_smoothing: Annotated[
+        float, _training("Share of a label that is spread over all classes: 0, or below 1.")
+    ] = 0.0,
     class_weight: Annotated[
-        str, _training("balanced: every class counts the same; none.")
+        str, _training("balanced: every class counts the same; none: every row.")
     ] = "none",
     patience: Annotated[
         int | None, _training("Stop after N epochs without a better validation loss.", "never")
     ] = None,
     stop_at: Annotated[
-        float | None, _training("Stop when training and validation accuracy both pass it.", "never")
+        float | None,
+        _training("Stop when training and validation accuracy both reach it.", "never"),
     ] = None,
     batch_norm: Annotated[
         bool,
@@ -106,7 +109,9 @@ def finetune(
     augment: Annotated[
         str, _training("What varies from epoch to epoch: classic, flip-rotate, ...", "nothing")
     ] = "",
-    seed: Annotated[int, _training("Which images are held out; every random number.")] = 0,
+    seed: Annotated[
+        int, _training("Decides which images are held out, and every random number.")
+    ] = 0,
     from_cut: Annotated[
         str, _cut("Run it once and cache its activations: auto, yes or no.")
     ] = "auto",
@@ -200,10 +205,7 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
 
 
 def _draw(tuned: Tuned, plots: str | None) -> list[str]:
-    first = tuned.learned.first_epoch
-    drawn = draw_report(
-        tuned.report, plots, history=tuned.learned.history, mark=first if first else None
-    )
+    drawn = draw_report(tuned.report, plots, course_of(tuned.head))
     return drawn + draw_album(tuned.head, tuned.judged, plots)
 
 

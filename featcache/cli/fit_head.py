@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judging import draw_album, draw_report, show_report
+from featcache.cli.judging import course_of, draw_album, draw_report, show_report
 from featcache.cli.options import Cache, FeaturesName, Json, Plots
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ OF_THE_COMMAND = ("features", "head", "seed", "out", "calibrate", "plots", "cach
 
 
 class _SeveralNumbers(TyperCommand):
-    """`--hidden 1024 64` means `--hidden 1024 --hidden 64`."""
+    """`--hidden 1024 64` and `--hidden=1024 64` mean `--hidden 1024 --hidden 64`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
@@ -28,7 +28,8 @@ class _SeveralNumbers(TyperCommand):
             number = argument.isdecimal()
             if inside and number and spread[-1] != "--hidden":
                 spread.append("--hidden")
-            inside = argument == "--hidden" or (inside and number)
+            begins = argument == "--hidden" or argument.startswith("--hidden=")
+            inside = begins or (inside and number)
             spread.append(argument)
         return list(super().parse_args(ctx, spread))
 
@@ -49,9 +50,11 @@ def _switch(names: str, words: str) -> Any:
 def fit_head(
     features: FeaturesName,
     head: Annotated[
-        str, typer.Option(help="logreg, dense, knn, centroid, ridge or svm.")
+        str, typer.Option(help="Kind of head: logreg, dense, knn, centroid, ridge or svm.")
     ] = "logreg",
-    seed: Annotated[int, typer.Option(help="Which rows are held out; every random number.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides which rows are held out, and every random number.")
+    ] = 0,
     out: Annotated[
         str | None, typer.Option(help="The head's file.", show_default="beside its features")
     ] = None,
@@ -63,41 +66,52 @@ def fit_head(
         float | None,
         typer.Option(
             "--C",
-            help="Inverse penalty.",
+            help="Inverse strength of the penalty: small is simple.",
             show_default="logreg: by cross-validation; svm: 0.001",
             rich_help_panel="Options of logreg and svm",
         ),
     ] = None,
     class_weight: Annotated[
         str | None,
-        _of("several heads", "balanced: every class counts the same; none.", "none; not centroid"),
+        _of(
+            "every head but centroid",
+            "balanced: every class counts the same; none: every row.",
+            "none",
+        ),
     ] = None,
     hidden: Annotated[
         list[int] | None, _of("dense", "Units of the hidden layers: --hidden 1024 64.", "none")
     ] = None,
     dropout: Annotated[
-        float | None, _of("dense", "Share dropped after hidden layers, or of the vectors.", "0")
+        float | None,
+        _of("dense", "Share dropped after hidden layers, or of the vectors: 0, or below 1.", "0"),
     ] = None,
     batch_norm: Annotated[
         bool | None, _switch("--batch-norm", "Normalise after hidden layers, or the vectors.")
     ] = None,
     activation: Annotated[
-        str | None, _of("dense", "relu, elu, silu, sigmoid, tanh or linear.", "relu")
+        str | None,
+        _of("dense", "Of hidden layers: relu, elu, silu, sigmoid, tanh or linear.", "relu"),
     ] = None,
     optimizer: Annotated[str | None, _of("dense", "adam, rmsprop or sgd.", "adam")] = None,
-    learning_rate: Annotated[float | None, _of("dense", "Of the optimizer.", "0.001")] = None,
-    epochs: Annotated[int | None, _of("dense", "At most.", "20")] = None,
+    learning_rate: Annotated[
+        float | None, _of("dense", "Step size of the optimizer.", "0.001")
+    ] = None,
+    epochs: Annotated[int | None, _of("dense", "How many epochs at most.", "20")] = None,
     batch_size: Annotated[int | None, _of("dense", "Images in a step.", "100")] = None,
     steps_per_epoch: Annotated[
         int | None, _of("dense", "Batches in an epoch.", "every image once")
     ] = None,
-    label_smoothing: Annotated[float | None, _of("dense", "From 0 to 1.", "0")] = None,
+    label_smoothing: Annotated[
+        float | None,
+        _of("dense", "Share of a label that is spread over all classes: 0, or below 1.", "0"),
+    ] = None,
     patience: Annotated[
         int | None, _of("dense", "Stop after N epochs without a better validation loss.", "never")
     ] = None,
     stop_at: Annotated[
         float | None,
-        _of("dense", "Stop when training and validation accuracy both pass it.", "never"),
+        _of("dense", "Stop when training and validation accuracy both reach it.", "never"),
     ] = None,
     standardize: Annotated[
         bool | None,
@@ -106,9 +120,15 @@ def fit_head(
     binary_sigmoid: Annotated[
         bool | None, _switch("--binary-sigmoid", "Two classes: one sigmoid output, as Dense(1).")
     ] = None,
-    neighbors: Annotated[int | None, _of("knn", "How many vote.", "10")] = None,
-    metric: Annotated[str | None, _of("knn and centroid", "cosine or euclidean.", "cosine")] = None,
-    alpha: Annotated[float | None, _of("ridge", "Penalty.", "by leave-one-out")] = None,
+    neighbors: Annotated[
+        int | None, _of("knn", "How many of the nearest training images vote.", "10")
+    ] = None,
+    metric: Annotated[
+        str | None, _of("knn and centroid", "What nearest means: cosine or euclidean.", "cosine")
+    ] = None,
+    alpha: Annotated[
+        float | None, _of("ridge", "Strength of the penalty.", "by leave-one-out")
+    ] = None,
     plots: Plots = None,
     cache: Cache = None,
     json: Json = False,
@@ -135,7 +155,7 @@ def fit_head(
         **given,
     )
     report, settings = fitted.report, fitted.head.model.settings
-    drawn = draw_report(report, plots, history=settings.get("history"))
+    drawn = draw_report(report, plots, course_of(fitted.head))
     drawn += draw_album(fitted.head, fitted.judged, plots)
     if json:
         answer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,21 @@ WIDEST = 20
 #: Exit code of an accuracy below --assert-accuracy. Not 1, which a crash has too: a script can
 #: tell "not good enough" from "went wrong".
 NOT_GOOD_ENOUGH = 6
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training went: its history, the epoch that is kept, the epochs before fine-tuning."""
+
+    history: Mapping[str, Sequence[float]]
+    kept: int | None
+    first_epoch: int = 0
+
+    @property
+    def curves(self) -> dict[str, Sequence[float]]:
+        """What has a value for every epoch: of the start, there is one number alone."""
+        names = [name for name in self.history if not name.startswith("initial_")]
+        return {name: self.history[name] for name in names}
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +104,7 @@ def evaluate(
             split=split,
             average_views=average_views,
         )
-    drawn = draw_report(report, plots)
+    drawn = draw_report(report, plots, course_of(loaded))
     if plots:
         drawn += draw_album(loaded, unseen(loaded, rows, split=split)[0], plots)
     passed = assert_accuracy is None or report.accuracy >= assert_accuracy
@@ -103,23 +120,29 @@ def evaluate(
         raise typer.Exit(NOT_GOOD_ENOUGH)
 
 
-def draw_report(
-    report: Report, plots: str | None, *, history: Any = None, mark: int | None = None
-) -> list[str]:
-    """The pictures of a report, if a folder was given for them; `mark`: see `draw_history`."""
+def course_of(head: Head) -> Course | None:
+    """How the training of a head went that was trained in epochs; None for other kinds."""
+    settings = head.model.settings
+    if "history" not in settings:
+        return None
+    # A fine-tuned head's epochs follow those of the head it began with.
+    learned = settings.get("finetuned", {}).get("learned", settings)
+    return Course(settings["history"], learned.get("best_epoch"), learned.get("first_epoch", 0))
+
+
+def draw_report(report: Report, plots: str | None, course: Course | None = None) -> list[str]:
+    """The pictures of a report, if a folder was given for them."""
     if plots is None:
         return []
     from featcache.plots import plots_of_report
 
-    curves = {
-        name: values
-        for name, values in (history or {}).items()
-        if not name.startswith("initial_")  # before the first epoch: a number, no curve
-    }
-    drawn = [str(path) for path in plots_of_report(report, plots, history=curves, mark=mark)]
+    course = course or Course({}, None)
+    drawn = plots_of_report(
+        report, plots, history=course.curves, mark=course.first_epoch or None, kept=course.kept
+    )
     for path in drawn:
         say(f"drawn: {path}")
-    return drawn
+    return [str(path) for path in drawn]
 
 
 def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from featcache.cli.console import answer, say, show
-from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
+from featcache.errors import FeatcacheError, ImageFailure
+from featcache.whole_file import whole_file
 
 if TYPE_CHECKING:
     from featcache.heads.head import Prediction
@@ -20,18 +20,25 @@ def deliver(
 ) -> None:
     """Print the predictions or write them to `out`; `about` goes into the JSON object.
 
+    With `out` the JSON object has their number instead, and no memory grows with it.
+
     Raises `ImageFailure` where not one image could be used, `StorageFailure` where `out` cannot
     be written.
     """
     tally = _Tally(stream)
-    if json:
+    if out:
+        _write(Path(out), tally, top)
+        tally.require_success()
+        predicted = tally.done - tally.failed
+        if json:
+            answer({"out": out, "predicted": predicted, "failed": tally.failed, **about})
+        else:
+            show(f"{predicted:,} predictions in {out}, {tally.failed} images failed")
+    elif json:
+        # One object, whole or not at all: it has to wait for the last image.
         predictions = [_plain(prediction) for prediction in tally]
         tally.require_success()
         answer({"predictions": predictions, "failed": tally.failed, **about})
-    elif out:
-        _write(Path(out), tally, top)
-        tally.require_success()
-        show(f"{tally.done - tally.failed:,} predictions in {out}, {tally.failed} images failed")
     else:
         _print(tally)
         tally.require_success()
@@ -67,7 +74,7 @@ def _print(predictions: Iterable[Prediction]) -> None:
 def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
     if path.suffix.lower() not in (".csv", ".json"):
         raise FeatcacheError(f"--out {path}: expected a name that ends in .csv or .json")
-    with _whole_file(path) as file:
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         if path.suffix.lower() == ".json":
             _write_json(file, predictions)
         else:
@@ -93,20 +100,6 @@ def _write_csv(file: IO[str], predictions: Iterable[Prediction], top: int) -> No
         cells: list[Any] = [cell for name, p in pairs for cell in (_cell(name), f"{p:.6f}")]
         cells += [""] * (2 * top - len(cells))
         writer.writerow([_cell(prediction.name), *cells, _cell(prediction.failure)])
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name only when it is complete."""
-    draft = path.with_name(f".tmp-{path.name}")
-    try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        draft.replace(path)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {path}: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _cell(text: str) -> str:

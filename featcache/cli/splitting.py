@@ -39,7 +39,7 @@ def split(
         bool,
         typer.Option("--by-group", help="Refuse images without groups; groups never part anyway."),
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Another seed, another split.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another split.")] = None,
     near: Annotated[
         float | None,
         typer.Option(help="Cosine from which images are near duplicates.", show_default="0.98"),

@@ -44,7 +44,9 @@ def sweep(
     learning_curve: Annotated[
         bool, typer.Option("--learning-curve", help="Would more images help?")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Which rows are held out, if no split says so.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Which rows are held out, if no split says so.")
+    ] = 0,
     jobs: Annotated[int | None, typer.Option(help="Fits at a time.", show_default="1")] = None,
     out: Annotated[
         str | None, typer.Option(help="The head's file.", show_default="beside its features")

@@ -29,7 +29,7 @@ def views(
         str,
         typer.Option(help="What may change: flip,rotate=40,..., or the name of a preset."),
     ] = "classic",
-    seed: Annotated[int, typer.Option(help="Another seed, other views.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other views.")] = 0,
     size: Annotated[str, typer.Option(help="Size in pixels: S or HxW.")] = "224",
     count: Annotated[int, typer.Option(min=1, max=400, help="Pictures, the plain one first.")] = 9,
     resize: Annotated[str, typer.Option(help="squash, crop, pad or crop:0.875.")] = "squash",

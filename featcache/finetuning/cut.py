@@ -61,6 +61,23 @@ def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> Choice
     return Choice(cut, _words(cut, start, plan))
 
 
+def check_cut(base: object, frozen: Freeze, plan: Plan, *, cached_views: bool) -> None:
+    """Raises `FeatcacheError` where a cut is needed and the network has none."""
+    if plan.from_cut == "no" or plan.augment or not (plan.from_cut == "yes" or cached_views):
+        return
+    cuts = list_cuts(base, below=frozen.learning)
+    if reason := _why_none(cuts, cuts, frozen):
+        raise FeatcacheError(f"--from-cut {plan.from_cut}: {reason}")
+
+
+def same_cut(base: object, layer: str | None) -> Choice:
+    """The cut of a run that was interrupted, by its layer; None: it had none."""
+    if layer is None:
+        return Choice(None, "the whole network runs in every epoch, as before the interruption")
+    (cut,) = [cut for cut in list_cuts(base) if cut.layer == layer]
+    return Choice(cut, f"cut at {layer}, as before the interruption")
+
+
 def row_bytes(cut: Cut, start: Start, plan: Plan) -> int:
     """Bytes of the activations of all rows at a cut."""
     return cut.numbers * np.dtype(plan.cut_dtype).itemsize * len(start.features)

@@ -42,11 +42,6 @@ def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
 
 def feeds_of_pixels(start: Start, plan: Plan) -> Feeds:
     """From the images themselves; with `plan.augment`, another view in every epoch."""
-    if start.features.views.any():
-        raise FeatcacheError(
-            "--views are cached, and go with the cut (--from-cut yes): for a new view in every "
-            "epoch leave --views out and keep --augment"
-        )
     job, recipe = start.job, start.features.recipe
     pictures = Pictures.of(
         job.images,

@@ -14,7 +14,7 @@ from typing import Any
 from featcache.backbones import Network
 from featcache.backbones.cutting import Cut
 from featcache.backbones.graph import tensor_of
-from featcache.backbones.inference_mode import inference_mode
+from featcache.backbones.inference_mode import inference_mode, without_wrappers
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import each_tap, scale_pixels
@@ -42,18 +42,19 @@ class Graphs:
     @cached_property
     def whole(self) -> Any:
         """From RGB pixels 0..255, float32, (n, H, W, 3), to logits (n, K) or (n, 1)."""
-        return self._from_pixels(self._features)
+        return self._from_pixels(self._features, self.head)
 
     @cached_property
     def plain(self) -> Any:
         """As `whole`, of Keras's own layers alone: to be saved, not to be trained."""
-        return self._from_pixels(lambda model, inputs: each_tap(model(inputs))[0])
+        head = without_wrappers(self.head)
+        return self._from_pixels(lambda model, inputs: each_tap(model(inputs))[0], head)
 
-    def _from_pixels(self, features: Callable[[Any, Any], Any]) -> Any:
+    def _from_pixels(self, features: Callable[[Any, Any], Any], head: Any) -> Any:
         keras = import_keras()
         pixels = keras.Input((*self.network.size, 3), dtype="float32", name="pixels")
         scaled = scale_pixels(pixels, self.network.backbone.scaling)
-        return keras.Model(pixels, self._logits(features(self.base, scaled)))
+        return keras.Model(pixels, _logits(features(self.base, scaled), head))
 
     def above(self, cut: Cut) -> Any:
         """From the activations at a cut, flat (n, numbers), to logits."""
@@ -61,7 +62,7 @@ class Graphs:
         part = keras.Model(self._tensor(cut), self.base.outputs[0])
         rows = keras.Input((cut.numbers,), dtype="float32", name="activations")
         shaped = keras.layers.Reshape(cut.shape)(rows)
-        return keras.Model(rows, self._logits(self._features(part, shaped)))
+        return keras.Model(rows, _logits(self._features(part, shaped), self.head))
 
     def below(self, cut: Cut) -> Any:
         """From RGB pixels to the activations at a cut, flat (n, numbers)."""
@@ -74,13 +75,14 @@ class Graphs:
     def _features(self, model: Any, inputs: Any) -> Any:
         return each_tap((model if self.batch_norm else inference_mode(model))(inputs))[0]
 
-    def _logits(self, features: Any) -> Any:
-        if len(features.shape) > 2:
-            features = import_keras().layers.Flatten()(features)
-        return self.head(features)
-
     def _tensor(self, cut: Cut) -> Any:
         return tensor_of(self.base, canonical_layers(self.base)[cut.layer])
+
+
+def _logits(features: Any, head: Any) -> Any:
+    if len(features.shape) > 2:
+        features = import_keras().layers.Flatten()(features)
+    return head(features)
 
 
 def gains_by_xla(model: Any) -> bool:

@@ -17,28 +17,22 @@ import numpy as np
 from featcache.backbones.tuned import export_tuned, read_record, write_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
-from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
-from featcache.finetuning.classifier import build_classifier, resizes_inside, save_classifier
+from featcache.finetuning.classifier import build_classifier, save_classifier
 from featcache.finetuning.graphs import Graphs
-from featcache.finetuning.proofs import largest_term
+from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads import Head
 from featcache.heads.dense_training import head_of
-from featcache.heads.layers import as_layers
-from featcache.learning import Learned, Pictures, differences
+from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report
-from featcache.store import open_packed
+from featcache.store import Failure, open_packed
 
 HEAD = "finetuned.head"
 #: In the record of a fine-tuning that was finished.
 AGREEMENT = "agreement"
-#: How far the bare model's logits may be from the head's, as a share of the largest.
-SAME = 1e-5
-#: Images on which that is checked.
-CHECKED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +47,7 @@ class Tuned:
     comparison: the new head less the old one, paired.
     learned: how the training went.
     judged: the rows that judge, by the new backbone.
+    failures: the images that could not be used.
     agreement: how far the bare model's probabilities are from those of `predict`.
     about: what was trained, and from what: plain JSON, as in ``finetuned.json``.
     seconds: of everything, from the first extraction on.
@@ -65,6 +60,7 @@ class Tuned:
     comparison: Comparison
     learned: Learned
     judged: Features
+    failures: list[Failure]
     agreement: float
     about: dict[str, Any]
     seconds: float = 0.0
@@ -84,31 +80,23 @@ def write_outcome(
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
     head = replace(head, path=head.save(folder / HEAD))
     model = build_classifier(graphs.plain, features.recipe.decoding)
-    about[AGREEMENT] = check_classifier(graphs, model, head, rows, start)
-    save_classifier(model, head.classes, folder)
+    saved = save_classifier(model, head.classes, folder)
+    about[AGREEMENT] = check_classifier(saved, head, rows, start)
     # Written again, with what only a finished one has.
     write_record(graphs.network, folder, about)
     return _tuned(start, folder, head, rows, about)
 
 
-def recall_outcome(start: Start, folder: Path, settings: dict[str, Any]) -> Tuned | None:
-    """What an earlier run wrote, judged again; None where none was finished.
+def is_finished(folder: Path) -> bool:
+    """Whether a fine-tuning that ended well lies in a folder."""
+    return AGREEMENT in (read_record(folder) or {})
 
-    Raises `FeatcacheError` where what is there came from other images or settings: it took long,
-    and is not written over.
-    """
-    record = read_record(folder)
-    if record is None or AGREEMENT not in record:
-        return None
-    if differing := differences(record["settings"], settings):
-        raise FeatcacheError(
-            f"--out {folder}: a fine-tuning of other images or settings is there "
-            f"({'; '.join(differing)}). Name another folder, or delete this one"
-        )
-    features = _extracted(start, folder)
-    return _tuned(
-        start, folder, Head.load(folder / HEAD), features[_judging(start, features)], record
-    )
+
+def recall_outcome(start: Start, folder: Path) -> Tuned:
+    """What an earlier run of the same settings wrote, judged again."""
+    features, record = _extracted(start, folder), read_record(folder) or {}
+    rows = features[_judging(start, features)]
+    return _tuned(start, folder, Head.load(folder / HEAD), rows, record)
 
 
 def _tuned(start: Start, folder: Path, head: Head, rows: Features, about: dict[str, Any]) -> Tuned:
@@ -122,6 +110,7 @@ def _tuned(start: Start, folder: Path, head: Head, rows: Features, about: dict[s
         ),
         learned=Learned(**about["learned"]),
         judged=rows,
+        failures=start.extraction.failures,
         agreement=about[AGREEMENT],
         about=about,
     )
@@ -154,29 +143,3 @@ def _judging(start: Start, features: Features) -> np.ndarray:
     """The rows of the same images as those that judged the frozen features."""
     same: np.ndarray = np.isin(features.names, start.features.names[start.roles.judge])
     return same
-
-
-def check_classifier(graphs: Graphs, model: Any, head: Head, rows: Features, start: Start) -> float:
-    """How far the bare model's probabilities are from those of `predict` on the same pixels.
-
-    Raises `FeatcacheError` where the logits differ by more than 1e-5 of the largest term in their
-    sums (1e-3 where vectors are stored as float16).
-    """
-    images, decoding = start.job.images, rows.recipe.decoding
-    rows = rows[: min(CHECKED, len(rows))]
-    pictures = Pictures.of(images, decoding, count=len(rows))
-    place = {name: index for index, name in enumerate(images.names)}
-    pixels = np.stack([pictures[place[name]].pixels for name in rows.names.tolist()])
-    logits = np.asarray(graphs.plain(pixels, training=False))
-    layers, vectors = as_layers(head.model), rows.vectors.astype(np.float32)
-    expected = layers.logits(vectors)
-    error = float(np.abs(logits - expected).max()) / largest_term(layers, vectors)
-    bound = SAME if rows.recipe.dtype == "float32" else 100 * SAME
-    if not error <= bound:
-        raise FeatcacheError(
-            f"the classifier as one model differs from the head on extracted vectors by "
-            f"{error:.1e} of the largest term, at most {bound:g} is rounding: please report it"
-        )
-    if resizes_inside(decoding):
-        return error  # the bare model makes these unrounded pixels itself: it cannot be given them
-    return float(np.abs(np.asarray(model(pixels, training=False)) - head.predict_proba(rows)).max())

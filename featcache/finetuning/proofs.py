@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featcache.backbones.keras_import import import_keras
+from featcache.decode import decode
 from featcache.errors import FeatcacheError
+from featcache.features import Features
+from featcache.finetuning.classifier import resizes_inside
 from featcache.finetuning.feeds import Feeds
 from featcache.finetuning.start import Start
+from featcache.heads import Head
 from featcache.heads.dense import DenseHead
+from featcache.heads.layers import as_layers
 from featcache.learning import Feed
+from featcache.recipe import Decoding
 
-#: How far logits may be from the cached head's, as a share of the largest term in their sums.
+#: How far logits may be from the cached head's, as a share of their terms' size.
 LOGITS = {"float32": 1e-3, "float16": 1e-2}
 #: How far the joined model may be from its two parts.
 JOINED = 1e-5
 #: Images that are compared.
 COMPARED = 64
+#: How far the saved model's probabilities may be from predict's where logits are small; as a share
+#: of their terms' size where that is above 1.
+SAME = {"float32": 1e-5, "float16": 1e-3}
+#: Images on which that is checked.
+CHECKED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far logits are from those expected, as a share of the largest term in their sums.
+    """How far logits are from those expected, on some images.
 
-    `changed` of `images` predictions differ.
+    Attributes
+    ----------
+    error: the largest difference of a logit; `share`, as a share of the largest logit.
+    changed: images of `images` with another prediction.
+    stored: the type of the activations it began with, "" where there were none.
     """
 
     error: float
+    share: float
     images: int
     changed: int
+    stored: str
 
     @property
     def words(self) -> str:
-        return (
-            f"before the first epoch the logits are the cached head's to {self.error:.1e}, "
-            f"{self.images - self.changed} of {self.images} predictions the same"
+        words = (
+            f"before the first epoch the logits are the cached head's to {self.error:.1e} "
+            f"({self.share:.1e} of the largest), {self.images - self.changed} of {self.images} "
+            f"predictions the same"
         )
+        if self.share > LOGITS["float32"] and self.stored == "float16":
+            words += "; that is the rounding of float16 activations, --cut-dtype float32 has none"
+        return words
 
 
 def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agreement:
     """Compare the model, before it learns, with the head on the cached vectors.
 
-    Raises `FeatcacheError` where logits differ by more than rounding of the `stored` type, or a
-    prediction differs that is no near-tie.
+    Raises `FeatcacheError` where logits differ by more than rounding of the `stored` type can
+    explain; where they do not, only near-ties can change a prediction.
     """
     roles = start.roles
     mask = roles.stop if feeds.validation else roles.train
@@ -52,18 +75,19 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
     inputs = _first_inputs(feeds.validation or feeds.train)
     given = np.asarray(model(inputs.astype(np.float32), training=False))
     vectors = rows[: len(inputs)].vectors.astype(np.float32)
-    expected, scale = start.layers.logits(vectors), largest_term(start.layers, vectors)
-    error = float(np.abs(given - expected).max()) / scale
-    changed = _decided(given) != _decided(expected)
-    bound = LOGITS["float16" if "float16" in (stored, start.features.recipe.dtype) else "float32"]
-    clear = _margin(expected) > 2 * bound * scale
-    if not error <= bound or (changed & clear).any():
+    expected = start.layers.logits(vectors)
+    error = float(np.abs(given - expected).max())
+    half = "float16" in (stored, start.features.recipe.dtype)
+    bound = LOGITS["float16" if half else "float32"] * size_of_terms(start.layers, vectors)
+    if not error <= bound:
         raise FeatcacheError(
             f"before the first epoch the network's logits differ from the cached head's by "
-            f"{error:.1e} of the largest term, at most {bound:g} is rounding: the network or the "
-            f"images are not those of the features. Run `featcache extract --check 64` on them"
+            f"{error:.1e}, at most {bound:.1e} is rounding: the network or the images are not "
+            f"those of the features. Run `featcache extract --check 64` on them"
         )
-    return Agreement(error, len(inputs), int(changed.sum()))
+    changed = int((_decided(given) != _decided(expected)).sum())
+    share = error / max(float(np.abs(expected).max()), 1e-6)
+    return Agreement(error, share, len(inputs), changed, stored)
 
 
 def _first_inputs(feed: Feed) -> np.ndarray:
@@ -76,8 +100,11 @@ def _first_inputs(feed: Feed) -> np.ndarray:
     return np.concatenate(found)[:COMPARED]
 
 
-def largest_term(layers: DenseHead, vectors: np.ndarray) -> float:
-    """What the rounding of logits is measured by: large terms may cancel to a small sum."""
+def size_of_terms(layers: DenseHead, vectors: np.ndarray) -> float:
+    """The largest sum of a logit's terms without their signs: its rounding grows with that.
+
+    Large terms may cancel to a small logit.
+    """
     sizes = [np.abs(layers.logits(vectors)).max()]
     if layers.layers[0]["layer"] == "dense":
         sizes.append((np.abs(vectors) @ np.abs(layers.arrays["0.kernel"])).max())
@@ -87,16 +114,6 @@ def largest_term(layers: DenseHead, vectors: np.ndarray) -> float:
 def _decided(logits: np.ndarray) -> np.ndarray:
     codes: np.ndarray = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
     return codes
-
-
-def _margin(logits: np.ndarray) -> np.ndarray:
-    """By how much the likeliest class leads."""
-    if logits.shape[1] == 1:
-        size: np.ndarray = np.abs(logits[:, 0])
-        return size
-    two = np.partition(logits, -2, axis=1)[:, -2:]
-    lead: np.ndarray = two[:, 1] - two[:, 0]
-    return lead
 
 
 def check_joined(whole: Any, parts: tuple[Any, Any], pixels: np.ndarray) -> float:
@@ -114,3 +131,34 @@ def check_joined(whole: Any, parts: tuple[Any, Any], pixels: np.ndarray) -> floa
             f"featcache or Keras; run with --from-cut no, and report it, please"
         )
     return error
+
+
+def check_classifier(path: Path, head: Head, rows: Features, start: Start) -> float:
+    """How far the saved model's probabilities are from those of `predict` on the same images.
+
+    It is read again from its file. Raises `FeatcacheError` where they differ by more than rounding.
+    """
+    model = import_keras().saving.load_model(path)
+    rows = rows[: min(CHECKED, len(rows))]
+    place = {name: index for index, name in enumerate(start.job.images.names)}
+    pixels = (_pixels(start, place[name], rows.recipe.decoding) for name in rows.names.tolist())
+    given = np.concatenate([np.asarray(model(each[None], training=False)) for each in pixels])
+    error = float(np.abs(given - head.predict_proba(rows)).max())
+    vectors = rows.vectors.astype(np.float32)
+    bound = SAME[rows.recipe.dtype] * max(1.0, size_of_terms(as_layers(head.model), vectors))
+    if not error <= bound:
+        raise FeatcacheError(
+            f"{path}: the model's probabilities differ from those of `featcache predict` by "
+            f"{error:.1e}, at most {bound:.1e} is rounding: please report it"
+        )
+    return error
+
+
+def _pixels(start: Start, index: int, decoding: Decoding) -> np.ndarray:
+    """What the saved model takes of an image: the recipe's pixels, or the file's own."""
+    content, most = start.job.images.read(index).content, start.job.settings.max_pixels
+    decoded = decode(content, decoding, max_pixels=most)
+    if not resizes_inside(decoding):
+        return decoded.pixels
+    own = replace(decoding, size=decoded.source_size, resize="squash", crop=1.0)
+    return np.rint(decode(content, own, max_pixels=most).pixels).astype(np.uint8)

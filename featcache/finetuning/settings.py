@@ -1,41 +1,81 @@
-"""Settings: everything that the result of a fine-tuning depends on, as plain JSON."""
+"""Settings: everything that the result of a fine-tuning depends on, as plain JSON.
+
+Where two are equal, so is what comes out: it need not be made again. Where they differ, what lies
+in the folder took long, and is not written over.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featcache.backbones.tuned import read_record
+from featcache.errors import FeatcacheError
+from featcache.features import Features
 from featcache.finetuning.plan import Plan
-from featcache.finetuning.start import Start
-from featcache.learning import digest_of
+from featcache.heads.dense import DenseHead
+from featcache.learning import Checkpoint, differences, digest_of
+from featcache.roles import Roles
+
+#: Beside what comes out, while the training lasts.
+CHECKPOINT = "checkpoint.safetensors"
+
+Settings = dict[str, Any]
 
 
-def settings_of(start: Start, plan: Plan) -> dict[str, Any]:
-    """The plan, the recipe, and digests of the images, their roles and the head.
-
-    Where two of these are equal, so is what comes out: it need not be made again.
-    """
-    features, roles = start.features, start.roles
-    who = (features.names, features.keys, features.labels, features.views)
+def plan_settings(plan: Plan) -> Settings:
+    """What the plan says."""
     values = {name: value for name, value in asdict(plan).items() if name != "out"}
-    settings = {
-        "recipe": features.recipe.key,
-        "images": digest_of(*who, roles.train, roles.stop, roles.judge),
-        "head": f"{start.head.kind} {_digest(start.layers.arrays)}",
-        **values,
-        "augment": plan.augmentation.spec if plan.augmentation else "",
+    augment = plan.augmentation.spec if plan.augmentation else ""
+    return _plain({**values, "augment": augment})
+
+
+def image_settings(features: Features, roles: Roles) -> Settings:
+    """The recipe, the images and what each of them is for."""
+    who = (features.names, features.keys, features.labels, features.views)
+    digest = digest_of(*who, roles.train, roles.stop, roles.judge)
+    return {
+        "recipe": _plain(json.loads(features.recipe.to_json())),
+        "images": f"{len(features)} rows, {digest}",
     }
-    plain: dict[str, Any] = json.loads(json.dumps(settings))  # as it is read again from a file
-    return plain
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    """Sixteen hex digits of some arrays."""
+def head_settings(kind: str, layers: DenseHead) -> Settings:
+    """The head that it begins with."""
     total = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
+    for name, array in sorted(layers.arrays.items()):
         total.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()[:16]
+    return {"head": f"{kind} {total.hexdigest()[:16]}"}
+
+
+def earlier_settings(out: Path) -> Settings | None:
+    """Those of what lies in a folder already, finished or interrupted; None: there is nothing."""
+    interrupted = Checkpoint(out / CHECKPOINT, {}).settings_there()
+    if interrupted is not None:
+        return interrupted
+    record = read_record(out)
+    return None if record is None else dict(record.get("settings", {}))
+
+
+def check_earlier(out: Path, settings: Settings) -> None:
+    """Raises `FeatcacheError` where what lies in a folder has other values of these settings."""
+    there = earlier_settings(out)
+    if there is None:
+        return
+    mine = {name: there[name] for name in settings if name in there}
+    if differing := differences(mine, settings):
+        raise FeatcacheError(
+            f"--out {out}: a fine-tuning of other images or settings is there "
+            f"({'; '.join(differing)}). Name another folder, or delete this one"
+        )
+
+
+def _plain(settings: Settings) -> Settings:
+    """As it is when it is read again from a file."""
+    plain: Settings = json.loads(json.dumps(settings))
+    return plain

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featcache.api import options_of, prepare
-from featcache.backbones.tuned import read_record
+from featcache.api import prepare
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.extraction import run
 from featcache.features import Features
+from featcache.finetuning.draft import Draft, Say
 from featcache.finetuning.plan import Plan
+from featcache.finetuning.settings import (
+    Settings,
+    check_earlier,
+    earlier_settings,
+    head_settings,
+    image_settings,
+    plan_settings,
+)
 from featcache.fitting import fit
-from featcache.heads import HEADS, Head
+from featcache.heads import Head
 from featcache.heads.dense import DenseHead
+from featcache.heads.kinds import option_names
 from featcache.heads.layers import as_layers
-from featcache.job import Job, Progress
+from featcache.job import Extraction, Job, failure_lines
 from featcache.report import Report
 from featcache.roles import Roles, assign_roles
-
-#: Beside what comes out, while the training lasts.
-CHECKPOINT = "checkpoint.safetensors"
-
-Say = Callable[[str], None]
-Watch = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +38,25 @@ class Start:
 
     Attributes
     ----------
-    images, options: what `extract` was given for the features; `job` is that extraction.
+    draft: the images and options; `extraction` is what came of them, `features` its rows.
     head: fitted on them; `layers` is the same as layers.
     report: how good it is on the rows that judge.
-    watch: called with the progress of every extraction.
+    settings: everything that the result depends on.
     """
 
-    images: Any
-    job: Job
-    options: dict[str, Any]
+    draft: Draft
+    extraction: Extraction
     features: Features
     roles: Roles
     head: Head
     layers: DenseHead
     report: Report
-    watch: Watch
+    settings: Settings
+
+    @property
+    def job(self) -> Job:
+        """The extraction of the features."""
+        return self.draft.job
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -66,8 +71,8 @@ class Start:
 
     def again(self, **changes: Any) -> Features:
         """The features of the same images under other options; only missing rows are computed."""
-        job = prepare(self.images, **{**self.options, **changes})
-        return job.cache.load(run(job, self.watch)[0].path)
+        job = prepare(self.draft.images, **{**self.draft.options, **changes})
+        return job.cache.load(run(job, self.draft.watch)[0].path)
 
     def codes(self, rows: Features) -> np.ndarray:
         """(n,) the class of each row, by its place in the head's classes."""
@@ -75,39 +80,28 @@ class Start:
         return np.array([place[label] for label in rows.labels.tolist()], np.int32)
 
 
-def begin(
-    images: Any,
-    head: str | Path,
-    plan: Plan,
-    options: dict[str, Any],
-    *,
-    say: Say,
-    progress: Watch,
-) -> Start:
+def begin(draft: Draft, plan: Plan, *, say: Say) -> Start:
     """Extract what is not cached yet, and fit a head, or take the one that is given.
 
-    `head` is a kind of head, or the path of one that was saved, whose recipe is then used;
-    `options` are those of `extract`.
-
-    Raises `FeatcacheError` where labels or images are too few, the head is not of these classes
-    or cannot become layers, or was trained on images that shall judge.
+    Raises `FeatcacheError` where labels or images are too few, the head is not of these classes,
+    was trained on images that shall judge, or the folder holds a fine-tuning of other images.
     """
-    given = None if str(head) in HEADS else Head.load(head)
-    if given:
-        options = {**options_of(given.recipe, given.source.weights_hint), **options}
-        say(f"the head {given.path}: {given.kind}, {', '.join(given.classes[:8])}")
-        as_layers(given.model)  # a kind that cannot become layers should not cost an extraction
-    job = prepare(images, **options)
-    _check_job(job)
-    features = job.cache.load(run(job, progress)[0].path)
+    job = draft.job
+    extraction = run(job, draft.watch)[0]
+    for line in [*(f"note: {each}" for each in extraction.remarks), *failure_lines([extraction])]:
+        say(line)
+    features = job.cache.load(extraction.path)
     roles = assign_roles(features, plan.learning.seed, stopped=True)
-    if given:
-        roles = replace(roles, remarks=[*roles.remarks, *_remarks(given, features, roles)])
-    fitted = given or _fitted(features, str(head), plan, say)
-    judged = features[roles.judge]
-    report = judge(fitted, judged, protocol=roles.protocol, remarks=roles.remarks)
-    layers = as_layers(fitted.model, temperature=fitted.temperature)
-    return Start(images, job, options, features, roles, fitted, layers, report, progress)
+    settings = {**plan_settings(plan), **image_settings(features, roles)}
+    check_earlier(plan.out, settings)
+    if draft.head:
+        roles = replace(roles, remarks=[*roles.remarks, *_remarks(draft.head, features, roles)])
+    head = draft.head or _fitted(features, draft.kind, plan, say)
+    layers = as_layers(head.model, temperature=head.temperature)
+    settings |= head_settings(head.kind, layers)
+    check_earlier(plan.out, settings)
+    report = judge(head, features[roles.judge], protocol=roles.protocol, remarks=roles.remarks)
+    return Start(draft, extraction, features, roles, head, layers, report, settings)
 
 
 def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
@@ -117,10 +111,11 @@ def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
     would not go on from its checkpoint, or know that it was finished.
     """
     path = plan.out / "frozen" / f"{kind}.head"
-    if path.exists() and ((plan.out / CHECKPOINT).exists() or read_record(plan.out)):
-        earlier = Head.load(path)
-        if earlier.recipe == features.recipe:
-            return earlier
+    if path.exists() and earlier_settings(plan.out) is not None:
+        return Head.load(path)
+    options: dict[str, Any] = {}
+    if "class_weight" in option_names(kind):
+        options = {"class_weight": plan.class_weight}
     return fit(
         features,
         head=kind,
@@ -129,18 +124,8 @@ def _fitted(features: Features, kind: str, plan: Plan, say: Say) -> Head:
         sample_weight=None,
         stopped=True,
         say=say,
+        **options,
     ).head
-
-
-def _check_job(job: Job) -> None:
-    if len(job.targets) != 1:
-        raise FeatcacheError("--layer: fine-tuning takes one layer, that the head reads")
-    recipe = job.targets[0].recipe
-    if recipe.precision != "float32":
-        raise FeatcacheError(
-            f"--precision {recipe.precision}: fine-tuning begins with float32 features; on a GPU, "
-            f"--mixed-precision float16 makes the training itself faster"
-        )
 
 
 def _remarks(head: Head, features: Features, roles: Roles) -> list[str]:

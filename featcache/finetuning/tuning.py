@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.errors import FeatcacheError
-from featcache.finetuning.cut import Choice, choose_cut
+from featcache.finetuning.classifier import check_can_be_saved
+from featcache.finetuning.cut import Choice, check_cut, choose_cut, same_cut
+from featcache.finetuning.draft import Draft, Say, look
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
-from featcache.finetuning.freezing import freeze, remarks_on
+from featcache.finetuning.freezing import Freeze, freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
-from featcache.finetuning.outcome import Tuned, recall_outcome, write_outcome
+from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.proofs import check_joined, check_start
-from featcache.finetuning.settings import settings_of
-from featcache.finetuning.start import CHECKPOINT, Say, Start, begin
+from featcache.finetuning.settings import CHECKPOINT
+from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.job import Progress
 from featcache.learning import Checkpoint, Learned, learn
@@ -38,26 +39,35 @@ def tune(
 ) -> Tuned:
     """`finetune` with a plan; `options` are those of `extract`."""
     began = time.monotonic()
-    start = begin(images, head, plan, options, say=say, progress=progress)
-    low, high = start.report.interval
-    say(f"frozen     accuracy {start.report.accuracy:.4f} ({low:.4f} to {high:.4f})")
-    settings = settings_of(start, plan)
-    if finished := recall_outcome(start, plan.out, settings):
+    draft = look(images, head, plan, options, say=say, watch=progress)
+    if is_finished(plan.out):
+        tuned = recall_outcome(begin(draft, plan, say=say), plan.out)
         say(f"this fine-tuning is finished already: {plan.out} has what came out of it")
-        tuned = finished
     else:
-        tuned = _tuned(start, plan, settings, say)
-    Checkpoint(plan.out / CHECKPOINT, settings).remove()
+        frozen = _frozen(draft, plan, say)
+        tuned = _tuned(begin(draft, plan, say=say), plan, frozen, say)
+    Checkpoint(plan.out / CHECKPOINT, {}).remove()
     return replace(tuned, seconds=time.monotonic() - began)
 
 
-def _tuned(start: Start, plan: Plan, settings: dict[str, Any], say: Say) -> Tuned:
-    """Freeze, cut, train, join, and write what came out."""
-    graphs = _graphs(start, plan)
-    frozen = freeze(graphs.base, plan.unfreeze_from)
+def _frozen(draft: Draft, plan: Plan, say: Say) -> Freeze:
+    """Which layers learn; what is wrong with that is said before the images are read."""
+    frozen = freeze(draft.network.base, plan.unfreeze_from)
     for remark in remarks_on(frozen, plan.learning.learning_rate):
         say(f"note: {remark}")
-    choice = choose_cut(graphs.base, frozen, start, plan)
+    check_cut(draft.network.base, frozen, plan, cached_views=draft.job.views.count > 0)
+    return frozen
+
+
+def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
+    """Cut, train, join, and write what came out."""
+    low, high = start.report.interval
+    say(f"frozen     accuracy {start.report.accuracy:.4f} ({low:.4f} to {high:.4f})")
+    head = keras_model_of(start.layers, plan.learning.seed, fixed_statistics=not plan.batch_norm)
+    graphs = Graphs(start.draft.network, head, plan.batch_norm)
+    check_can_be_saved(graphs.plain, start.features.recipe.decoding)
+    checkpoint = Checkpoint(plan.out / CHECKPOINT, start.settings)
+    choice = _choice(graphs, frozen, start, plan, checkpoint)
     counts = parameter_counts(graphs.whole)
     say(
         f"parameters {counts['total']:,} ({counts['trainable']:,} trainable, {counts['frozen']:,} "
@@ -68,11 +78,8 @@ def _tuned(start: Start, plan: Plan, settings: dict[str, Any], say: Say) -> Tune
     agreement = check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "")
     say(agreement.words)
     cut = choice.cut.layer if choice.cut else None
-    checkpoint = Checkpoint(plan.out / CHECKPOINT, {**settings, "cut": cut})
-    compiled = choice.cut is not None and not plan.mixed_precision and gains_by_xla(model)
-    if compiled:
-        say("XLA compiles the part above the cut: the first epoch takes longer")
-    learned = _learn(start, model, feeds, plan, checkpoint, compiled=compiled, say=say)
+    checkpoint = replace(checkpoint, settings={**start.settings, "cut": cut})
+    learned = _learn(start, model, feeds, plan, checkpoint, compiled=cut is not None, say=say)
     if choice.cut:
         pixels = probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
         error = check_joined(graphs.whole, (graphs.below(choice.cut), model), pixels)
@@ -82,17 +89,20 @@ def _tuned(start: Start, plan: Plan, settings: dict[str, Any], say: Say) -> Tune
         "cut": cut,
         "parameters": counts,
         "start": asdict(agreement),
-        "settings": settings,
+        "settings": start.settings,
     }
     say("writing the new backbone, and judging it as any other")
     return write_outcome(start, graphs, learned, plan.out, about)
 
 
-def _graphs(start: Start, plan: Plan) -> Graphs:
-    target = start.job.targets[0]
-    network: Network = target.network.only([target.tap])
-    head = keras_model_of(start.layers, plan.learning.seed, fixed_statistics=not plan.batch_norm)
-    return Graphs(network, head, plan.batch_norm)
+def _choice(
+    graphs: Graphs, frozen: Freeze, start: Start, plan: Plan, checkpoint: Checkpoint
+) -> Choice:
+    """The cut; that of an interrupted run is kept, whatever room the disk has left meanwhile."""
+    there = checkpoint.settings_there()
+    if there is None:
+        return choose_cut(graphs.base, frozen, start, plan)
+    return same_cut(graphs.base, there.get("cut"))
 
 
 def _learn(
@@ -105,6 +115,9 @@ def _learn(
     compiled: bool,
     say: Say,
 ) -> Learned:
+    compiled = compiled and not plan.mixed_precision and gains_by_xla(model)
+    if compiled:
+        say("XLA compiles the part above the cut: the first epoch takes longer")
     with mixed_precision(model, plan.mixed_precision):
         learned = learn(
             model,
@@ -117,16 +130,19 @@ def _learn(
             compiled=compiled,
             say=say,
         )
-    history = learned.history
-    name = "val_loss" if feeds.validation else "loss"
-    before, found = history[f"initial_{name}"][-1], history[name][start.epochs :]
-    if before <= min(found):
+    _say_worse(learned, start, validated=feeds.validation is not None, say=say)
+    return learned
+
+
+def _say_worse(learned: Learned, start: Start, *, validated: bool, say: Say) -> None:
+    """Say where no epoch was better than the frozen network, as far as its loss can tell."""
+    name, word = ("val_loss", "validation") if validated else ("loss", "training")
+    before = learned.history[f"initial_{name}"][-1]
+    if before <= min(learned.history[name][start.epochs :]):
         say(
-            f"note: no epoch had a lower {'validation' if feeds.validation else 'training'} loss "
-            f"than before the first ({before:.4f}): here the frozen network was better. A lower "
+            f"note: no epoch had a lower {word} loss than before the first ({before:.4f}). A lower "
             f"--learning-rate, a later --unfreeze-from or --augment may help"
         )
-    return learned
 
 
 def _model_and_feeds(
@@ -141,4 +157,6 @@ def _model_and_feeds(
             f"the layer {choice.cut.layer!r} has {activations.width} numbers an image, expected "
             f"{choice.cut.numbers}: run with --from-cut no, and report it, please"
         )
+    folder = activations.path.parent
+    say(f"they are in {folder}; `featcache rm` takes them away when they have served")
     return graphs.above(choice.cut), feeds_of_rows(start, activations, plan)

@@ -55,7 +55,7 @@ class DenseOptions:
     steps_per_epoch: batches in an epoch; None: every image once.
     class_weight: "balanced" makes every class count the same, "none" every row.
     patience: stop after so many epochs without a better validation loss; None: never.
-    stop_at: stop when training and validation accuracy both pass it; None: never.
+    stop_at: stop when training and validation accuracy both reach it; None: never.
     standardize: subtract each column's mean and divide by its deviation first.
     binary_sigmoid: with two classes, one output with a sigmoid in place of two with a softmax.
 

@@ -41,15 +41,29 @@ def fit_estimator(training: Training, estimator: Any) -> EstimatorHead:
 
     name = type(estimator).__name__
     fitted = clone(estimator)
-    options = {} if training.weights is None else {"sample_weight": training.weights}
+    options = {} if training.weights is None else {_weights_of(fitted): training.weights}
     try:
         fitted.fit(np.asarray(training.vectors), training.codes, **options)
-    except TypeError as error:
-        if not options:
+    except (TypeError, ValueError) as error:
+        # Whatever else goes wrong in a classifier that is not ours is its own matter.
+        if not options or "sample_weight" not in str(error):
             raise
-        raise FeatcacheError(f"{name} takes no sample weights here: {error}") from error
+        raise FeatcacheError(
+            f"{name} takes no sample weights: {error}. Leave sample_weight= away, or take another "
+            f"classifier"
+        ) from error
     if not hasattr(fitted, "predict_proba"):
         raise FeatcacheError(
             f"{name} gives no probabilities: wrap it in sklearn.calibration.CalibratedClassifierCV"
         )
     return EstimatorHead(fitted, training.width, training.classes, {"estimator": repr(estimator)})
+
+
+def _weights_of(estimator: Any) -> str:
+    """The name under which `fit` takes sample weights: a Pipeline hands them to its last step."""
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, Pipeline):
+        last, step = estimator.steps[-1]
+        return f"{last}__{_weights_of(step)}"
+    return "sample_weight"

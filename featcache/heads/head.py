@@ -79,13 +79,17 @@ class Head:
         Raises `FeatcacheError` where the features were made by another recipe (it names the
         fields that differ), or the array is not D wide or has numbers that are not finite.
         """
+        names = None
         if isinstance(vectors, Features):
             self.check_fits(vectors)
-            vectors = vectors.vectors
-        self._check(vectors)
+            names, vectors = vectors.names.tolist(), vectors.vectors
+        return self._probabilities(vectors, names)
+
+    def _probabilities(self, vectors: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        self._check(vectors, names)
         return rescale(self.model.predict_proba(vectors), self.temperature)
 
-    def _check(self, vectors: np.ndarray) -> None:
+    def _check(self, vectors: np.ndarray, names: Sequence[str] | None) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.model.width:
             raise FeatcacheError(
                 f"the head expects vectors of {self.model.width} numbers, "
@@ -93,8 +97,11 @@ class Head:
             )
         if not np.isfinite(vectors).all():
             row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+            # A row's number among those that are judged would lead nobody to its image.
+            which = f"row {row} of the vectors" if names is None else f"the vector of {names[row]}"
             raise FeatcacheError(
-                f"row {row} of the vectors has numbers that are not finite: leave such rows out"
+                f"{which} has numbers that are not finite: leave such images out, or extract "
+                f"again with --dtype float32"
             )
 
     def check_fits(self, features: Features) -> None:
@@ -150,7 +157,8 @@ class Head:
             }
             if answer.indices:
                 flat = answer.vectors.reshape(len(answer.vectors), -1)
-                for index, row in zip(answer.indices, self.predict_proba(flat), strict=True):
+                rows = self._probabilities(flat, [images.names[i] for i in answer.indices])
+                for index, row in zip(answer.indices, rows, strict=True):
                     found[index] = self._prediction(images.names[index], row, top)
             for index in sorted(found):
                 yield found[index]

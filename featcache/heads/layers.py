@@ -12,6 +12,9 @@ from featcache.heads.linear import LinearHead
 from featcache.heads.logistic import LogisticHead
 from featcache.heads.training import Model
 
+#: The kinds of heads that can become layers, with their default options at least.
+LAYERED = ("logreg", "dense", "ridge", "svm")
+
 
 def as_layers(model: Model, *, temperature: float = 1.0) -> DenseHead:
     """The same classifier as a dense head: scaling and temperature are folded into its layers.

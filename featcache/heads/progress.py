@@ -63,6 +63,11 @@ class Progress:
         """Whether the last epoch was the best one so far."""
         return self.best == self.first_epoch + self.done - 1
 
+    @property
+    def before(self) -> float:
+        """The loss before the first epoch of this training."""
+        return float(self.history["initial_val_loss" if self.validated else "initial_loss"][-1])
+
     def add(self, learned: Pair, validation: Pair | None) -> str:
         """Take note of an epoch, and say it; its numbers are sound (see `is_sound`)."""
         line = f"epoch {self.next}/{self.first_epoch + self.options.epochs}: "
@@ -84,10 +89,10 @@ class Progress:
         if patience is not None and self.done and number - 1 - self.best >= patience:
             return f"stopped after epoch {number}: no better {self._word} loss in {patience} epochs"
         shown = ["accuracy", "val_accuracy"] if self.validated else ["accuracy"]
-        if bar is not None and self.done and all(self.history[name][-1] > bar for name in shown):
-            which = "training and validation accuracy both pass"
+        if bar is not None and self.done and all(self.history[name][-1] >= bar for name in shown):
+            which = "training and validation accuracy both reach"
             if not self.validated:
-                which = "training accuracy passes"
+                which = "training accuracy reaches"
             return f"stopped after epoch {number}: {which} {bar}"
         return ""
 

@@ -94,6 +94,14 @@ class Checkpoint:
             progress=state["progress"],
         )
 
+    def settings_there(self) -> dict[str, Any] | None:
+        """The settings of the training that was saved, None where there is none."""
+        if not self.path.exists():
+            return None
+        _, metadata = _read(self.path)
+        settings: dict[str, Any] = json.loads(metadata["state"])["settings"]
+        return settings
+
     def remove(self) -> None:
         """Delete the file, if it is there: the training's result is safe elsewhere."""
         self.path.unlink(missing_ok=True)

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.progress import History, Progress, is_sound
+from featcache.heads.progress import History, Pair, Progress, is_sound
 from featcache.learning.changing import assign, changing_weights, seed_generators, values_of
 from featcache.learning.checkpoint import Checkpoint, Saved
 from featcache.learning.feeds import Batch, Feed
 from featcache.learning.options import LearningOptions
 from featcache.learning.steps import Graph, Steps, mean_of
 
+#: A loss so many times that of guessing, or that of the start, is no training any more.
+DIVERGED = 100.0
 #: Seconds after which an epoch under way says how far it is.
 PULSE = 60.0
 
@@ -73,8 +75,8 @@ def learn(
 
     Raises
     ------
-    FeatcacheError: the loss was no number in the very first epoch; the checkpoint is another
-        training's. `DamagedFile`, `StorageFailure`: the checkpoint cannot be read or written.
+    FeatcacheError: the very first epoch diverged; the checkpoint is another training's.
+    `DamagedFile`, `StorageFailure`: the checkpoint cannot be read or written.
     """
     progress = Progress(
         options,
@@ -138,8 +140,8 @@ class _Training:
             learned = self._epoch(train)
             in_training = time.monotonic() - began
             found = self.measure(validation) if validation and is_sound(learned) else None
-            if not is_sound(learned, found):
-                return self._trouble()
+            if trouble := self._trouble(learned, found):
+                return trouble
             self.seconds.append(time.monotonic() - began)
             line = self.progress.add(learned, found)
             spent = f"{self.seconds[-1]:.1f} s"
@@ -162,15 +164,35 @@ class _Training:
         """Loss and accuracy of the model as it is."""
         return mean_of(_total(self.steps.judge, feed.plain()))
 
-    def _trouble(self) -> str:
-        progress = self.progress
-        words = f"the loss is no number any more in epoch {progress.next}"
+    def _trouble(self, learned: Pair, found: Pair | None) -> str:
+        """Why the training cannot go on after these losses, "" where it can.
+
+        Raises `FeatcacheError` in the first epoch: there is nothing to keep.
+        """
+        words, progress = self._what_is_wrong(learned, found), self.progress
+        if not words:
+            return ""
+        words = f"{words} in epoch {progress.next}"
         advice = f"lower --learning-rate {self.options.learning_rate:g}"
         if not progress.done:
             raise FeatcacheError(f"{words}, the first one: {advice}")
         words += f": the training stopped, and epoch {progress.best + 1} is kept; {advice}"
         self.say(words)
         return words
+
+    def _what_is_wrong(self, learned: Pair, found: Pair | None) -> str:
+        if not is_sound(learned, found):
+            return "the loss is no number any more"
+        if not all(np.isfinite(values).all() for values in values_of(self.changing)):
+            return "weights are no numbers any more"
+        loss, limit = (found or learned)[0], DIVERGED * self._loss_of_guessing()
+        if loss > max(limit, DIVERGED * self.progress.before):
+            return f"the training has diverged: the loss is {loss:.3g}, {limit:.3g} is hopeless"
+        return ""
+
+    def _loss_of_guessing(self) -> float:
+        """The loss where all classes are as likely."""
+        return float(np.log(max(2, self.model.output_shape[-1])))
 
     def saved(self) -> Saved:
         """Everything that the next epoch depends on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featcache.heads.checks import above_zero, at_least, one_of, share
+from featcache.heads.checks import above_zero, at_least, checked_seed, one_of, share
 from featcache.heads.dense import OPTIMIZERS
 
 
@@ -16,7 +16,7 @@ class LearningOptions:
     ----------
     epochs: how many this training adds.
     patience: stop after so many epochs without a better validation loss; None: never.
-    stop_at: stop when training and validation accuracy both pass it; None: never.
+    stop_at: stop when training and validation accuracy both reach it; None: never.
     label_smoothing: share of each label that is spread over all classes.
     seed: of the order, of the augmented views and of the model's own random numbers.
     steps_per_epoch: batches in an epoch; None: every image once.
@@ -39,7 +39,7 @@ class LearningOptions:
         above_zero("--learning-rate", self.learning_rate, "0.00001")
         at_least("--epochs", self.epochs, 1)
         at_least("--batch-size", self.batch_size, 1)
-        at_least("--seed", self.seed, 0)
+        checked_seed(self.seed)
         share("--label-smoothing", self.label_smoothing)
         if self.patience is not None:
             at_least("--patience", self.patience, 1)

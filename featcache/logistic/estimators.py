@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -103,7 +104,7 @@ class FastLogisticRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: i
         """Choose C and fit with it on all rows."""
         X, codes = _validated(self, X, y)
         weights = _weights(sample_weight, codes)
-        self.Cs_ = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, int) else np.sort(self.Cs)
+        self.Cs_ = _values(self.Cs)
         sides = list(check_cv(self.cv, codes, classifier=True).split(X, codes))
         used = np.array([np.isin(np.arange(len(codes)), train) for train, _ in sides])
         options = {"sample_weight": weights, "class_weight": _balanced(self, codes, weights)}
@@ -121,6 +122,15 @@ class FastLogisticRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: i
 
     def predict_log_proba(self, X: np.ndarray) -> np.ndarray:
         return _logs(self.predict_proba(X))
+
+
+def _values(Cs: int | Sequence[float]) -> np.ndarray:
+    """The values in order; numpy's whole numbers say how many, as Python's do."""
+    if isinstance(Cs, Integral):
+        return np.logspace(-4, 4, int(Cs))
+    if np.ndim(Cs) != 1:
+        raise ValueError(f"Cs={Cs!r}: expected how many values, or the values: [0.01, 0.1]")
+    return np.sort(Cs)
 
 
 Estimator = TypeVar("Estimator", FastLogisticRegression, FastLogisticRegressionCV)

@@ -74,7 +74,6 @@ def _draw_matrix(axes: Axes, counts: Counts, names: list[str]) -> None:
     axes.set_facecolor("#eeeeee")  # a class without images has no shares
     picture = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     _name(axes, names)
-    axes.xaxis.set_label_position("top")
     axes.set_xlabel("column: predicted class")
     axes.set_ylabel("row: true class")
     if len(names) <= NUMBERED:

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from featcache.errors import FeatcacheError
-from featcache.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
+from featcache.plots.figure import BLUE, GREEN, GREY, VERMILLION, clean, new_figure, save
 
 
 def draw_history(
     history: Mapping[str, Sequence[float]], path: Path, *, mark: int | None = None,
-    heading: str = "",
+    kept: int | None = None, heading: str = "",
 ) -> Path:  # fmt: skip
     """Draw the curves of a training, a panel for each quantity, training and validation in it.
 
@@ -24,6 +24,7 @@ def draw_history(
     history: by epoch from the first on, named as Keras does: "loss", "val_loss", "accuracy",
         "val_accuracy", ...
     mark: the last epoch before fine-tuning began; a line is drawn after it.
+    kept: the epoch, counted from 1, whose weights the model has; a line is drawn at it.
     path: the PNG file; see `save`.
     """
     names = list(dict.fromkeys(name.removeprefix("val_") for name in history))
@@ -35,8 +36,7 @@ def draw_history(
     figure.suptitle(heading, fontsize=11, parse_math=False)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         _draw_quantity(axes, name, history)
-        if mark is not None:
-            _draw_mark(axes, mark)
+        _draw_marks(axes, mark, kept)
         axes.legend(frameon=False, fontsize=9)
     return save(figure, path)
 
@@ -56,8 +56,14 @@ def _draw_quantity(axes: Axes, name: str, history: Mapping[str, Sequence[float]]
     clean(axes, x="epoch", title=name)
 
 
-def _draw_mark(axes: Axes, mark: int) -> None:
-    axes.axvline(mark + 0.5, color=GREY, linestyle=":", linewidth=1.5, label="fine-tuning begins")
+def _draw_marks(axes: Axes, mark: int | None, kept: int | None) -> None:
+    if mark is not None:
+        axes.axvline(
+            mark + 0.5, color=GREY, linestyle=":", linewidth=1.5, label="fine-tuning begins"
+        )
+    if kept is not None:
+        axes.axvline(kept, color=GREEN, linewidth=5, alpha=0.3, zorder=0,
+                     label=f"epoch {kept} is kept")  # fmt: skip
 
 
 def draw_learning_curve(

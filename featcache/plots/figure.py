@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError
+from featcache.whole_file import whole_file
 
 #: Dots for an inch of the figure.
 DPI = 100
@@ -64,21 +65,14 @@ def save(figure: Figure, path: Path, *, tight: bool = True) -> Path:
     """
     if path.suffix.lower() != ".png":
         raise FeatcacheError(f"--out {path}: expected a name that ends in .png")
-    draft = path.with_name(f".tmp-{path.name}")
-    try:
-        FigureCanvasAgg(figure)
-        with warnings.catch_warnings():
-            # A class name in a script that the font lacks is drawn as boxes: no more can be done.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            # Tight, whatever the layout makes of long names nothing is cut off.
-            box = "tight" if tight else None
-            figure.savefig(
-                draft, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches=box,
-                pad_inches=0.08,
-            )  # fmt: skip
-        draft.replace(path)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {path}: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    FigureCanvasAgg(figure)
+    with whole_file(path) as draft, warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes: no more can be done.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Tight, whatever the layout makes of long names nothing is cut off.
+        box = "tight" if tight else None
+        figure.savefig(
+            draft, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches=box,
+            pad_inches=0.08,
+        )  # fmt: skip
     return path

@@ -30,10 +30,10 @@ def draw_reliability(bins: Sequence[Bin], path: Path, *, heading: str = "") -> P
     confidence, accuracy, count = (np.array(column, dtype=float) for column in zip(*filled))  # noqa: B905
     error = float((np.abs(confidence - accuracy) * count).sum() / count.sum())
     figure = new_figure(5, 6)
-    figure.suptitle(heading, fontsize=11, parse_math=False)
+    words = f"{heading}\ncalibration error {error:.3f}".lstrip()
+    figure.suptitle(words, fontsize=11, parse_math=False)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     _draw_diagonal(above, confidence, accuracy, count)
-    above.set_title(f"calibration error {error:.3f}", fontsize=10)
     below.bar(confidence, count, width=0.035, color=GREY)
     clean(below, x="confidence: probability of the named class", y="images")
     return save(figure, path)
@@ -46,11 +46,13 @@ def _draw_diagonal(
     ends = [wilson(share, images) for share, images in zip(accuracy, count, strict=True)]
     low, high = np.array(ends).T
     bars = np.stack([accuracy - low, high - accuracy])
+    # No line joins them: it would draw the eye through bins of one or two images.
     axes.errorbar(
         confidence, accuracy, yerr=bars, color=VERMILLION, marker="o", markersize=5, capsize=2,
-        linewidth=1.4, elinewidth=0.9, label="measured, 95 % interval",
+        linestyle="", elinewidth=0.9, label="measured, 95 % interval",
     )  # fmt: skip
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     clean(axes, y="accuracy")
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    # Above the axes: a head may be too sure or too unsure, so there are points in every corner.
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)

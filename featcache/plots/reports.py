@@ -32,6 +32,7 @@ def plots_of_report(
     bins: Sequence[Bin] | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
     mark: int | None = None,
+    kept: int | None = None,
 ) -> list[Path]:
     """Draw confusion.png, and reliability.png and history.png where there is something to draw.
 
@@ -40,7 +41,7 @@ def plots_of_report(
     directory: it is made where it is not there.
     bins: (mean confidence, accuracy, count) of the calibration's bins; None: `report.reliability`.
     history: loss and accuracy by epoch, for heads that are trained in epochs; `mark` is the last
-        epoch before fine-tuning.
+        epoch before fine-tuning, `kept` the one whose weights the head has.
 
     Returns
     -------
@@ -55,7 +56,12 @@ def plots_of_report(
     if bins and any(each[2] for each in bins):
         drawn.append(draw_reliability(bins, folder / "reliability.png", heading=heading))
     if history and any(len(values) for values in history.values()):
-        drawn.append(draw_history(history, folder / "history.png", mark=mark, heading=heading))
+        # No point of the curves is the accuracy that is reported: other rows judge.
+        drawn.append(
+            draw_history(
+                history, folder / "history.png", mark=mark, kept=kept, heading=f"judged: {heading}"
+            )
+        )
     return drawn
 
 

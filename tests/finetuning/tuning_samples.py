@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from featcache.backbones.keras_import import import_keras
 from featcache.finetuning import Tuned, finetune
@@ -42,3 +43,15 @@ def tuned(images: Path, network: Path, out: Path, **changes: object) -> Tuned:
         "cache": out.parent / "cache", **QUICK, **changes,
     }  # fmt: skip
     return finetune(images, out=out, **options)
+
+
+def striped(folder: Path, size: tuple[int, int]) -> Path:
+    """Two classes of 20 PNG images each: noise with stripes across, or down."""
+    random = np.random.default_rng(1)
+    for kind in ("across", "down"):
+        (folder / kind).mkdir(parents=True)
+        for number in range(20):
+            pixels = random.integers(0, 150, (*size, 3), dtype=np.uint8)
+            (pixels if kind == "across" else pixels.transpose(1, 0, 2))[::4] += 80
+            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+    return folder

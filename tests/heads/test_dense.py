@@ -154,17 +154,27 @@ def test_the_best_epoch_is_kept_and_patience_ends(training):
     assert -np.log(np.maximum(true, 1e-30)).mean() == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_it_stops_when_both_accuracies_pass(training):
-    """--stop-at waits for training and validation accuracy, and says when both have passed."""
+def test_it_stops_when_both_accuracies_are_reached(training):
+    """--stop-at waits for training and validation accuracy, and says when both are there."""
     told = []
     head = fit(
         replace(training, say=told.append),
         DenseOptions(epochs=100, batch_size=10, stop_at=0.8, learning_rate=0.01),
     )
     history = head.settings["history"]
-    both = np.minimum(history["accuracy"], history["val_accuracy"]) > 0.8
+    both = np.minimum(history["accuracy"], history["val_accuracy"]) >= 0.8
     assert both.tolist() == [False] * (len(both) - 1) + [True]
-    assert any("both pass 0.8" in line for line in told)
+    assert any("both reach 0.8" in line for line in told)
+
+
+def test_an_accuracy_of_one_can_be_waited_for(training):
+    """--stop-at 1 stops at the first epoch in which every row is right."""
+    apart = training.vectors + 50 * np.eye(12, dtype=np.float32)[training.codes]
+    easy = replace(training, vectors=apart, validation=None)
+    options = DenseOptions(epochs=100, batch_size=10, stop_at=1, learning_rate=0.01)
+    accuracy = fit(easy, options).settings["history"]["accuracy"]
+    assert accuracy[-1] == 1
+    assert len(accuracy) < 100
 
 
 def test_parameters_and_the_start_are_told(training):

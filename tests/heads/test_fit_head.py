@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 import featcache
@@ -117,6 +120,37 @@ def test_class_weights_help_the_rare_class(features, tmp_path):
         assert shares[1] > shares[0], kind
 
 
+def test_balanced_classes_count_the_same_whatever_their_rows_count(features, tmp_path):
+    """With `sample_weight` and "balanced", the weights of each class sum up to the same."""
+    weights = np.where(features.labels == "3", 10.0, 1.0)
+    head = fit_head(
+        features, head="knn", class_weight="balanced", sample_weight=weights,
+        out=tmp_path / "a.head",
+    )  # fmt: skip
+    votes = np.bincount(head.model.codes, head.model.votes)
+    assert votes == pytest.approx(votes.mean(), rel=1e-5)
+
+
+def test_a_pipeline_hands_sample_weights_to_its_last_step(features):
+    """A pipeline of one's own is fitted with weights; a step that takes none is a sentence."""
+    weights = np.where(features.labels == "3", 1e-9, 1.0)
+    mine = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+    head = fit_head(features, head=mine, sample_weight=weights)
+    assert head.predict_proba(features)[:, head.classes.index("3")].max() < 0.1
+    nearest = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    with pytest.raises(FeatcacheError, match=r"no sample weights: .*Leave sample_weight="):
+        fit_head(features, head=nearest, sample_weight=weights)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5])
+def test_a_seed_that_no_generator_takes_is_a_sentence(seed, features, digit_features):
+    """Below 0 or above 32 bits: refused before anything is fitted, in Python and the command."""
+    with pytest.raises(FeatcacheError, match="--seed"):
+        fit_head(features, head="centroid", seed=seed)
+    arguments = ["fit-head", "digits", "--cache", str(digit_features), "--seed", str(seed)]
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
 def test_sample_weights_reach_the_solver(features, tmp_path):
     """Rows of weight 0 might as well not be there; wrong weights are a sentence."""
     weights = np.ones(len(features))
@@ -146,14 +180,19 @@ def test_classes_that_are_too_small_are_named(features, tmp_path):
 
 
 def test_vectors_that_are_not_finite_are_named(features, tmp_path, monkeypatch):
-    """An infinite number in a vector stops `fit_head`, which names the image."""
-    from featcache import fitting
+    """An infinite number in a vector stops `fit_head` and `evaluate`: both name the image."""
+    from featcache import model_fitting
 
     spoilt = np.array(features.vectors)
     spoilt[7, 3] = np.inf
-    monkeypatch.setattr(fitting, "rows_of", lambda rows, mask: spoilt[mask])
+    monkeypatch.setattr(model_fitting, "rows_of", lambda rows, mask: spoilt[mask])
     with pytest.raises(FeatcacheError, match=r"not finite.*" + features.names[7]):
         fit_head(features, C=0.01, out=tmp_path / "a.head")
+    monkeypatch.undo()
+    head = fit_head(features[50:], head="centroid", out=tmp_path / "b.head")
+    monkeypatch.setattr(type(features), "vectors", spoilt[:50])
+    with pytest.raises(FeatcacheError, match=f"the vector of {features.names[7]} has numbers"):
+        featcache.evaluate(head, features[:50])
 
 
 def test_rows_look_like_the_array_they_stand_for(features, monkeypatch):
@@ -172,10 +211,11 @@ def test_rows_look_like_the_array_they_stand_for(features, monkeypatch):
     assert np.array_equal(np.asarray(lazy), copied)
 
 
-def test_the_command_has_the_options_of_all_heads(digit_features, tmp_path):
+@pytest.mark.parametrize("hidden", [["--hidden", "32", "16"], ["--hidden=32", "16"]])
+def test_the_command_has_the_options_of_all_heads(hidden, digit_features, tmp_path):
     """W5's head in one line; `--hidden 32 16` is two layers; a foreign option is refused."""
     base = ["fit-head", "digits", "--cache", str(digit_features), "--out", str(tmp_path / "a.head")]
-    layers = ["--head", "dense", "--hidden", "32", "16", "--batch-norm", "--dropout", "0.5"]
+    layers = ["--head", "dense", *hidden, "--batch-norm", "--dropout", "0.5"]
     rate = ["--optimizer", "adam", "--learning-rate", "1e-3", "--epochs", "2", "--batch-size", "30"]
     done = CliRunner().invoke(app, [*base, *layers, *rate, "--json"])
     assert done.exit_code == 0, done.output
@@ -183,6 +223,10 @@ def test_the_command_has_the_options_of_all_heads(digit_features, tmp_path):
     assert answer["settings"]["hidden"] == [32, 16]
     assert len(answer["settings"]["history"]["val_loss"]) == 2
     assert "epoch 2/2: loss" in done.stderr
+    judging = ["evaluate", answer["head"], "digits", "--plots", str(tmp_path / "plots")]
+    assert CliRunner().invoke(app, [*judging, "--cache", str(digit_features)]).exit_code == 0
+    drawn = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert {"confusion.png", "reliability.png", "history.png", "predictions.png"} == drawn
     refused = CliRunner().invoke(app, [*base, "--neighbors", "3"])
     assert refused.exit_code == 2
     assert "--neighbors is an option of --head knn, not of logreg" in refused.stderr

@@ -65,6 +65,15 @@ def test_evaluate_leaves_training_rows_out(features, head):
     assert report.accuracy == pytest.approx(head.metrics["accuracy"])
     assert report.rows == head.metrics["rows"]
     assert any("left out" in remark for remark in report.remarks)
+    others = len(features) - report.rows
+    assert report.protocol == (
+        f"accuracy on the {report.rows} labelled images that took no part in training "
+        f"({others} others did)"
+    )
+    tested = features[~np.isin(prefixes(features.keys), head.trained_on)]
+    split = replace(tested, splits=np.full(len(tested), "test"))
+    whole = f"accuracy on the {report.rows} images of the file's test split"
+    assert featcache.evaluate(head, split).protocol == whole
     assert sum(map(sum, report.confusion)) == report.rows
     with pytest.raises(FeatcacheError, match="no labelled row to judge on"):
         featcache.evaluate(head, features[np.isin(prefixes(features.keys), head.trained_on)])

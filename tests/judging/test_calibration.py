@@ -79,6 +79,26 @@ def test_rows_that_tell_no_temperature_are_refused():
             fit_temperature(scores, np.array(codes, int))
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"), [(1.0, "named right"), (-1.0, "no better than guessing")]
+)
+def test_a_fitted_head_is_never_thrown_away(factor, words, digit_features, tmp_path):
+    """Validation rows that tell no temperature: the head is saved without one, and says so."""
+    features = split(featcache.load("digits", cache=digit_features), "train", "validation", "test")
+    two = features[np.isin(features.labels, ["0", "1"])]
+    told = two.splits == "validation"
+    labels = np.where(two.labels == "0", "1", "0")
+    turned = replace(two, labels=np.where(told & (factor < 0), labels, two.labels))
+    head = featcache.fit_head(turned, C=0.01, calibrate=True, out=tmp_path / "a.head")
+    assert head.path.is_file()
+    assert head.temperature == 1
+    assert head.protocol.endswith(
+        "set the temperature; C = 0.01; temperature 1 (these rows tell none)"
+    )
+    assert any(words in remark for remark in head.metrics["remarks"])
+    assert head.metrics["calibration"] is None
+
+
 def split(features, *names):
     """The features with splits dealt by row number."""
     return replace(features, splits=np.array(names)[np.arange(len(features)) % len(names)])

@@ -26,6 +26,7 @@ def test_written_splits_come_back_through_extract(digits, digit_features, tmp_pa
     images, cache = tmp_path / "digits", ("--cache", tmp_path / "cache")
     shutil.copytree(digits, images)
     shutil.copytree(digit_features, tmp_path / "cache")
+    run("split", "digits", "--splits", tmp_path / "a" / "new folder" / "parts.csv", *cache)
     table = images / "parts.csv"
     run("split", "digits", "--test", "0.2", "--validation", "0.1", "--splits", table, *cache)
     with table.open(encoding="utf-8", newline="") as file:

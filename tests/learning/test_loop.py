@@ -136,7 +136,7 @@ def test_it_stops_when_it_should():
     assert "no better validation loss in 2 epochs" in told[-1]
     options = LearningOptions("adam", 1e-2, epochs=30, batch_size=8, stop_at=0.9)
     learned = learn(small_net(noise=False), feed(80, options), None, options, say=told.append)
-    assert "training accuracy passes 0.9" in told[-1]
+    assert "training accuracy reaches 0.9" in told[-1]
     assert learned.history["accuracy"][-1] > 0.9 >= max(learned.history["accuracy"][:-1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -58,6 +59,16 @@ def test_the_cross_validated_one_agrees_with_scikit_learns(digits):
     assert ours.scores_.shape == (4, 3)
     assert np.abs(ours.scores_ - theirs.scores_[:, 0]).max() < 0.005
     assert theirs.C_ == ours.C_
+
+
+def test_how_many_values_of_c_may_be_a_number_of_numpys(digits):
+    """`Cs=np.int64(2)` is `Cs=2`; a value alone is refused with what is expected."""
+    vectors, labels = digits
+    few = FastLogisticRegressionCV(np.int64(2), cv=3, max_iter=5)
+    with pytest.warns(ConvergenceWarning):
+        assert len(few.fit(vectors[:200], labels[:200]).Cs_) == 2
+    with pytest.raises(ValueError, match="expected how many values"):
+        FastLogisticRegressionCV(0.5).fit(vectors, labels)
 
 
 def test_it_works_inside_a_grid_search(digits):
