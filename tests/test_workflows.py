@@ -21,13 +21,20 @@ COMMANDS = {command.name for command in app.registered_commands}
 OFFLINE = {
     "w1_frozen_hub_base": {"VIEWS": "1"},
     "w2_intermediate_layer": {"LAYER": "block11_expand_activation", "VIEWS": "1"},
-    "w3_classic_vgg16": {"LAYER": "output", "UNFREEZE": "head_conv"},
+    "w3_classic_vgg16": {
+        "LAYER": "head_activation",
+        "OTHER": "block11_expand_activation",
+        "UNFREEZE": "head_conv",
+    },
     "w4_extract_then_fine_tune": {"VIEWS": "1", "CLASSIFIER": "efficientnet_lite0"},
     "w5_tiny_data_set": {
         "LAYER": "stride32",
         "CUTS": "block5_expand_activation block11_expand_activation",
     },
 }
+
+#: Heads that are fitted to compare layers.
+COMPARED = {"w3_classic_vgg16": ["w3-other.head"], "w5_tiny_data_set": ["cut.head"]}
 
 #: The others take longer than a default test should.
 QUICK = ("w3_classic_vgg16", "w4_extract_then_fine_tune")
@@ -91,7 +98,26 @@ def test_a_workflow_runs_from_images_to_pictures(script, digits, tmp_path):
         with Image.open(tmp_path / "out" / "head" / f"{name}.png") as picture:
             assert min(picture.size) > 200
     heads = {path.name for path in (tmp_path / "out").glob("*.head")}
-    assert heads == {f"{script[:2]}.head", *(["cut.head"] if script.startswith("w5") else [])}
+    assert heads == {f"{script[:2]}.head", *COMPARED.get(script, ())}
+
+
+def test_w4_takes_any_photographs_name_or_stops(digits, tmp_path):
+    """Names such as IMG.JPG and a.jpeg will do; without an image it stops, and classifies none."""
+    script = ["sh", SCRIPTS / "w4_extract_then_fine_tune.sh", tmp_path / "images", tmp_path / "out"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "CLASSIFIER": "0", "EXTRACT": "--no-such-option"}
+    (tmp_path / "images").mkdir()
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no image in it whose name ends in" in done.stderr
+    assert "featcache" not in done.stderr
+    with Image.open(next(digits.glob("3/*.png"))) as image:
+        image.convert("RGB").save(tmp_path / "images" / "IMG.JPG", "JPEG")
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert "10 pictures of" in done.stdout
+    assert "IMG.JPG in" in done.stdout
+    assert "featcache classify" not in done.stderr
+    assert "no-such-option" in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -74,12 +74,17 @@ def find_layer(network: Any, name: str) -> tuple[str, Any]:
 
 
 def _no_such_layer(network: Any, name: str, layers: list[str], known: list[str]) -> str:
-    near = difflib.get_close_matches(name, [*layers, *known], n=5, cutoff=0.4) or layers[-5:]
     aliased = f"; aliases here are {', '.join(known)}" if known else ""
     return (
-        f"--layer {name!r} is not a layer of {network.name} ({len(layers)} layers): nearest are "
-        f"{', '.join(near)}{aliased}; `featcache layers` lists all of them"
+        f"--layer {name!r} is not a layer of {network.name} ({len(layers)} layers): "
+        f"{nearest(name, layers, known)}{aliased}; `featcache layers` lists all of them"
     )
+
+
+def nearest(name: str, layers: list[str], known: list[str]) -> str:
+    """Words that name the nearest of layers and aliases; where none is near, the last layers."""
+    near = difflib.get_close_matches(name, [*layers, *known], n=5, cutoff=0.4)
+    return f"nearest are {', '.join(near)}" if near else f"the last are {', '.join(layers[-5:])}"
 
 
 def has_layer(network: Any, name: str) -> bool:

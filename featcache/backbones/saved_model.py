@@ -73,7 +73,7 @@ def open_saved_model(
         tensors=tensors,
         feature=_feature(tuple(rows)),
         taps=False,
-        finetune=bool(layer.trainable_weights),
+        finetune=False,  # its variables would learn, but nothing could write them again
         remarks=remarks,
     )
 

@@ -2,6 +2,7 @@
 
 OUT/finetuned.json          which backbone, at which size
 OUT/backbone.weights.h5     its weights; OUT/backbone.keras of a model of the user's own
+OUT/finetuned.head          the head on its vectors
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"
 VERSION = 1
 WEIGHTS, MODEL = "backbone.weights.h5", "backbone.keras"
+HEAD = "finetuned.head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,30 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def weights_in(folder: Path, hint: str) -> str:
+    """Where weights lie that lay at `hint` once: in a folder of a tuned backbone, if it has them.
+
+    The folder may have been moved, or another one made where it was.
+    """
+    here = folder.absolute() / Path(hint).name
+    is_tuned = here.name in (WEIGHTS, MODEL) and (folder / RECORD).is_file()
+    return str(here) if is_tuned and here.is_file() else hint
+
+
 def _damaged(folder: Path, error: Exception) -> FeatcacheError:
     return FeatcacheError(f"{folder / RECORD}: not a record of a fine-tuning: {error!r}")
+
+
+def check_writable(network: Network) -> None:
+    """Raise `FeatcacheError` where the network could learn, but not be written again."""
+    path = Path(network.weights_hint)
+    if network.backbone.source == "own" and path.is_dir():
+        raise FeatcacheError(
+            f"--backbone {path}: a SavedModel cannot be fine-tuned: it holds functions, not layers "
+            f"that could be written again with other weights. Fine-tune the Keras model that it "
+            f"was made of, as a .keras file, or fit a head on its features with "
+            f"`featcache fit-head`"
+        )
 
 
 def export_tuned(network: Network, folder: Path) -> Path:

@@ -42,7 +42,7 @@ class UserModel:
     tensors: what can be tapped, by name: symbolic outputs of `network`'s graph.
     feature: name of the tap that is meant when none is named; "" where that is not clear.
     taps: whether its inner layers can be tapped, not only its outputs.
-    finetune: whether it has weights that can be trained.
+    finetune: whether it has weights that can be trained, and be written again.
     remarks: what the user should know.
     """
 

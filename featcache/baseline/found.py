@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from featcache.baseline.plan import Plan
+from featcache.class_weights import balanced_weights
 from featcache.decode import BadImage
 from featcache.errors import ImageFailure
 from featcache.images import ImageSet
@@ -52,22 +53,30 @@ class Found:
             )
         usable = np.array([i for i, (key, _) in zip(labelled, keys, strict=True) if key], int)
         rows = Labelled.of(images, usable, np.array([key for key, _ in keys if key], dtype=str))
+        if plan.carve:
+            splits = plan.carve.apply(rows.splits.tolist(), rows.keys.tolist())
+            rows = replace(rows, splits=np.array(splits, dtype=str))
         return cls(images, rows, usable, pictures, failures)
 
     def feed(
-        self, mask: np.ndarray, classes: list[str], plan: Plan, *, augmented: bool = False
+        self, mask: np.ndarray, classes: list[str], plan: Plan, *, trains: bool = False
     ) -> PixelFeed:
-        """The images under a mask as a feed; a class that is not among `classes` has code 0."""
+        """The images under a mask as a feed; a class that is not among `classes` has code 0.
+
+        Where it `trains`, images vary and count as the plan says.
+        """
         place = {name: number for number, name in enumerate(classes)}
-        codes = [place.get(label, 0) for label in self.rows.labels[mask].tolist()]
+        labels = self.rows.labels[mask].tolist()
+        codes = np.array([place.get(label, 0) for label in labels], np.int32)
+        weights = balanced_weights(np.bincount(codes, minlength=len(classes)))
         return PixelFeed(
             images=self.images,
             indices=self.indices[mask],
-            codes=np.array(codes, np.int32),
-            weights=None,
+            codes=codes,
+            weights=weights[codes] if trains and plan.class_weight == "balanced" else None,
             decoding=self.pictures.decoding,
             options=plan.options,
-            augmentation=plan.augmentation if augmented else None,
+            augmentation=plan.augmentation if trains else None,
             threads=plan.threads,
             max_pixels=plan.max_pixels,
             pictures=self.pictures,

@@ -9,7 +9,9 @@ from featcache.augment import Augmentation
 from featcache.baseline.network import SMALLEST
 from featcache.decode import MAX_PIXELS
 from featcache.errors import FeatcacheError
+from featcache.heads.checks import one_of
 from featcache.learning import LearningOptions
+from featcache.splits import Carve
 
 #: The training of the baseline, where nothing else is asked for.
 DEFAULTS = LearningOptions(optimizer="rmsprop", learning_rate=1e-3, epochs=15, batch_size=32)
@@ -24,6 +26,8 @@ class Plan:
     size: (height, width) in pixels.
     augment: what may change in the training images, as in `extract --augment`; "": nothing.
     out: the .keras file; a run that was killed goes on from a checkpoint beside it. None: neither.
+    class_weight: "balanced" makes every class count the same, "none" every image.
+    test_from: makes part of a split the test split, as in `extract --test-from`; "": none.
     """
 
     size: tuple[int, int] = (150, 150)
@@ -32,8 +36,12 @@ class Plan:
     out: Path | None = None
     threads: int = 2
     max_pixels: int = MAX_PIXELS
+    class_weight: str = "none"
+    test_from: str = ""
 
     def __post_init__(self) -> None:
+        one_of("--class-weight", self.class_weight, ("none", "balanced"))
+        _ = self.augmentation, self.carve
         if min(self.size) < SMALLEST:
             raise FeatcacheError(
                 f"--size {self.size[0]}x{self.size[1]}: three poolings leave no pixel of it; "
@@ -46,3 +54,8 @@ class Plan:
     def augmentation(self) -> Augmentation | None:
         """What `augment` stands for."""
         return Augmentation.parse(self.augment) if self.augment else None
+
+    @property
+    def carve(self) -> Carve | None:
+        """What `test_from` stands for."""
+        return Carve.parse(self.test_from) if self.test_from else None

@@ -64,7 +64,7 @@ def train_baseline(
     checkpoint = _checkpoint(found, plan)
     learned = learn(
         model,
-        found.feed(roles.train, classes, plan, augmented=True),
+        found.feed(roles.train, classes, plan, trains=True),
         found.feed(roles.stop, classes, plan) if roles.stop.any() else None,
         plan.options,
         checkpoint=checkpoint,
@@ -99,6 +99,7 @@ def _checkpoint(found: Found, plan: Plan) -> Checkpoint | None:
         "images": digest_of(rows.names, rows.keys, rows.labels, rows.splits, rows.groups),
         "size": list(plan.size),
         "augment": plan.augmentation.spec if plan.augmentation else "",
+        "class_weight": plan.class_weight,
         **asdict(plan.options),
     }
     path = plan.out.with_name(f"{plan.out.name}.checkpoint")

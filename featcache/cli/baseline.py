@@ -10,7 +10,16 @@ import typer
 
 from featcache.cli.console import answer, command, say, say_counts, show, time_text
 from featcache.cli.judging import Course, draw_report, show_report
-from featcache.cli.options import FollowLinks, Images, Json, Plots, Threads, pair_of
+from featcache.cli.options import (
+    FollowLinks,
+    Images,
+    Json,
+    MaxPixels,
+    Plots,
+    TestFrom,
+    Threads,
+    pair_of,
+)
 
 if TYPE_CHECKING:
     from featcache.baseline import Baseline
@@ -49,6 +58,9 @@ def baseline(
             help="Stop when training and validation accuracy both reach it.", show_default="never"
         ),
     ] = None,
+    class_weight: Annotated[
+        str, typer.Option(help="balanced: every class counts the same; none.")
+    ] = "none",
     seed: Annotated[
         int, typer.Option(min=0, help="Decides which images are held out, and every random number.")
     ] = 0,
@@ -56,7 +68,9 @@ def baseline(
         Path | None, typer.Option(help="Save the network as a .keras file.")
     ] = None,
     plots: Plots = None,
+    test_from: TestFrom = None,
     threads: Threads = None,
+    max_pixels: MaxPixels = 64_000_000,
     follow_symlinks: FollowLinks = False,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -75,7 +89,10 @@ def baseline(
         optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
         patience=patience, stop_at=stop_at, seed=seed, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
-    plan = Plan(pair_of(size) or (150, 150), augment, options, out, threads or joblib.cpu_count())
+    plan = Plan(
+        pair_of(size) or (150, 150), augment, options, out, threads or joblib.cpu_count(),
+        max_pixels, class_weight, test_from or "",
+    )  # fmt: skip
     found = find_images(images, follow_symlinks=follow_symlinks)
     for remark in found.remarks:
         say(f"note: {remark}")
@@ -85,16 +102,19 @@ def baseline(
     drawn = draw_report(trained.report, plots, course)
     if json:
         answer({**_record(trained), "plots": drawn, "model": str(out) if out else None,
-                "size": list(plan.size), "settings": {"augment": augment, **asdict(options)},
-                "counts": found.counts()})  # fmt: skip
+                "size": list(plan.size), "counts": found.counts(),
+                "settings": {"augment": augment, "class_weight": class_weight,
+                             "test_from": test_from, **asdict(options)}})  # fmt: skip
         return
     if out:
         show(f"model      {out} (pixels 0 to 255 in, probabilities of {_listed(trained)} out)")
     show_report(trained.report)
     show(f"time       {time_text(trained.seconds)}")
+    more = f" --test-from {test_from}" if test_from else ""
     show(
-        f"for        comparison: `featcache extract {images} --backbone efficientnet_lite0` and "
-        f"`featcache fit-head`\n           show what a pretrained network makes of the same images"
+        f"for        comparison: `featcache extract {images} --backbone efficientnet_lite0{more}` "
+        f"and\n           `featcache fit-head {found.name}` show what a pretrained network makes "
+        f"of the same images"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,8 +98,8 @@ def finetune(
         bool,
         typer.Option(
             "--batch-norm",
-            help="Let BatchNorm follow the batches.",
-            show_default="its statistics stay",
+            help="Let BatchNorm follow the batches, and dropout drop.",
+            show_default="neither",
             rich_help_panel=_TRAINING,
         ),
     ] = False,
@@ -209,10 +210,14 @@ def _draw(tuned: Tuned, plots: str | None) -> list[str]:
 
 
 def _show(tuned: Tuned, images: str) -> None:
+    from featcache.backbones.tuned import MODEL
+
     for remark in tuned.report.remarks:
         say(f"note: {remark}")
-    show(f"backbone   {tuned.folder} (--backbone {tuned.folder} in extract)")
-    show(f"head       {tuned.head.path} (featcache predict {tuned.folder} {images})")
+    folder = quote(str(tuned.folder))
+    trust = " --trust-model" if (tuned.folder / MODEL).is_file() else ""
+    show(f"backbone   {tuned.folder} (--backbone {folder}{trust} in extract)")
+    show(f"head       {tuned.head.path} (featcache predict {folder} {quote(images)}{trust})")
     show(
         f"model      {tuned.folder / 'classifier.keras'} (uint8 pixels in, probabilities out; as "
         f"predict to {tuned.agreement:.0e})"

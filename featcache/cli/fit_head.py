@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -10,6 +10,9 @@ from typer.core import TyperCommand
 from featcache.cli.console import answer, command, say, show, time_text
 from featcache.cli.judging import course_of, draw_album, draw_report, show_report
 from featcache.cli.options import Cache, FeaturesName, Json, Plots
+
+if TYPE_CHECKING:
+    from featcache.heads import Head
 
 #: What is no option of a kind of head.
 OF_THE_COMMAND = ("features", "head", "seed", "out", "calibrate", "plots", "cache", "json")
@@ -166,5 +169,21 @@ def fit_head(
         )
         return
     show(f"head       {fitted.head.path}")
+    if words := _parameters(fitted.head):
+        show(f"parameters {words}")
     show_report(report)
     show(f"time       {time_text(fitted.seconds)}")
+
+
+def _parameters(head: Head) -> str:
+    """Those of a dense head and of the network below it, "" where these are not known."""
+    from featcache.backbones import BACKBONES, published
+
+    own, recipe = head.model.settings.get("parameters"), head.recipe
+    if own is None or recipe.layer or recipe.backbone not in BACKBONES:
+        return ""
+    base = published(BACKBONES[recipe.backbone]).base_parameters
+    return (
+        f"{base + own['total']:,} ({own['trainable']:,} trainable, in the head; "
+        f"{base + own['frozen']:,} frozen, {recipe.backbone}'s included)"
+    )

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from featcache.backbones.cutting import kernel_shapes, list_cuts
-from featcache.backbones.layers import canonical_layers, find_layer
+from featcache.backbones.layers import (
+    aliases,
+    canonical_layers,
+    find_layer,
+    has_layer,
+    nearest,
+)
 from featcache.errors import FeatcacheError
 
 #: The share of the layers with kernels that learns where nothing else is asked for.
@@ -45,24 +51,24 @@ def freeze(base: Any, unfreeze_from: str | None) -> Freeze:
 
     Raises `FeatcacheError` where there is no such layer, or nothing that could learn behind it.
     """
+    base.trainable = True  # a model may have been saved with frozen layers
     if not base.trainable_weights:
         raise FeatcacheError(
-            "this model has no weights that can be trained (a SavedModel that was exported for "
-            "inference): fine-tune the Keras model it was made of"
+            "this model has no weights that can be trained: name another --backbone, or fit a head "
+            "on its features with `featcache fit-head`"
         )
     layers = canonical_layers(base)
     names = list(layers)
-    first = _first(base, names, unfreeze_from)
-    for place, layer in enumerate(layers.values()):
-        layer.trainable = place >= first
-    weighted = [name for name, layer in layers.items() if layer.weights]
-    learning = tuple(name for name in names[first:] if layers[name].weights)
-    if not any(layers[name].trainable_weights for name in learning):
+    first, last = _first(base, names, unfreeze_from), _last(base)
+    if first > last:
         raise FeatcacheError(
             f"--unfreeze-from {unfreeze_from}: no layer from {names[first]!r} on has weights; the "
-            f"last that has is {weighted[-1]!r}. For the head alone, `featcache fit-head` is enough"
+            f"last that has is {names[last]!r}. For the head alone, `featcache fit-head` is enough"
         )
-    return Freeze(names[first], learning, len(weighted))
+    for place, layer in enumerate(layers.values()):
+        layer.trainable = place >= first
+    learning = tuple(name for name in names[first:] if layers[name].weights)
+    return Freeze(names[first], learning, sum(bool(layer.weights) for layer in layers.values()))
 
 
 def remarks_on(found: Freeze, learning_rate: float) -> list[str]:
@@ -81,18 +87,33 @@ def _first(base: Any, names: list[str], asked: str | None) -> int:
         return names.index(_usual(base))
     if asked == "all":
         return 0
-    if re.fullmatch(r"\d+", asked):
-        if int(asked) >= len(names):
+    if re.fullmatch(r"-?\d+", asked):
+        if not -len(names) <= int(asked) < len(names):
             raise FeatcacheError(
                 f"--unfreeze-from {asked}: the network has {len(names)} layers, 0 to "
-                f"{len(names) - 1}; `featcache layers` lists them"
+                f"{len(names) - 1}, or from the end -1 to -{len(names)}; `featcache layers` lists "
+                f"them"
             )
-        return int(asked)
-    try:
-        return names.index(find_layer(base, asked)[0])
-    except FeatcacheError as error:
-        words = str(error).replace("--layer", "--unfreeze-from", 1)
-        raise FeatcacheError(words.replace(f"of {base.name} ", "of the network ", 1)) from error
+        return int(asked) % len(names)
+    if not has_layer(base, asked):
+        raise FeatcacheError(_no_such_layer(base, names, asked))
+    return list(canonical_layers(base).values()).index(find_layer(base, asked)[1])
+
+
+def _last(base: Any) -> int:
+    """The place of the last layer that could learn."""
+    layers = canonical_layers(base).values()
+    return max(place for place, layer in enumerate(layers) if layer.trainable_weights)
+
+
+def _no_such_layer(base: Any, names: list[str], asked: str) -> str:
+    could_learn = names[: _last(base) + 1]
+    known = [alias for alias, name in aliases(base).items() if name in could_learn]
+    aliased = f"; aliases here are {', '.join(known)}" if known else ""
+    return (
+        f"--unfreeze-from {asked!r} is not a layer of the network ({len(names)} layers): "
+        f"{nearest(asked, could_learn, known)}{aliased}; `featcache layers` lists all of them"
+    )
 
 
 def _usual(base: Any) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones.tuned import HEAD as TUNED_HEAD
+from featcache.backbones.tuned import weights_in
 from featcache.cache import FeatureCache
 from featcache.calibration import rescale
 from featcache.errors import FeatcacheError
@@ -201,7 +203,10 @@ class Head:
 
     @classmethod
     def load(cls, path: str | Path) -> Head:
-        """Read a head; raises `FeatcacheError` where the file is not one, or not a sound one."""
+        """Read a head: a file, or the only one in a folder, or that of a fine-tuned backbone.
+
+        Raises `FeatcacheError` where the file is not one, or not a sound one.
+        """
         target = _head_file(Path(path))
         arrays, metadata = _read(target)
         if metadata.get("format") != FORMAT:
@@ -212,9 +217,11 @@ class Head:
                 f"{VERSION}: upgrade featcache"
             )
         try:
-            return replace(_head_of(json.loads(metadata["head"]), arrays), path=target)
+            head = _head_of(json.loads(metadata["head"]), arrays)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FeatcacheError(f"{target}: a damaged head: {error}") from error
+        hint = weights_in(target.parent, head.source.weights_hint)
+        return replace(head, source=replace(head.source, weights_hint=hint), path=target)
 
 
 def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
@@ -248,9 +255,10 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
 
 
 def _head_file(path: Path) -> Path:
-    """The file meant by a path: itself, or the only head in a folder of features."""
+    """The file meant by a path: itself, or the head of a folder of features or of a backbone."""
     if path.is_dir():
-        heads = sorted(path.glob("*.head"))
+        tuned = path / TUNED_HEAD
+        heads = [tuned] if tuned.is_file() else sorted(path.glob("*.head"))
         if len(heads) == 1:
             return heads[0]
         listed = ", ".join(head.name for head in heads) or "none"

@@ -171,6 +171,11 @@ def _find(images: Any, follow_symlinks: bool) -> ImageSet:
         return _array_set(list(_checked_array(images)))
     if not isinstance(images, str | os.PathLike):
         return _from_list(list(images))
+    if images == "":  # a path of nothing would be the current folder
+        raise FeatcacheError(
+            "the images are an empty name: expected a folder, a CSV manifest or an image; in a "
+            "script, a variable may be empty"
+        )
     path = Path(images).expanduser()
     if path.is_dir():
         return _from_folder(path, follow_symlinks)

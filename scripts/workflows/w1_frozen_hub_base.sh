@@ -7,7 +7,8 @@
 #   featcache dataset cats_and_dogs IMAGES
 # BACKBONE: a network's name (mobilenetv2), or the folder of a TF-Hub SavedModel, then with
 #   EXTRACT="--trust-model". EXTRACT: more options of `extract`, such as --weights PATH.
-# SIZE (224), VIEWS (6: one an epoch), BASELINE_EPOCHS (15; 0: no CNN from scratch).
+# SIZE (224), VIEWS (6 beside the plain image: an epoch draws one of these 7 rows of each image, at
+# random, so it may draw one twice), BASELINE_EPOCHS (15; 0: no CNN from scratch).
 set -eu
 images=$1 out=${2:-w1}
 export FEATCACHE_DIR="${FEATCACHE_DIR:-$out/cache}"

@@ -13,6 +13,7 @@ export FEATCACHE_DIR="${FEATCACHE_DIR:-$out/cache}"
 set -x
 
 featcache backbones
+featcache backbones --search "$backbone" --measure
 featcache extract "$images" --name w5 --backbone "$backbone" --layer "${LAYER:-block5_pool}:none" \
     --size "${SIZE:-224}" ${EXTRACT:-}
 featcache fit-head w5 --head dense --hidden 64 --batch-norm --dropout 0.5 --optimizer adam \

@@ -323,7 +323,7 @@ def test_a_finished_run_is_not_made_again(outcome, digits, network):
 def test_half_precision_learns_and_leaves(digits, network, tmp_path):
     """In mixed precision the loss falls too, and what comes out computes in float32."""
     result = tuned(digits, network, tmp_path / "out", mixed_precision="bfloat16", epochs=2)
-    assert result.learned.history["loss"][-1] < result.learned.history["loss"][0] * 1.05
+    assert result.learned.history["loss"][-1] < result.learned.history["loss"][0] * 0.8
     model = import_keras().saving.load_model(result.folder / "classifier.keras")
     assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
 

@@ -44,13 +44,40 @@ def test_the_usual_place_is_behind_a_cut(network):
 
 @pytest.mark.parametrize(
     ("asked", "words"),
-    [("lst", "nearest are last"), ("99", "has 8 layers"), ("pool", "no layer from 'pool' on")],
+    [
+        ("lst", "nearest are last, "),
+        ("xyz", "the last are first_bn, branch, joined, last, last_bn; aliases here are stride2,"),
+        ("99", "has 8 layers, 0 to 7, or from the end -1 to -8"),
+        ("-99", "has 8 layers, 0 to 7, or from the end -1 to -8"),
+        ("pool", "no layer from 'pool' on has weights; the last that has is 'last_bn'"),
+    ],
 )
 def test_a_layer_that_is_not_there(network, asked, words):
     """A wrong layer is answered with the option's name and what there is."""
     with pytest.raises(FeatcacheError, match=words) as caught:
         freeze(network, asked)
     assert "--unfreeze-from" in str(caught.value)
+
+
+def test_only_aliases_that_could_learn_are_offered():
+    """Of a network with nothing but an activation behind stride16, stride16 itself is left out."""
+    keras = import_keras()
+    layers = keras.layers
+    pixels = keras.Input((64, 64, 3))
+    x = layers.Conv2D(4, 3, strides=8, padding="same", name="eighth")(pixels)
+    x = layers.ReLU(name="sixteenth")(layers.MaxPooling2D()(x))
+    base = keras.Model(pixels, layers.GlobalAveragePooling2D()(x))
+    with pytest.raises(FeatcacheError, match="aliases here are stride8;"):
+        freeze(base, "nosuch")
+    with pytest.raises(FeatcacheError, match="no layer from 'sixteenth' on has weights"):
+        freeze(base, "stride16")
+
+
+def test_a_network_that_was_saved_frozen_learns(network):
+    """Layers that a transfer-learning script froze before it saved are no hindrance."""
+    network.trainable = False
+    assert freeze(network, None).learning == ("last", "last_bn")
+    assert len(network.trainable_weights) == 4
 
 
 def test_a_high_rate_is_remarked(network):

@@ -230,3 +230,17 @@ def test_the_command_has_the_options_of_all_heads(hidden, digit_features, tmp_pa
     refused = CliRunner().invoke(app, [*base, "--neighbors", "3"])
     assert refused.exit_code == 2
     assert "--neighbors is an option of --head knn, not of logreg" in refused.stderr
+
+
+def test_the_network_below_is_counted_too(digit_features, tmp_path):
+    """A dense head's parameters are shown with those of the network whose output it reads."""
+    done = CliRunner().invoke(
+        app,
+        ["fit-head", "digits", "--cache", str(digit_features), "--head", "dense", "--epochs", "1",
+         "--out", str(tmp_path / "a.head")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert (
+        "parameters 3,425,834 (12,810 trainable, in the head; 3,413,024 frozen, "
+        "efficientnet_lite0's included)"
+    ) in done.stdout

@@ -105,6 +105,12 @@ def test_a_path_that_is_not_there_names_its_neighbour(plant) -> None:
         find_images(str(root / "zzzzzzzz"))
 
 
+def test_an_empty_name_is_no_folder():
+    """An empty variable of a script does not mean the current folder."""
+    with pytest.raises(FeatcacheError, match="the images are an empty name"):
+        find_images("")
+
+
 def test_clutter_is_ignored_and_other_files_are_counted(plant) -> None:
     """45: hidden files, Thumbs.db, desktop.ini and __MACOSX go silently; other files do not."""
     root = plant("cats/1.jpg", ".git/2.jpg", "__MACOSX/cats/._1.jpg", "cats/.hidden.jpg")

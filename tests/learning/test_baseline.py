@@ -50,6 +50,38 @@ def test_its_roles_are_those_of_a_head(digits, digit_features):
     assert ours.protocol == theirs.protocol
 
 
+def test_a_carved_test_split_is_that_of_extract(digits, tmp_path):
+    """With --test-from the same images become the test split as in `extract`, and judge."""
+    for number, path in enumerate(sorted(digits.glob("[38]/*.png"))):
+        split = "validation" if number % 2 else "train"
+        target = tmp_path / "images" / split / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    features = featcache.extract(
+        tmp_path / "images", backbone="efficientnet_lite0", size=32, cache=tmp_path / "cache",
+        test_from="validation:0.4",
+    )  # fmt: skip
+    rows = Found.look(
+        find_images(tmp_path / "images"), Plan((22, 22), test_from="validation:0.4")
+    ).rows
+    assert set(rows.splits.tolist()) == {"train", "validation", "test"}
+    assert rows.splits.tolist() == features.splits.tolist()
+
+
+def test_balanced_classes_count_the_same(digits):
+    """With --class-weight balanced each class weighs the same, in training."""
+    found = Found.look(find_images(digits), Plan((22, 22)))
+    mask = np.arange(len(found.rows)) < 50
+    classes = found.rows.classes
+    balanced = Plan((22, 22), class_weight="balanced")
+    feed = found.feed(mask, classes, balanced, trains=True)
+    assert len(set(np.bincount(feed.codes))) > 1
+    totals = np.bincount(feed.codes, feed.weights)
+    assert np.allclose(totals[totals > 0], totals.max())
+    assert found.feed(mask, classes, balanced).weights is None
+    assert found.feed(mask, classes, Plan((22, 22)), trains=True).weights is None
+
+
 def _run(arguments):
     # A fixture has no marks of its own, so the same warning is let through here.
     with warnings.catch_warnings():
@@ -166,6 +198,10 @@ def test_images_that_cannot_be_used_cost_only_themselves(digits, tmp_path):
         ("DIGITS", ("--out", "net.h5"), "ends in .keras"),
         ("DIGITS", ("--epochs", "0"), "--epochs 0"),
         ("DIGITS", ("--augment", "twist"), "--augment"),
+        ("DIGITS", ("--class-weight", "heavy"), "--class-weight"),
+        ("DIGITS", ("--test-from", "validation:2"), "--test-from"),
+        ("DIGITS", ("--test-from", "validation:0.2"), "no image is in the split"),
+        ("DIGITS", ("--max-pixels", "60"), "not one of 300 images could be used"),
         ("NOWHERE", (), "is not there"),
     ],
 )
@@ -178,5 +214,5 @@ def test_wrong_input_is_a_sentence(images, options, words, digits, tmp_path):
     places = {"FLAT": tmp_path / "flat", "ONE": tmp_path / "one", "DIGITS": digits,
               "NOWHERE": tmp_path / "nowhere"}  # fmt: skip
     done = CliRunner().invoke(app, ["baseline", str(places[images]), *options])
-    assert done.exit_code == 2
+    assert done.exit_code == (3 if "--max-pixels" in options else 2)
     assert words in done.stderr.replace("\n", " ")
