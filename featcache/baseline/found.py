@@ -54,8 +54,10 @@ class Found:
         usable = np.array([i for i, (key, _) in zip(labelled, keys, strict=True) if key], int)
         rows = Labelled.of(images, usable, np.array([key for key, _ in keys if key], dtype=str))
         if plan.carve:
-            splits = plan.carve.apply(rows.splits.tolist(), rows.keys.tolist())
-            rows = replace(rows, splits=np.array(splits, dtype=str))
+            splits = plan.carve.apply(
+                rows.splits, rows.keys, labels=rows.labels, groups=rows.groups
+            )
+            rows = replace(rows, splits=splits)
         return cls(images, rows, usable, pictures, failures)
 
     def feed(

@@ -177,16 +177,19 @@ def finetune(
 def _recipe_options(ctx: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's options; none where a saved head brings its own."""
     from featcache.heads import HEADS
+    from featcache.heads.layers import LAYERED
 
     given = [name for name in OF_THE_RECIPE if _is_given(ctx, name)]
     if values["head"] not in HEADS:
-        if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        # The weights may have moved; whether they are still the same is checked.
+        others = [name for name in given if name != "weights"]
+        if others:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
             raise FeatcacheError(
                 f"{flags}: the head {values['head']} was fitted on features of its own recipe, "
-                f"which is used: leave them out, or name a kind of head ({', '.join(HEADS)})"
+                f"which is used: leave them out, or name a kind of head ({', '.join(LAYERED)})"
             )
-        return {}
+        return {"weights": values["weights"]} if given else {}
     if values["backbone"] is None:
         raise FeatcacheError(
             "--backbone: which network shall be fine-tuned? Name one, such as vgg16, or give "
@@ -246,6 +249,8 @@ def _record(tuned: Tuned) -> dict[str, Any]:
         "out": str(tuned.folder),
         "head": str(tuned.head.path),
         "agreement": tuned.agreement,
+        "failed": len(tuned.failures),
+        "failures": [asdict(failure) for failure in tuned.failures],
         "epoch_seconds": [round(each, 3) for each in learned.pop("seconds")],
         **learned,
         **{name: tuned.about[name] for name in ("unfreeze_from", "cut", "parameters", "start")},

@@ -10,7 +10,9 @@ from typing import Any
 
 from featcache.api import options_of, prepare
 from featcache.backbones import Network
+from featcache.backbones.tuned import check_writable
 from featcache.errors import FeatcacheError
+from featcache.finetuning.folder import check_folder
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.settings import check_earlier, plan_settings
 from featcache.heads import HEADS, Head
@@ -66,6 +68,7 @@ def look(
     Raises `FeatcacheError` where the head cannot become layers, options exclude each other, or
     an earlier fine-tuning with other options lies in the plan's folder.
     """
+    check_folder(plan.out, images, options.get("cache"))
     check_earlier(plan.out, plan_settings(plan))
     if options.get("views") and plan.from_cut == "no":
         raise FeatcacheError(
@@ -78,6 +81,7 @@ def look(
         say(f"the head {given.path}: {given.kind}, {_named(given.classes)}")
     job = prepare(images, **options)
     _check_job(job)
+    check_writable(job.targets[0].network)
     return Draft(images, options, job, given, str(head), watch)
 
 

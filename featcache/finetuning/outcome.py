@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import export_tuned, read_record, write_record
+from featcache.backbones.tuned import HEAD, export_tuned, read_record, write_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
 from featcache.evaluation import judge, prefixes
@@ -30,7 +30,6 @@ from featcache.lookup import Source
 from featcache.report import Report
 from featcache.store import Failure, open_packed
 
-HEAD = "finetuned.head"
 #: In the record of a fine-tuning that was finished.
 AGREEMENT = "agreement"
 
