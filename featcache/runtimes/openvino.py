@@ -134,6 +134,7 @@ def _launcher(requests: list[Any], tensor: Any, taps: list[str]) -> Callable[[Ar
         request = free.pop()
         request.set_input_tensor(tensor(pixels, shared_memory=True))
         request.start_async()
+        held = [pixels]  # the request reads this very memory until it is done
 
         def result() -> list[Array]:
             try:
@@ -141,6 +142,7 @@ def _launcher(requests: list[Any], tensor: Any, taps: list[str]) -> Callable[[Ar
                 # An output tensor is a view of the request's own memory: the next run fills it.
                 return [np.array(request.get_tensor(tap).data, np.float32) for tap in taps]
             finally:
+                held.clear()
                 free.append(request)
 
         return result

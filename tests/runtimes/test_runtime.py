@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,15 @@ def test_wrong_options_are_refused(network, name, batch, pixel_type, text):
     """An unknown runtime, batch or pixel type names the choices."""
     with pytest.raises(FeatcacheError, match=text):
         open_runtime(name, network, batch=batch, pixel_type=pixel_type)
+
+
+def test_pixels_live_until_their_result_is_taken(network):
+    """OpenVINO reads the caller's memory, so that memory is kept until the request is done."""
+    runtime = open_runtime("openvino", network, batch=2, pixel_type="uint8")
+    batch = photographs(network.size, 2).copy()
+    pixels = weakref.ref(batch)
+    result = runtime.start(batch)
+    del batch
+    assert pixels() is not None
+    result()
+    assert pixels() is None
