@@ -8,9 +8,8 @@ from typing import Any
 from featcache.backbones.tuned import RECORD
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
+from featcache.finetuning.settings import CHECKPOINT
 
-#: Beside what comes out, while the training lasts.
-CHECKPOINT = "checkpoint.safetensors"
 #: Names of foreign files that an error lists.
 _SHOWN = 3
 
