@@ -17,11 +17,13 @@ import numpy as np
 from featcache.backbones.tuned import read_record
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.finetuning.folder import CHECKPOINT
 from featcache.finetuning.plan import Plan
 from featcache.heads.dense import DenseHead
 from featcache.learning import Checkpoint, differences, digest_of
 from featcache.roles import Roles
+
+#: Beside what comes out, while the training lasts.
+CHECKPOINT = "checkpoint.safetensors"
 
 Settings = dict[str, Any]
 

@@ -15,12 +15,12 @@ from featcache.finetuning.classifier import check_can_be_saved
 from featcache.finetuning.cut import Choice, check_cut, choose_cut, same_cut
 from featcache.finetuning.draft import Draft, Say, look
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
-from featcache.finetuning.folder import CHECKPOINT
 from featcache.finetuning.freezing import Freeze, freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.proofs import check_joined, check_start
+from featcache.finetuning.settings import CHECKPOINT
 from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.job import Progress

@@ -288,7 +288,7 @@ def test_a_diverging_training_leaves_nothing_broken(digits, network, tmp_path):
 
 def test_other_settings_do_not_go_on(digits, network, tmp_path):
     """What an interrupted run left is not continued under other settings: it says which."""
-    from featcache.finetuning.folder import CHECKPOINT
+    from featcache.finetuning.settings import CHECKPOINT
 
     class Stop(Exception):
         pass
