@@ -99,11 +99,11 @@ def test_the_printed_command_works(images, options, tmp_path):
         app,
         ["finetune", str(images), "--backbone", options["backbone"], "--scale", "0..1",
          "--trust-model", "--out", str(tmp_path / "my out"), "--epochs", "1",
-         "--unfreeze-from", "all", "--learning-rate", "0.01", *cache],
+         "--unfreeze-from", "all", "--learning-rate", "0.001", *cache],
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     told = " ".join(done.stderr.split())
-    assert "note: every layer learns at a rate of 0.01" in told
+    assert "note: every layer learns at a rate of 0.001" in told
     printed = re.search(r"\(featcache (predict .*)\)", done.stdout)
     assert printed, done.stdout
     predicted = CliRunner().invoke(app, [*shlex.split(printed[1]), *cache])
