@@ -86,6 +86,11 @@ def multiply_adds(step: Step) -> float:
     return places * float(sum(np.prod(shape) for shape in kernel_shapes(layer)))
 
 
+def total_multiply_adds(network: Any) -> float:
+    """Of all layers of a Keras network, for one image; 0 where it has no graph to look at."""
+    return sum(map(multiply_adds, steps(network))) if has_graph(network) else 0.0
+
+
 def kernel_shapes(layer: Any) -> list[tuple[int, ...]]:
     """The shapes of a layer's weights of two or more dimensions: no biases, no normalisation."""
     return [tuple(each.shape) for each in getattr(layer, "weights", ()) if len(each.shape) >= 2]

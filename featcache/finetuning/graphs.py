@@ -19,6 +19,9 @@ from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import each_tap, scale_pixels
 
+#: Seconds that XLA saves of a multiply-add forward and what follows it backward, on two cores; and
+#: seconds that it takes to compile a layer.
+SAVED, COMPILING = 6e-12, 0.2
 #: The names that Keras has for computing in half precision.
 MIXED = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -85,19 +88,22 @@ def _logits(features: Any, head: Any) -> Any:
     return head(features)
 
 
-def gains_by_xla(model: Any) -> bool:
-    """Whether XLA makes the training of a part above a cut faster on a CPU.
+def gains_by_xla(model: Any, multiply_adds: float) -> bool:
+    """Whether XLA makes a training of so many multiply-adds forward faster on a CPU.
 
-    TensorFlow's own gradient of a convolution by its input is slow: compiled, VGG16's last block
-    learned 1.8 times and ResNet50's 1.9 times as fast. A convolution of each channel by itself is
-    slow in XLA: EfficientNet-Lite0 learned a tenth as fast.
+    TensorFlow's own convolutions, above all their gradient, are slow: compiled, the whole of VGG16
+    learned 1.7 times as fast, its last block 1.8, ResNet50's 1.9 times. A convolution of each
+    channel by itself is slow in XLA: EfficientNet-Lite0 learned a tenth as fast. Compiling takes
+    its time for every layer, whatever the images.
     """
-    return not any(
+    layers = list(model._flatten_layers())
+    channelwise = any(
         "Depthwise" in type(layer).__name__
         or "Separable" in type(layer).__name__
         or getattr(layer, "groups", 1) not in (1, None)
-        for layer in model._flatten_layers()
+        for layer in layers
     )
+    return not channelwise and SAVED * multiply_adds > COMPILING * len(layers)
 
 
 @contextmanager

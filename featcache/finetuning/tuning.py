@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones.cutting import total_multiply_adds
 from featcache.errors import FeatcacheError
 from featcache.finetuning.classifier import check_can_be_saved
 from featcache.finetuning.cut import Choice, check_cut, choose_cut, same_cut
@@ -79,11 +80,9 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     say(agreement.words)
     cut = choice.cut.layer if choice.cut else None
     checkpoint = replace(checkpoint, settings={**start.settings, "cut": cut})
-    learned = _learn(start, model, feeds, plan, checkpoint, compiled=cut is not None, say=say)
-    if choice.cut:
-        pixels = probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
-        error = check_joined(graphs.whole, (graphs.below(choice.cut), model), pixels)
-        say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
+    work = choice.share * total_multiply_adds(graphs.base) * len(feeds.train) * plan.learning.epochs
+    learned = _learn(start, model, feeds, plan, checkpoint, work=work, say=say)
+    _check_joined(graphs, choice, model, start, say)
     about = {
         "unfreeze_from": frozen.first,
         "cut": cut,
@@ -93,6 +92,14 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     }
     say("writing the new backbone, and judging it as any other")
     return write_outcome(start, graphs, learned, plan.out, about)
+
+
+def _check_joined(graphs: Graphs, choice: Choice, model: Any, start: Start, say: Say) -> None:
+    if choice.cut is None:
+        return
+    pixels = probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
+    error = check_joined(graphs.whole, (graphs.below(choice.cut), model), pixels)
+    say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
 
 
 def _choice(
@@ -112,12 +119,12 @@ def _learn(
     plan: Plan,
     checkpoint: Checkpoint,
     *,
-    compiled: bool,
+    work: float,
     say: Say,
 ) -> Learned:
-    compiled = compiled and not plan.mixed_precision and gains_by_xla(model)
+    compiled = not plan.mixed_precision and gains_by_xla(model, work)
     if compiled:
-        say("XLA compiles the part above the cut: the first epoch takes longer")
+        say("XLA compiles what is trained: the first epoch takes longer")
     with mixed_precision(model, plan.mixed_precision):
         learned = learn(
             model,

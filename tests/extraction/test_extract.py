@@ -73,17 +73,22 @@ def test_a_grown_data_set_equals_a_fresh_one(photos, cache, tmp_path):
     assert grown.path.read_bytes() == fresh.path.read_bytes()
 
 
-def test_a_change_of_setting_is_another_recipe(photos, cache):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [{"pooling": "max"}, {"resize": "pad"}, {"weights": "random:1"}],
+        pytest.param(
+            [{"size": 40}, {"interpolation": "keras"}, {"dtype": "float16"},
+             {"layer": "block6_add"}, {"weights": "random:1"}, {"weights": "random:2"}],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_a_change_of_setting_is_another_recipe(changes, photos, cache):
     """Size, pooling, interpolation, resize, type, layer or weights: none is answered by another."""
-    folders = {
-        extract(photos, cache, **options).path.parent.name
-        for options in (
-            {}, {"size": 40}, {"pooling": "max"}, {"interpolation": "keras"}, {"resize": "pad"},
-            {"dtype": "float16"}, {"layer": "block6_add"}, {"weights": "random:1"},
-            {"weights": "random:2"},
-        )
-    }  # fmt: skip
-    assert len(folders) == 9
+    found = [extract(photos, cache, **options) for options in ({}, *changes)]
+    assert len({features.path.parent.name for features in found}) == len(found)
+    assert all(features.run.extracted for features in found)
 
 
 def test_data_sets_share_rows(photos, cache, tmp_path):
