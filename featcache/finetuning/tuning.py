@@ -80,7 +80,8 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     say(agreement.words)
     cut = choice.cut.layer if choice.cut else None
     checkpoint = replace(checkpoint, settings={**start.settings, "cut": cut})
-    work = choice.share * total_multiply_adds(graphs.base) * len(feeds.train) * plan.learning.epochs
+    images = len(feeds.train) * plan.learning.epochs
+    work = images * _multiply_adds(graphs.base, frozen, choice)
     learned = _learn(start, model, feeds, plan, checkpoint, work=work, say=say)
     _check_joined(graphs, choice, model, start, say)
     about = {
@@ -92,6 +93,12 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     }
     say("writing the new backbone, and judging it as any other")
     return write_outcome(start, graphs, learned, plan.out, about)
+
+
+def _multiply_adds(base: Any, frozen: Freeze, choice: Choice) -> float:
+    """Of an image in training: once forward, and twice backward where layers learn."""
+    forward = choice.share * total_multiply_adds(base)
+    return forward + 2 * total_multiply_adds(base, frozen.learning)
 
 
 def _check_joined(graphs: Graphs, choice: Choice, model: Any, start: Start, say: Say) -> None:
