@@ -11,6 +11,14 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file of tests begins first: otherwise one process would run it alone at the end.
+
+    Files stay whole, and in their order.
+    """
+    items.sort(key=lambda item: item.path.name != "test_workflows.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def featcache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test touches the user's own kept graphs; the tests share theirs, as a user's runs do."""

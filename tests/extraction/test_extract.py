@@ -211,7 +211,7 @@ def test_a_name_clash_takes_the_parents_name(photos, cache, tmp_path):
     assert third.path.parent.parent.name == "photos"
 
 
-@pytest.mark.parametrize("count", [1, 32, 39])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 32, 39])
 def test_keras_interpolation_equals_the_hand_written_loop(photos, cache, count):
     """With interpolation="keras", cached rows equal image_dataset_from_directory -> model.
 

@@ -128,6 +128,7 @@ def test_a_graph_that_gives_another_probe_is_made_again(home, network):
     assert prove(network).from_kept
 
 
+@pytest.mark.slow
 def test_two_processes_may_build_the_same_graph(home):
     """Two processes that build and delete it again and again: both succeed, a sound one stays."""
     code = (
