@@ -31,6 +31,7 @@ Settings = dict[str, Any]
 def plan_settings(plan: Plan) -> Settings:
     """What the plan says."""
     values = {name: value for name, value in asdict(plan).items() if name != "out"}
+    values |= values.pop("learning")
     augment = plan.augmentation.spec if plan.augmentation else ""
     return _plain({**values, "augment": augment})
 
