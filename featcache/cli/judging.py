@@ -140,9 +140,14 @@ def draw_report(report: Report, plots: str | None, course: Course | None = None)
     drawn = plots_of_report(
         report, plots, history=course.curves, mark=course.first_epoch or None, kept=course.kept
     )
-    for path in drawn:
+    return tell_drawn(drawn)
+
+
+def tell_drawn(paths: Sequence[Path]) -> list[str]:
+    """Say where pictures are; gives their paths for the JSON object."""
+    for path in paths:
         say(f"drawn: {path}")
-    return [str(path) for path in drawn]
+    return [str(path) for path in paths]
 
 
 def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:
@@ -165,8 +170,7 @@ def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:
         probabilities=album.probabilities,
         heading=f"{len(album.pictures)} of {len(judged):,} judged images, chosen by their hash",
     )
-    say(f"drawn: {path}")
-    return [str(path)]
+    return tell_drawn([path])
 
 
 def show_report(report: Report) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import answer, command, say, show, size_text, table, time_text
-from featcache.cli.judging import course_of, draw_album, draw_report
+from featcache.cli.judging import course_of, draw_album, draw_report, tell_drawn
 from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
 
@@ -196,6 +196,4 @@ def _draw(found: Sweep, plots: str) -> list[str]:
                 Path(plots) / "learning_curve.png", heading=f"{found.best.label}: more images?",
             )
         )  # fmt: skip
-    for path in paths:
-        say(f"drawn: {path}")
-    return [*drawn, *map(str, paths)]
+    return drawn + tell_drawn(paths)

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,12 @@ class Checkpoint:
 
         arrays = _named(saved)
         state = json.dumps({"settings": self.settings, "progress": saved.progress})
-        metadata = {"format": FORMAT, "state": state, "crc32": _checksum(state, arrays)}
+        metadata = {
+            "format": FORMAT,
+            "state": state,
+            "state_crc32": _checksum(state, {}),
+            "crc32": _checksum(state, arrays),
+        }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._draft.open("wb") as file:
@@ -95,10 +101,14 @@ class Checkpoint:
         )
 
     def settings_there(self) -> dict[str, Any] | None:
-        """The settings of the training that was saved, None where there is none."""
+        """The settings of the training that was saved, None where there is none.
+
+        They come from the file's header. Raises `DamagedFile` where that is no sound one.
+        """
         if not self.path.exists():
             return None
-        _, metadata = _read(self.path)
+        with _opened(self.path) as file:
+            metadata = _checked_metadata(file, self.path)
         settings: dict[str, Any] = json.loads(metadata["state"])["settings"]
         return settings
 
@@ -142,19 +152,37 @@ def _checksum(state: str, arrays: dict[str, np.ndarray]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays and the metadata of a checkpoint that is whole."""
+    with _opened(path) as file:
+        metadata = _checked_metadata(file, path)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata.get("crc32") != _checksum(metadata["state"], arrays):
+        raise _damaged(path)
+    return arrays, metadata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFile(f"{path}: not a checkpoint of a training ({error}): {_ADVICE}") from error
+
+
+def _checked_metadata(file: Any, path: Path) -> dict[str, str]:
+    """The metadata, whose state is whole; of the arrays nothing is read."""
+    metadata: dict[str, str] = file.metadata() or {}
     if metadata.get("format") != FORMAT:
         raise DamagedFile(f"{path}: not a checkpoint of this featcache: {_ADVICE}")
-    if metadata.get("crc32") != _checksum(metadata.get("state", ""), arrays):
-        raise DamagedFile(f"{path}: the checkpoint is damaged: {_ADVICE}")
-    return arrays, metadata
+    if metadata.get("state_crc32") != _checksum(metadata.get("state", ""), {}):
+        raise _damaged(path)
+    return metadata
+
+
+def _damaged(path: Path) -> DamagedFile:
+    return DamagedFile(f"{path}: the checkpoint is damaged: {_ADVICE}")
 
 
 _ADVICE = "delete the file and run again, which begins at the first epoch"

@@ -116,7 +116,10 @@ def _interrupted(progress: Progress, checkpoint: Checkpoint | None) -> str:
 
 @dataclass
 class _Training:
-    """A training under way. `best` holds the `changing` variables' values in the best epoch."""
+    """A training under way.
+
+    `weights` and `best` hold the `changing` variables' values after the last epoch and the best.
+    """
 
     model: Any
     options: LearningOptions
@@ -125,6 +128,7 @@ class _Training:
     say: Say
     seconds: list[float] = field(default_factory=list)
     changing: list[Any] = field(init=False)
+    weights: list[np.ndarray] = field(default_factory=list)
     best: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -140,6 +144,7 @@ class _Training:
             learned = self._epoch(train)
             in_training = time.monotonic() - began
             found = self.measure(validation) if validation and is_sound(learned) else None
+            self.weights = values_of(self.changing)
             if trouble := self._trouble(learned, found):
                 return trouble
             self.seconds.append(time.monotonic() - began)
@@ -147,7 +152,7 @@ class _Training:
             spent = f"{self.seconds[-1]:.1f} s"
             self.say(f"{line}, {spent}" + (f" ({in_training:.1f} s training)" if found else ""))
             if self.progress.is_best:
-                self.best = values_of(self.changing)
+                self.best = self.weights
             if checkpoint:
                 checkpoint.save(self.saved())
         return ""
@@ -183,7 +188,7 @@ class _Training:
     def _what_is_wrong(self, learned: Pair, found: Pair | None) -> str:
         if not is_sound(learned, found):
             return "the loss is no number any more"
-        if not all(np.isfinite(values).all() for values in values_of(self.changing)):
+        if not all(np.isfinite(values).all() for values in self.weights):
             return "weights are no numbers any more"
         loss, limit = (found or learned)[0], DIVERGED * self._loss_of_guessing()
         if loss > max(limit, DIVERGED * self.progress.before):
@@ -198,7 +203,7 @@ class _Training:
         """Everything that the next epoch depends on."""
         progress = self.progress
         return Saved(
-            weights=values_of(self.changing),
+            weights=self.weights,
             optimizer=values_of(self.steps.optimizer.variables),
             best=[] if progress.is_best else self.best,
             progress={

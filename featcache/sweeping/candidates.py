@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.features import Features
 from featcache.metrics import Interval
-from featcache.sweeping.grids import Settings, words_of
+from featcache.sweeping.grids import Settings, label_of
 from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.tasks import Score
 
@@ -57,7 +57,7 @@ class Candidate:
     @property
     def label(self) -> str:
         """What tells it from the others: head and settings."""
-        return f"{self.head} {words_of(self.settings)}".strip()
+        return label_of(self.head, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class NotFitted:
     @property
     def label(self) -> str:
         """What tells it from the others: head and settings."""
-        return f"{self.head} {words_of(self.settings)}".strip()
+        return label_of(self.head, self.settings)
 
 
 def candidate_of(

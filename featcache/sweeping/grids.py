@@ -66,6 +66,11 @@ def is_one_apart(grid: Sequence[Settings], name: str) -> bool:
     )
 
 
+def label_of(head: str, settings: Settings) -> str:
+    """What tells a candidate from the others: head and settings."""
+    return f"{head} {words_of(settings)}".strip()
+
+
 def words_of(settings: Settings) -> str:
     """Settings as a person writes them: "C=0.01", "hidden=1024x64"."""
     return " ".join(f"{name}={_value_words(value)}" for name, value in settings.items())

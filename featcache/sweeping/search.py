@@ -90,7 +90,7 @@ def sweep(
     plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, together=together)
     running = _Running(seed, jobs, say)
     compared = _compare(aligned, plan, chosen, running)
-    best = compared.best
+    best = compared.choices[compared.best]
     tap = aligned.taps[best.tap]
     fitted = fit(
         tap,
@@ -109,7 +109,7 @@ def sweep(
     return Sweep(
         candidates=compared.candidates,
         not_fitted=compared.not_fitted,
-        best=compared.candidates[compared.choices.index(best)],
+        best=compared.candidates[compared.best],
         head=fitted.head,
         report=fitted.report,
         judged=fitted.judged,
@@ -137,10 +137,10 @@ class _Compared:
     not_fitted: list[NotFitted]
 
     @property
-    def best(self) -> Choice:
-        """The first of equals: the simplest setting."""
+    def best(self) -> int:
+        """The place of the best one; of equals the first: the simplest setting."""
         accuracies = [each.accuracy for each in self.candidates]
-        return self.choices[accuracies.index(max(accuracies))]
+        return accuracies.index(max(accuracies))
 
 
 def _compare(

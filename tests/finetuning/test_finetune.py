@@ -245,19 +245,26 @@ def test_a_killed_run_goes_on(digits, network, tmp_path):
         assert np.abs(array - again.head.model.state()[name]).max() < 1e-5
 
 
+class Interruption(Exception):
+    """What ends a run in its second epoch, when the first one is saved."""
+
+
+def interrupt(images: Path, network: Path, out: Path, **options: object) -> None:
+    """A run that ends in its second epoch."""
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        tuned(images, network, out, say=stop, **options)
+
+
 def test_a_cut_is_kept_when_the_disk_fills(digits, network, tmp_path, monkeypatch):
     """A run goes on from the cut that it was interrupted at, whatever room there is now."""
     from featcache.job import Job
 
-    class Stop(Exception):
-        pass
-
-    def stop(line: str) -> None:
-        if line.startswith("epoch 2"):
-            raise Stop
-
-    with pytest.raises(Stop):
-        tuned(digits, network, tmp_path / "out", epochs=3, unfreeze_from="last", say=stop)
+    interrupt(digits, network, tmp_path / "out", epochs=3, unfreeze_from="last")
     tuned(digits, network, tmp_path / "other", epochs=1, unfreeze_from="last")
     monkeypatch.setattr(Job, "bytes_free", 300_000)
     assert tuned(digits, network, tmp_path / "none", epochs=1).about["cut"] is None
@@ -290,15 +297,7 @@ def test_other_settings_do_not_go_on(digits, network, tmp_path):
     """What an interrupted run left is not continued under other settings: it says which."""
     from featcache.finetuning.settings import CHECKPOINT
 
-    class Stop(Exception):
-        pass
-
-    def stop(line: str) -> None:
-        if line.startswith("epoch 2"):
-            raise Stop
-
-    with pytest.raises(Stop):
-        tuned(digits, network, tmp_path / "out", epochs=3, say=stop)
+    interrupt(digits, network, tmp_path / "out", epochs=3)
     assert (tmp_path / "out" / CHECKPOINT).exists()
     with pytest.raises(FeatcacheError, match=r"learning_rate: 0.001 there, 0.01 now"):
         tuned(digits, network, tmp_path / "out", epochs=3, learning_rate=0.01)

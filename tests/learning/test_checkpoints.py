@@ -108,6 +108,17 @@ def test_damage_is_found(checkpoint, place):
         checkpoint.load()
 
 
+def test_settings_come_from_a_sound_header(checkpoint):
+    """They are told without reading the weights; where the header is damaged, that is told."""
+    assert checkpoint.settings_there() is None
+    checkpoint.save(SAVED)
+    assert checkpoint.settings_there() == SETTINGS
+    content = checkpoint.path.read_bytes()
+    checkpoint.path.write_bytes(content.replace(b"b2", b"b3"))
+    with pytest.raises(DamagedFile, match="delete the file"):
+        checkpoint.settings_there()
+
+
 def test_half_a_file_and_other_files_are_no_checkpoints(checkpoint):
     """A file that was cut, and one of another kind, are refused."""
     from safetensors.numpy import save_file
