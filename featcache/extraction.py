@@ -154,6 +154,7 @@ def _result(
         runtime=proven.runtime.name if proven else "none",
         choice=proven.runtime.choice if proven else "every row was known: no network ran",
         parity=proven.parities[tap] if proven else None,
+        rounding=proven.roundings[tap] if proven else None,
         bound=state.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )

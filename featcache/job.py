@@ -138,6 +138,7 @@ class Extraction:
     computed: images that went through a network, for whichever file of the run.
     seconds: from the first read to the last packed file, without start-up.
     parity: the probe's largest error against live Keras, None where no network ran.
+    rounding: the error of live Keras itself on the probe, None where no network ran.
     bound: what the run was bound by, None where no network ran.
     """
 
@@ -152,6 +153,7 @@ class Extraction:
     runtime: str
     choice: str
     parity: float | None
+    rounding: float | None
     bound: Bound | None
     remarks: list[str]
 

@@ -17,6 +17,7 @@ import numpy as np
 from featcache.backbones.tuned import HEAD, export_tuned, read_record, write_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
+from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.finetuning.classifier import build_classifier, save_classifier
@@ -68,22 +69,40 @@ class Tuned:
 def write_outcome(
     start: Start, graphs: Graphs, learned: Learned, folder: Path, about: dict[str, Any]
 ) -> Tuned:
-    """Write the backbone, extract with it, judge the head on its vectors, write both as one."""
+    """Write the backbone and the bare model; then extract, judge and prove what they give.
+
+    Raises `FeatcacheError` where that fails, saying how to go on: the training is kept.
+    """
     about = {**about, "learned": asdict(learned)}
     export_tuned(graphs.network, folder)
     write_record(graphs.network, folder, about)
+    model = build_classifier(graphs.plain, start.features.recipe.decoding)
+    saved = save_classifier(model, start.head.classes, folder)
+    try:
+        head, rows = _judged(start, graphs, folder, about)
+        about[AGREEMENT] = check_classifier(saved, head, rows, start)
+    except FeatcacheError as error:
+        raise type(error)(
+            f"the training is finished and kept in {folder} (the backbone's weights, "
+            f"{saved.name}), but what it gives could not be proved: {error}\n"
+            f"Run the same command again to go on from here, with --runtime tensorflow or openvino "
+            f"if that may help: nothing is trained again"
+        ) from error
+    # Written again, with what only a finished one has.
+    write_record(graphs.network, folder, about)
+    return _tuned(start, folder, head, rows, about)
+
+
+def _judged(
+    start: Start, graphs: Graphs, folder: Path, about: dict[str, Any]
+) -> tuple[Head, Features]:
+    """The head on the vectors of the new backbone, saved, and the rows that judge it."""
     features = _extracted(start, folder)
     head = _head(start, features, graphs, about)
     rows = features[_judging(start, features)]
     report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
-    head = replace(head, path=head.save(folder / HEAD))
-    model = build_classifier(graphs.plain, features.recipe.decoding)
-    saved = save_classifier(model, head.classes, folder)
-    about[AGREEMENT] = check_classifier(saved, head, rows, start)
-    # Written again, with what only a finished one has.
-    write_record(graphs.network, folder, about)
-    return _tuned(start, folder, head, rows, about)
+    return replace(head, path=head.save(folder / HEAD)), rows
 
 
 def is_finished(folder: Path) -> bool:
