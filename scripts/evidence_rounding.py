@@ -92,25 +92,30 @@ def table(options: argparse.Namespace, _: Path) -> list[dict]:
 
 
 def measure(name: str, side: int, weights: str) -> dict:
-    """The rounding of a network and the largest error of each runtime, at several batches, on the
-    probe and on photographs.
+    """The rounding of a network and the largest error of each runtime, at several batches.
+
+    `ratio` is the largest of an error and the rounding on the same images: the probe, photographs.
     """
     network = opened(name, side, weights)
-    probe = probe_pixels(Decoding(network.size))
-    pixels = np.concatenate([probe, pictures(network.size)])
-    live = network.live(pixels.astype(np.float32))[0]
-    known = (network, probe.astype(np.float32), [live[: len(probe)]])
-    rounding = measure_rounding(*known)[0]
-    row = {"network": name, "side": network.size[0], "weights": weights, "r": rounding}
-    row["disturbed"] = disturbed_rounding(*known)[0]
+    images = [probe_pixels(Decoding(network.size)), pictures(network.size)]
+    live = [network.live(pixels.astype(np.float32)) for pixels in images]
+    known = [
+        (network, pixels.astype(np.float32), each)
+        for pixels, each in zip(images, live, strict=True)
+    ]
+    roundings = [measure_rounding(*each)[0] for each in known]
+    row = {"network": name, "side": network.size[0], "weights": weights, "r": roundings[0]}
+    row |= {"disturbed": disturbed_rounding(*known[0])[0], "ratio": 0.0}
     for runtime, batches in (("openvino", (1, 3, 8)), ("tensorflow", (3,))):
-        errors = []
+        errors = np.zeros(2)
         for batch in batches:
-            opened_runtime = open_runtime(runtime, network, batch=batch, pixel_type="uint8")
-            errors.append(measure_error(run_padded(opened_runtime, pixels)[0], live))
-        row[runtime] = max(errors)
-    row["ratio"] = max(row["openvino"], row["tensorflow"]) / rounding
-    row["allowed"] = allowed(rounding)
+            made = open_runtime(runtime, network, batch=batch, pixel_type="uint8")
+            found = [measure_error(run_padded(made, *each)[0], rows[0]) for *each, rows in
+                     zip(images, live, strict=True)]  # fmt: skip
+            errors = np.maximum(errors, found)
+        row[runtime] = float(errors[0])
+        row["ratio"] = max(row["ratio"], *(errors / roundings))
+    row["allowed"] = allowed(roundings[0])
     return row
 
 
