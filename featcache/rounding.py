@@ -22,8 +22,8 @@ from featcache.recipe import PIPELINE
 
 #: How many times a network's own rounding another computation of it may be away.
 MULTIPLE = 4
-#: What is allowed in any case: some forty last bits of float32. A mean over a large map, added up in
-#: another order, can lose that in one computation and by good luck nothing in the other.
+#: What is allowed in any case: some forty last bits of float32. A mean over a large map, added up
+#: in another order, can lose that in one computation and by good luck nothing in the other.
 LEAST = 5e-6
 #: Disturbed weights do not show how long sums round: no rounding that they give is below this.
 _UNSEEN = 2.5e-6
