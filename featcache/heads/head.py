@@ -21,13 +21,13 @@ from featcache.cache import FeatureCache
 from featcache.calibration import rescale
 from featcache.errors import FeatcacheError
 from featcache.features import Features
+from featcache.files import whole_file
 from featcache.heads.checks import above_zero
 from featcache.heads.kinds import HEADS
 from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
 from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
-from featcache.whole_file import whole_file
 
 FORMAT = "featcache-head"
 VERSION = 1
