@@ -285,12 +285,18 @@ def _is_same(found: os.stat_result, other: str | Path) -> bool:
         return False
 
 
+def opened_file(path: Path) -> BinaryIO:
+    """A file for reading, through links; raises `OSError` where it is no regular one."""
+    descriptor = os.open(path, READ)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def read_bytes(path: Path) -> bytes:
     """All bytes of a file, through links; raises `OSError` where it is no regular one."""
-    descriptor = os.open(path, READ)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with opened_file(path) as file:
         return file.read()
 
 

@@ -225,13 +225,13 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
 def lock(folder: int, name: str) -> int:
     """Wait for the exclusive lock of a file, which is made; it ends when the descriptor is closed.
 
-    Raises `OSError`, also where it is a link, or no file.
+    Raises `OSError`, and `FeatcacheError` where it is a link, or no regular file.
     """
     while True:
         descriptor = _open_lock(folder, name)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", name)
+                raise _no_lock(name)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_named(descriptor, folder, name):
                 return descriptor
@@ -246,3 +246,11 @@ def _open_lock(folder: int, name: str) -> int:
         return os.open(name, _LOCK | os.O_RDWR | os.O_CREAT, 0o666, dir_fd=folder)
     except PermissionError:  # another user's, who may not be written to
         return os.open(name, _LOCK | os.O_RDONLY, dir_fd=folder)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+            raise _no_lock(name) from error
+        raise
+
+
+def _no_lock(name: str) -> FeatcacheError:
+    return FeatcacheError(f"{name} should be a file for locking, and is a link, a pipe or a folder")
