@@ -11,22 +11,26 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.claims import ANYWHERE, UNREADABLE, claim, claim_for_any, owner_of, slug
+from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
+from featcache.files import read_bytes, write_whole
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
-from featcache.store import RecipeStore, Snapshot, open_packed, recipe_key_of
+from featcache.removal import WEIGHTS_NOTE, remove_entry
+from featcache.store import (
+    GcResult,
+    RecipeStore,
+    Snapshot,
+    last_copies,
+    open_packed,
+    recipe_key_of,
+)
 
-MARKER = "featcache.json"
 PACKED = "features.h5"
-WEIGHTS_NOTE = "weights.json"
-#: In place of a root: the data set's images come from anywhere.
-ANYWHERE = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,46 +167,16 @@ class FeatureCache:
     def claim(self, images: ImageSet, name: str | None) -> tuple[Path, list[str]]:
         """The folder for a data set of these images, and what to tell the user about its name.
 
-        A name belongs to one root. Where another root has it, the parent's name goes in front,
-        unless that root is gone (then the images have moved) or `name` was given.
+        A name belongs to one root; see `featcache.claims`.
         """
-        root = str(images.root.resolve()) if images.root else ""
-        names = _names(images, name)
-        owners = {candidate: _root_of(self.directory / candidate) for candidate in names}
-        for candidate in sorted(names, key=lambda candidate: owners[candidate] != root):
-            folder, owner = self.directory / candidate, owners[candidate]
-            if owner in (None, root):
-                remarks = (
-                    []
-                    if candidate == _slug(name or images.name)
-                    else [
-                        f"the name {_slug(images.name)!r} belongs to another folder: "
-                        f"these features are called {candidate!r}"
-                    ]
-                )
-                return self._mark(folder, root), remarks
-            if owner != ANYWHERE and (name or (owner and not Path(owner).exists())):
-                return self._mark(folder, root), [
-                    f"{candidate!r} was {owner or 'arrays in memory'}, it is now {root or 'arrays'}"
-                ]
-        raise FeatcacheError(
-            f"every name for {root or 'arrays'} is taken in {self.directory} "
-            f"({', '.join(names)}): give another with --name"
-        )
+        return claim(self.directory, images, name)
 
     def claim_for_any(self, name: str) -> Path:
         """The folder for a data set of images from anywhere, which no root may take over.
 
         Raises `FeatcacheError` where the name is that of another data set.
         """
-        folder = self.directory / _slug(name)
-        owner = _root_of(folder)
-        if owner not in (None, ANYWHERE):
-            raise FeatcacheError(
-                f"{folder} holds the features of {owner or 'arrays'}: give images from anywhere "
-                f"another data set (cache_name=... of FeatureExtractor)"
-            )
-        return self._mark(folder, ANYWHERE)
+        return claim_for_any(self.directory, name)
 
     @staticmethod
     def place(folder: Path, recipe: Recipe, name: str) -> Path:
@@ -210,31 +184,35 @@ class FeatureCache:
         for entry in (Entry(path) for path in sorted(folder.glob(f"*-{recipe.key[:8]}"))):
             if _holds(entry, recipe):
                 return entry.directory
-        return folder / f"{_slug(name).lower()[:39]}-{recipe.key[:8]}"
+        return folder / f"{slug(name).lower()[:39]}-{recipe.key[:8]}"
 
-    def remove(self, features: str | Path) -> tuple[Entry, int]:
-        """Delete one entry, and its data set's folder with the last one; gives its bytes."""
+    def remove(self, features: str | Path) -> tuple[Entry, GcResult]:
+        """Delete the files of one entry that are recognised, and what this empties.
+
+        What else lies there stays, and is in the result.
+        """
         entry = self.find(features)
-        size = folder_size(entry.directory)
-        shutil.rmtree(entry.directory)
-        data_set = entry.directory.parent
-        left = {path.name for path in data_set.iterdir()}
-        if left <= {MARKER, "scan.json.gz"} and MARKER in left:
-            shutil.rmtree(data_set)
-        return entry, size
+        if entry.directory.parent.parent.resolve() != self.directory.resolve():
+            raise FeatcacheError(
+                f"{entry.directory} is not in the cache {self.directory}: see --cache"
+            )
+        return entry, remove_entry(entry.directory)
 
-    def _mark(self, folder: Path, root: str) -> Path:
-        marker = folder / MARKER
-        text = json.dumps({"format": "featcache-dataset", "version": 1, "root": root})
+    def last_copies(self, entry: Entry) -> dict[Path, int]:
+        """The files that `gc` would delete with rows that are nowhere else: how many rows."""
+        left = sorted((entry.directory / "parts").glob("left-*.h5"))
+        if not left:
+            return {}
         try:
-            if not marker.exists() or marker.read_text() != text:
-                folder.mkdir(parents=True, exist_ok=True)
-                draft = folder / f".tmp-marker-{os.getpid()}"
-                draft.write_text(text)
-                draft.replace(marker)
-        except OSError as error:
-            raise StorageFailure(f"cannot write in the cache {self.directory}: {error}") from error
-        return folder
+            recipe = entry.recipe()
+        except FeatcacheError:  # nobody can tell what they are worth
+            return dict.fromkeys(left, 0)
+        others = [
+            RecipeStore(folder.directory, recipe).snapshot()
+            for folder in self.of_recipe(Recipe.from_json(recipe))
+            if folder.directory != entry.directory
+        ]
+        return last_copies(entry.directory, recipe, others)
 
     def _nothing_like(self, text: str, entries: list[Entry]) -> str:
         if not entries:
@@ -262,21 +240,22 @@ def _holds(entry: Entry, recipe: Recipe) -> bool:
 
 def note_weights(directory: Path, hint: str) -> None:
     """Note beside the features where their weights lay, for the heads fitted on them."""
-    (directory / WEIGHTS_NOTE).write_text(json.dumps({"weights": hint}), encoding="utf-8")
+    text = json.dumps({"weights": hint}).encode("ascii")
+    write_whole(directory / WEIGHTS_NOTE, text, base=directory.parent.parent)
 
 
 def weights_hint(directory: Path) -> str:
     """Where the weights lay; only a hint, their digest is checked before it is believed."""
     try:
-        return str(json.loads((directory / WEIGHTS_NOTE).read_text(encoding="utf-8"))["weights"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(read_bytes(directory / WEIGHTS_NOTE))["weights"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "imagenet"
 
 
 def images_root(directory: Path) -> str:
     """The folder of the images whose features a directory holds; "" where none is known."""
-    root = _root_of(directory.parent) or ""
-    return "" if root == ANYWHERE else root
+    root = owner_of(directory.parent) or ""
+    return "" if root in (ANYWHERE, UNREADABLE) else root
 
 
 def folder_size(directory: Path) -> int:
@@ -295,30 +274,3 @@ def _matches(text: str, entries: list[Entry]) -> list[Entry]:
         [entry for entry in entries if entry.name.startswith(text)],
     )
     return next((matches for matches in stages if matches), [])
-
-
-def _slug(name: str) -> str:
-    """A folder name that is safe everywhere: word characters, dots and hyphens."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:48] or "images"
-
-
-def _names(images: ImageSet, name: str | None) -> list[str]:
-    """The names to try for a data set, in order."""
-    if name:
-        return [_slug(name)]
-    own = _slug(images.name)
-    if images.root is None:
-        return [own]
-    parents = [parent.name for parent in images.root.resolve().parents if parent.name]
-    return [own] + [
-        _slug("-".join([*reversed(parents[: n + 1]), own])) for n in range(len(parents))
-    ]
-
-
-def _root_of(folder: Path) -> str | None:
-    """The root that owns a data set's name; None where nobody does (or its note is unreadable)."""
-    try:
-        note = json.loads((folder / MARKER).read_text())
-        return str(note["root"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

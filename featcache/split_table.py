@@ -11,8 +11,8 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features
+from featcache.files import whole_file
 from featcache.splits import SPLITS, canonical
-from featcache.whole_file import whole_file
 
 #: Lines named in a complaint.
 _SHOWN = 5

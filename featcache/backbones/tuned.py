@@ -17,7 +17,7 @@ from featcache.backbones.network import Network, whole_network
 from featcache.backbones.own_model import open_user_model
 from featcache.backbones.own_taps import scale_of
 from featcache.errors import FeatcacheError
-from featcache.whole_file import whole_file
+from featcache.files import whole_file
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"

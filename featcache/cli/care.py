@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,12 +11,15 @@ import typer
 
 from featcache.cli.console import answer, command, printable, say, show, size_text, table
 from featcache.cli.options import Cache, FeaturesName, Json
-from featcache.errors import DamagedFile, FeatcacheError
+from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:
     from featcache.cache import Entry
     from featcache.features import Features
-    from featcache.store import Problem
+    from featcache.store import GcResult, Problem
+
+#: Files that are listed by name.
+_SHOWN = 20
 
 SomeFeatures = Annotated[
     str | None, typer.Argument(help="A path or a name.", show_default="everything in the cache")
@@ -171,32 +176,85 @@ def rm(
     size = size_text(folder_size(entry.directory))
     if not yes and not typer.confirm(f"Delete {printable(entry.name)} ({size})?", err=True):
         raise FeatcacheError("nothing was deleted")
-    entry, freed = opened.remove(features)
+    entry, result = opened.remove(features)
     if json:
-        answer({"removed": entry.name, "bytes": freed})
-    else:
-        show(f"deleted {entry.name}, {size_text(freed)} freed")
+        answer({"removed": entry.name, "files": result.files, "bytes": result.bytes,
+                "left": [str(path) for path in result.strangers]})  # fmt: skip
+        return
+    show(f"deleted {entry.name}, {size_text(result.bytes)} freed")
+    _say_left(result.strangers)
 
 
-def gc(features: SomeFeatures = None, cache: Cache = None, json: Json = False) -> None:
+def _say_left(paths: list[Path]) -> None:
+    """What was not deleted, since nothing says that featcache wrote it."""
+    for path in paths[:_SHOWN]:
+        say(f"left, not recognised as featcache's: {path}")
+    if len(paths) > _SHOWN:
+        say(f"and {len(paths) - _SHOWN} more")
+
+
+def gc(
+    features: SomeFeatures = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete also rows that are nowhere else.")
+    ] = False,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
     """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts.
 
-    Without FEATURES also compiled networks that were not used for 30 days.
+    Rows that are nowhere else are deleted after a question, or with --yes. Without FEATURES also
+    compiled networks that were not used for 30 days.
     """
+    from featcache.cache import FeatureCache
     from featcache.runtimes.kept import delete_unused_graphs
 
+    opened = FeatureCache.open(cache)
     entries = _entries(features, cache)
-    results = {entry.name: entry.store().gc() for entry in entries}
-    files = sum(result.files for result in results.values())
-    freed = sum(result.bytes for result in results.values())
+    spared = {entry: opened.last_copies(entry) for entry in entries}
+    rows = sum(sum(files.values()) for files in spared.values())
+    if yes or (rows and _is_wanted(f"Delete {rows:,} rows that are nowhere else?", json=json)):
+        spared, rows = {}, 0
+    results = {entry: _collect(entry, list(spared.get(entry, {}))) for entry in entries}
+    files, freed, strangers = _sum(results.values())
     graphs, graph_bytes = (0, 0) if features else delete_unused_graphs()
     if json:
-        answer({"files": files, "bytes": freed, "checked": list(results),
+        answer({"files": files, "bytes": freed, "checked": [entry.name for entry in entries],
+                "kept_rows": rows, "left": [str(path) for path in strangers],
                 "graphs": graphs, "graph_bytes": graph_bytes})  # fmt: skip
         return
     show(f"{files} files deleted, {size_text(freed)} freed")
+    if rows:
+        show(f"{rows:,} rows kept, whose image left its folder: they are nowhere else. --yes "
+             f"deletes them")  # fmt: skip
     if graphs:
         show(f"{graphs} unused compiled networks and notes deleted, {size_text(graph_bytes)} freed")
+    _say_left(strangers)
+
+
+def _is_wanted(question: str, *, json: bool) -> bool:
+    """What a person at the terminal answers; nobody there is a no."""
+    return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
+
+
+def _collect(entry: Entry, spare: list[Path]) -> GcResult:
+    """Clear one entry; one that a link leads to stays as it is, and is listed."""
+    from featcache.store import GcResult, collect
+
+    try:
+        return collect(entry.directory, spare)
+    except StorageFailure:
+        raise
+    except FeatcacheError as error:
+        say(f"note: {error}")
+        return GcResult(0, 0, [entry.directory])
+
+
+def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
+    """Files, bytes and strangers of several."""
+    listed = list(results)
+    files, freed = sum(each.files for each in listed), sum(each.bytes for each in listed)
+    return files, freed, [path for each in listed for path in each.strangers]
 
 
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from featcache.cli.console import answer, say, show
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.whole_file import whole_file
+from featcache.files import whole_file
 
 if TYPE_CHECKING:
     from featcache.heads.head import Prediction

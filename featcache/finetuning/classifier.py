@@ -7,8 +7,8 @@ from typing import Any
 
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
+from featcache.files import whole_file
 from featcache.recipe import Decoding
-from featcache.whole_file import whole_file
 
 FILE = "classifier.keras"
 CLASSES = "classes.txt"

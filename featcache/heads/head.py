@@ -21,13 +21,13 @@ from featcache.cache import FeatureCache
 from featcache.calibration import rescale
 from featcache.errors import FeatcacheError
 from featcache.features import Features
+from featcache.files import write_whole
 from featcache.heads.checks import above_zero
 from featcache.heads.kinds import HEADS
 from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
 from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
-from featcache.whole_file import whole_file
 
 FORMAT = "featcache-head"
 VERSION = 1
@@ -174,8 +174,19 @@ class Head:
     def save(self, path: str | Path) -> Path:
         """Write the head as one file, whole or not at all.
 
-        Raises `StorageFailure`; `FeatcacheError` for a classifier of your own.
+        Raises `StorageFailure`; `FeatcacheError` for a classifier of your own, and where something
+        else than a head is there that is not to be written over.
         """
+        write_whole(Path(path), self._content())
+        return Path(path)
+
+    def save_beside(self, directory: Path) -> Path:
+        """Write the head beside its features, called by its kind; raises as `save`."""
+        target = directory / f"{self.kind}.head"
+        write_whole(target, self._content(), base=directory.parent.parent)
+        return target
+
+    def _content(self) -> bytes:
         from safetensors.numpy import save
 
         arrays = {f"model.{name}": array for name, array in self.model.state().items()}
@@ -183,10 +194,8 @@ class Head:
         # safetensors writes an array's memory as it lies: Fortran order would come back scrambled.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata = {"format": FORMAT, "version": str(VERSION), "head": json.dumps(self._record())}
-        target = Path(path)
-        with whole_file(target) as draft:
-            draft.write_bytes(save(arrays, metadata))
-        return target
+        content: bytes = save(arrays, metadata)
+        return content
 
     def _record(self) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from featcache.errors import FeatcacheError
-from featcache.whole_file import whole_file
+from featcache.files import whole_file
 
 #: Dots for an inch of the figure.
 DPI = 100

@@ -18,6 +18,7 @@ from featcache.errors import FeatcacheError
 if os.name == "nt":
     raise FeatcacheError("featcache runs on Linux and macOS; on Windows, use WSL")
 
+from featcache.store.clearing import collect, last_copies, remove_place
 from featcache.store.disk import Disk
 from featcache.store.packed_file import PackedFile, open_packed
 from featcache.store.recipe_store import RecipeStore, recipe_key_of
@@ -30,7 +31,7 @@ from featcache.store.records import (
     RepairResult,
     Stamp,
 )
-from featcache.store.snapshot import Snapshot
+from featcache.store.snapshot import Snapshot, rows_of_place
 
 __all__ = [
     "RecipeStore",
@@ -46,4 +47,8 @@ __all__ = [
     "RepairResult",
     "GcResult",
     "Disk",
+    "collect",
+    "last_copies",
+    "remove_place",
+    "rows_of_place",
 ]

@@ -1,4 +1,4 @@
-"""Care: verify finds what is damaged, repair saves what is not, gc gives space back."""
+"""Care: verify finds what is damaged, and repair saves what is not."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from featcache.store.disk import Status, storage_errors
 from featcache.store.hdf5_view import hdf5_problem
 from featcache.store.index import build_index
 from featcache.store.layout import PART, Extent
-from featcache.store.place import LEFT, Place
-from featcache.store.records import Array, GcResult, Problem, RepairResult
+from featcache.store.place import Place
+from featcache.store.records import Array, Problem, RepairResult
 from featcache.store.skeleton import build_skeleton
 from featcache.store.snapshot import load_of_place, take_snapshot
 from featcache.store.stored_file import StoredFile, check_file_version, row_blocks, row_size
-from featcache.store.writing import TEMPORARY, is_stale, write_file
+from featcache.store.writing import write_file
 
 
 def verify(place: Place) -> list[Problem]:
@@ -75,16 +75,6 @@ def repair(place: Place) -> RepairResult:
     return RepairResult(moved, kept, lost)
 
 
-def gc(place: Place) -> GcResult:
-    """Delete the quarantine, the rows that the last pack found no image for, stale temporaries."""
-    sizes = {path: place.disk.status(path).size for path in _garbage(place)}
-    for path in sizes:
-        place.disk.unlink(path)
-    for folder in {path.parent for path in sizes}:
-        place.disk.sync_folder(folder)
-    return GcResult(len(sizes), sum(sizes.values()))
-
-
 def _quarrels(place: Place) -> list[Problem]:
     """Files that have other rows for a key and view than the file that answers for them."""
     files = [load_of_place(place, path) for path in place.files()]
@@ -140,15 +130,3 @@ def _move(place: Place, path: Path, *, status: Status) -> list[Path]:
         place.disk.replace(target, path)
         place.disk.sync_folder(path.parent)
     return []
-
-
-def _garbage(place: Place) -> list[Path]:
-    quarantine = [place.quarantine / name for name in place.disk.names(place.quarantine)]
-    left = [path for path in place.part_files() if path.name.startswith(LEFT)]
-    temporaries = [
-        folder / name
-        for folder in (place.folder, place.parts)
-        for name in place.disk.names(folder)
-        if name.startswith(TEMPORARY) and is_stale(place.disk, folder / name)
-    ]
-    return quarantine + left + temporaries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from featcache.store import care, pack, snapshot
+from featcache.store import care, clearing, pack, snapshot
 from featcache.store.columns import (
     attribute,
     block_columns,
@@ -15,7 +15,7 @@ from featcache.store.columns import (
 from featcache.store.disk import Disk, make_folder, opened, storage_errors
 from featcache.store.layout import BLOCK, Extent, parse_header
 from featcache.store.packed_file import PackedFile
-from featcache.store.place import Place
+from featcache.store.place import place_of
 from featcache.store.records import Block, GcResult, Identity, Problem, RepairResult, Stamp
 from featcache.store.skeleton import build_skeleton
 from featcache.store.snapshot import Snapshot
@@ -42,7 +42,7 @@ class RecipeStore:
 
     def __init__(self, directory: Path, recipe: str, disk: Disk | None = None) -> None:
         attribute(recipe, "recipe")
-        self._place = Place(Path(directory), recipe, disk or Disk())
+        self._place = place_of(Path(directory), recipe, disk)
         self._has_folder = False
 
     @property
@@ -92,10 +92,8 @@ class RecipeStore:
 
     def gc(self) -> GcResult:
         """Delete the quarantine, rows without an image, and what dead processes left."""
-        if not self._place.disk.exists(self._place.folder):
-            return GcResult(0, 0)
-        with storage_errors(self._place.folder), self._place.locked():
-            return care.gc(self._place)
+        with storage_errors(self._place.folder):
+            return clearing.gc(self._place)
 
     def _make_folder(self, needed: int) -> None:
         if not self._has_folder:
