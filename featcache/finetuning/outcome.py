@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import HEAD, export_tuned, read_record, write_record
+from featcache.backbones import tuned_record
+from featcache.backbones.tuned import export_tuned, write_record
+from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
 from featcache.evaluation import judge, prefixes
@@ -29,9 +31,6 @@ from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report
 from featcache.store import Failure, open_packed
-
-#: In the record of a fine-tuning that was finished.
-AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +69,10 @@ def write_outcome(
 ) -> Tuned:
     """Write the backbone, extract with it, judge the head on its vectors, write both as one."""
     about = {**about, "learned": asdict(learned)}
-    export_tuned(graphs.network, folder)
+    # Names no file: what an interrupted run left is about to be written over.
     write_record(graphs.network, folder, about)
+    weights = export_tuned(graphs.network, folder)
+    write_record(graphs.network, folder, about, [weights.name])
     features = _extracted(start, folder)
     head = _head(start, features, graphs, about)
     rows = features[_judging(start, features)]
@@ -82,13 +83,13 @@ def write_outcome(
     saved = save_classifier(model, head.classes, folder)
     about[AGREEMENT] = check_classifier(saved, head, rows, start)
     # Written again, with what only a finished one has.
-    write_record(graphs.network, folder, about)
+    write_record(graphs.network, folder, about, [weights.name, HEAD, CLASSES, saved.name])
     return _tuned(start, folder, head, rows, about)
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a fine-tuning that ended well lies in a folder."""
-    return AGREEMENT in (read_record(folder) or {})
+    return tuned_record.is_finished(read_record(folder) or {})
 
 
 def recall_outcome(start: Start, folder: Path) -> Tuned:
@@ -124,7 +125,9 @@ def _extracted(start: Start, folder: Path) -> Features:
 def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any]) -> Head:
     """The Keras head as it is now, with everything needed to use it."""
     roles, packed = start.roles, open_packed(features.path)
-    settings = {"finetuned": about, "history": about["learned"]["history"]}
+    # Without times: the same fine-tuning gives the same bytes.
+    learned = {name: value for name, value in about["learned"].items() if name != "seconds"}
+    settings = {"finetuned": {**about, "learned": learned}, "history": learned["history"]}
     used = prefixes(start.features.keys[roles.used(start.features)])
     return Head(
         kind="dense",
