@@ -50,9 +50,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         sound = is_sound(content)
         record: dict[str, Any] = json.loads(content)
         made = (record["format"], record["version"])
-        if sound is False or (
-            made == (FORMAT, VERSION) and (sound is None or not _is_inside(record))
-        ):
+        if sound is None:
+            sound = made != (FORMAT, VERSION)
+        if not sound or (made == (FORMAT, VERSION) and not _is_inside(record)):
             raise ValueError("it does not match its digest")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         is_ours = any(mark in content for mark in _MARKS)
