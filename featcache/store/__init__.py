@@ -18,7 +18,7 @@ from featcache.errors import FeatcacheError
 if os.name == "nt":
     raise FeatcacheError("featcache runs on Linux and macOS; on Windows, use WSL")
 
-from featcache.store.disk import Disk
+from featcache.store.disk import Disk, FileIdentity
 from featcache.store.packed_file import PackedFile, open_packed
 from featcache.store.recipe_store import RecipeStore, recipe_key_of
 from featcache.store.records import (
@@ -46,4 +46,5 @@ __all__ = [
     "RepairResult",
     "GcResult",
     "Disk",
+    "FileIdentity",
 ]
