@@ -18,9 +18,10 @@ from featcache.errors import FeatcacheError
 if os.name == "nt":
     raise FeatcacheError("featcache runs on Linux and macOS; on Windows, use WSL")
 
+from featcache.store.care import verify_file
 from featcache.store.disk import Disk, FileIdentity
 from featcache.store.packed_file import PackedFile, open_packed
-from featcache.store.recipe_store import RecipeStore, recipe_key_of
+from featcache.store.recipe_store import RecipeStore, recipe_key_of, recipe_text_of
 from featcache.store.records import (
     Block,
     Failure,
@@ -35,6 +36,8 @@ from featcache.store.snapshot import Snapshot
 __all__ = [
     "RecipeStore",
     "recipe_key_of",
+    "recipe_text_of",
+    "verify_file",
     "Snapshot",
     "PackedFile",
     "open_packed",
