@@ -95,10 +95,7 @@ def verify_entry(entry: Entry) -> Looked:
     problems, remarks = store.verify(), []
     heads = sorted(entry.directory.glob("*.head"))
     for head in heads:
-        try:
-            found, said = _verify_head(head)
-        except FeatcacheError as error:  # newer, or not ours: that is no damage
-            found, said = [], [str(error)]
+        found, said = _verify_neighbour(head)
         problems += found
         remarks += said
     snapshot = store.snapshot()
@@ -124,6 +121,14 @@ def _verify_head(path: Path) -> tuple[list[Problem], list[str]]:
     return [], [] if head.is_digested else [f"{path}: a head of {NO_DIGEST}"]
 
 
+def _verify_neighbour(path: Path) -> tuple[list[Problem], list[str]]:
+    """As `_verify_head`; a file that is newer or not ours is no damage, and said."""
+    try:
+        return _verify_head(path)
+    except FeatcacheError as error:
+        return [], [str(error)]
+
+
 def _verify_tuned(folder: Path) -> Looked:
     problems: list[Problem] = []
     remarks: list[str] = []
@@ -132,24 +137,21 @@ def _verify_tuned(folder: Path) -> Looked:
         record = read_record(folder) or {}
         if not is_digested(record):
             remarks.append(f"{folder / RECORD}: a record of {NO_DIGEST}")
+            if (folder / HEAD).is_file():
+                problems, said = _verify_neighbour(folder / HEAD)
+                remarks += said
         else:
             files += len(record["files"])
             state = "sound" if is_finished(record) else "unfinished"
             problems += [Problem(*each, []) for each in file_problems(folder, record)]
     except DamagedFile as error:
         problems.append(Problem(folder / RECORD, _reason(error, folder / RECORD), []))
-    head = folder / HEAD
-    is_named = any(problem.path == head for problem in problems)
-    if head.is_file() and not is_named and state == "sound":
-        found, said = _verify_head(head)
-        problems += found
-        remarks += said
     return Looked(
         name=str(folder),
         kind="tuned",
         state="damaged" if problems else state,
         files=files,
-        heads=int(head.is_file()),
+        heads=int((folder / HEAD).is_file()),
         problems=problems,
         remarks=remarks,
     )

@@ -18,10 +18,10 @@ FLOORS = [
     "split_table", "verification", "comparison", "album", "evaluation", "classification",
     "report", "learning", "heads", "lookup", "api", "growing", "estimate", "checking",
     "extraction", "run", "filling", "known", "saving", "job", "identity", "labelled",
-    "provenance", "proof", "pipeline", "reading", "timing", "probe", "throughput", "cache", "features", "tf_dataset",
-    "interruption", "splits", "duplicates", "logistic", "runtimes", "backbones", "store",
-    "images", "plots", "calibration", "metrics", "augment", "decode", "recipe", "class_weights",
-    "home", "digests", "whole_file", "errors",
+    "provenance", "proof", "pipeline", "reading", "timing", "probe", "throughput", "cache",
+    "features", "tf_dataset", "interruption", "splits", "duplicates", "logistic", "runtimes",
+    "backbones", "store", "images", "plots", "calibration", "metrics", "augment", "decode",
+    "recipe", "class_weights", "home", "digests", "whole_file", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.

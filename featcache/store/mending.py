@@ -27,6 +27,8 @@ from featcache.store.stored_file import StoredFile, is_metadata_sound, row_block
 
 #: Beside the versions of a file whose small arrays were damaged: they may be wrong too.
 _REPAIRED = "kept by `featcache repair` out of a file whose small arrays were damaged"
+#: Every header holds both.
+_MARKS = (b"featcache-h5 ", b'"metadata_sha256"')
 #: What one byte may have been changed by: single bits first, which is what usually happens.
 _CHANGES = sorted(range(1, 256), key=int.bit_count)
 
@@ -154,7 +156,8 @@ def _actual_checksums(file: StoredFile) -> Array:
 def _mended_header(block: bytes) -> bytes:
     """A header that matches its own checksum, where one byte before its padding was changed."""
     text = block.rstrip(b"\0")
-    text = _one_byte_right(text, is_vouched) or text
+    if any(mark in text for mark in _MARKS):  # one of them survives a changed byte
+        text = _one_byte_right(text, is_vouched) or text
     if is_vouched(text):  # whatever else stands behind it should be zero
         text = b"\n".join(text.split(b"\n", 3)[:3]) + b"\n"
     return text.ljust(BLOCK, b"\0")
