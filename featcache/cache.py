@@ -26,8 +26,8 @@ from featcache.store import (
     RecipeStore,
     Snapshot,
     last_copies,
-    open_packed,
     recipe_key_of,
+    recipe_text_of,
 )
 
 PACKED = "features.h5"
@@ -57,19 +57,25 @@ class Entry:
         return [self.packed, *sorted((self.directory / "parts").glob("*.h5"))]
 
     def recipe(self) -> str:
-        """The recipe's canonical text, from any sound file of the folder.
+        """The recipe's canonical text, from any file or part of the folder that still says it.
 
         Raises `FeatcacheError` where there is none.
         """
         for path in self.files():
             try:
-                return open_packed(path).recipe
+                if text := recipe_text_of(path):
+                    return text
             except FeatcacheError:
-                continue  # a damaged file: `verify` names it, here another one will do
+                continue  # missing, or no file at all: here another one will do
         raise FeatcacheError(f"{self.directory}: no readable feature file in it")
 
     def store(self) -> RecipeStore:
-        return RecipeStore(self.directory, self.recipe())
+        """The rows of the folder, whatever state its files are in."""
+        try:
+            recipe = self.recipe()
+        except FeatcacheError:
+            recipe = "{}"  # nobody's: every file that is there is damaged
+        return RecipeStore(self.directory, recipe)
 
     @property
     def summary(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.cache import note_weights
 from featcache.decode import decoder_versions
 from featcache.errors import FeatcacheError
 from featcache.job import Job, Target, Views
@@ -48,6 +49,9 @@ class Filling:
         """Believe a network, once it has reproduced the probe of the rows that exist."""
         self.stamp = self.known.stamp(proven, tap, self.target.recipe.precision)
         self.proven = proven
+        # Before the first row: whoever finds an interrupted run can tell how to go on.
+        self.target.directory.mkdir(parents=True, exist_ok=True)
+        note_weights(self.target.directory, self.target.network.weights_hint)
 
     def take(self, batch: Batch, tap: int) -> None:
         """Take the rows of one tap, borrow those that need no network, commit when enough wait."""

@@ -47,7 +47,8 @@ class Views:
 class Settings:
     """How a run works; nothing here changes a vector.
 
-    `batch` None is the best of the runtime that is used.
+    `batch` None is the best of the runtime that is used; `rehash`: every image is read, whatever
+    its file's times say.
     """
 
     batch: int | None = None
@@ -56,6 +57,7 @@ class Settings:
     max_pixels: int = MAX_PIXELS
     on_error: str = "skip"
     retry_failed: bool = False
+    rehash: bool = False
     carve: Carve | None = None
 
 

@@ -147,7 +147,9 @@ def begin(job: Job) -> Iterator[Run]:
         yield Run(
             job=job,
             fillings=fillings,
-            stat_cache=StatCache.load(job.folder / STAT_CACHE),
+            stat_cache=(
+                StatCache() if job.settings.rehash else StatCache.load(job.folder / STAT_CACHE)
+            ),
             keys=np.zeros(len(job.images), "S64"),
             noted=np.zeros(len(job.images), bool),
             computed=np.zeros(len(job.images), bool),

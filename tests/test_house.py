@@ -23,13 +23,14 @@ ROOT = Path(featcache.__file__).parent
 FLOORS = [
     "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "finetuning", "baseline",
     "fitting", "model_fitting", "choosing", "roles", "belonging", "audit", "splitting",
-    "split_table", "comparison", "album", "evaluation", "classification", "report", "learning",
-    "heads", "lookup", "api", "growing", "estimate", "checking", "extraction", "run", "filling",
-    "known", "saving", "job", "identity", "labelled", "provenance", "proof", "pipeline",
-    "reading", "timing", "rounding", "probe", "throughput", "cache", "removal", "claims",
-    "features", "tf_dataset", "interruption", "splits", "duplicates", "logistic", "runtimes",
-    "backbones", "store", "images", "plots", "calibration", "metrics", "augment", "decode",
-    "recipe", "class_weights", "home", "files", "folders", "errors",
+    "split_table", "verification", "comparison", "album", "evaluation", "classification",
+    "report", "learning", "heads", "lookup", "api", "growing", "estimate", "checking",
+    "extraction", "run", "filling", "known", "saving", "job", "identity", "labelled",
+    "provenance", "proof", "pipeline", "reading", "timing", "rounding", "probe", "throughput",
+    "cache", "removal", "claims", "features", "tf_dataset", "interruption", "splits",
+    "duplicates", "logistic", "runtimes", "backbones", "store", "images", "plots",
+    "calibration", "metrics", "augment", "decode", "recipe", "class_weights", "home", "digests",
+    "files", "folders", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.

@@ -22,6 +22,7 @@ from featcache.cli import (
     splitting,
     start,
     sweep,
+    verifying,
     views,
 )
 from featcache.cli.console import report_usage_error
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for group in (
     start, extract, fit_head, finetune, baseline, judging, predict, sweep, splitting, classify,
-    networks, views, care,
+    networks, views, verifying, care,
 ):  # fmt: skip
     group.register(app)
 

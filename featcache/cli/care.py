@@ -1,9 +1,10 @@
-"""featcache info, ls, verify, repair, rm, gc: looking after the cache"""
+"""featcache info, ls, rm, gc: looking after the cache"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,13 @@ import typer
 
 from featcache.cli.console import answer, command, printable, say, show, size_text, table
 from featcache.cli.options import Cache, FeaturesName, Json
-from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+from featcache.cli.verifying import entry_of
+from featcache.errors import FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:
     from featcache.cache import Entry
     from featcache.features import Features
-    from featcache.store import GcResult, Problem
+    from featcache.store import GcResult
 
 #: Files that are listed by name.
 _SHOWN = 20
@@ -28,7 +30,7 @@ SomeFeatures = Annotated[
 
 def register(app: typer.Typer) -> None:
     for name, function in (
-        ("info", info), ("ls", ls), ("verify", verify), ("repair", repair), ("rm", rm), ("gc", gc),
+        ("info", info), ("ls", ls), ("rm", rm), ("gc", gc),
     ):  # fmt: skip
         app.command(name)(command(function))
 
@@ -83,7 +85,7 @@ def ls(cache: Cache = None, json: Json = False) -> None:
     from featcache.cache import FeatureCache
 
     opened = FeatureCache.open(cache)
-    rows = [_row(entry) for entry in opened.entries()]
+    rows = [_row(entry, cache) for entry in opened.entries()]
     if json:
         answer({"cache": str(opened.directory), "features": rows})
     elif rows:
@@ -92,74 +94,52 @@ def ls(cache: Cache = None, json: Json = False) -> None:
             for r in rows
         ]
         table(cells, ("features", "rows", "width", "on disk", "state", "recipe"))
+        for row in rows:
+            if row["state"] == "interrupted":
+                show(f"{row['name']} was interrupted: {row['rows']:,} rows are saved; {_how(row)}")
     else:
         show(f"the cache {opened.directory} is empty: `featcache extract` fills it")
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _how(row: dict[str, Any]) -> str:
+    """How to finish an entry."""
+    if row["finish"]:
+        return f"this finishes it:\n  {row['finish']}"
+    return "the same `featcache extract` as before finishes it"
+
+
+def _row(entry: Entry, cache: str | None) -> dict[str, Any]:
     from featcache.cache import folder_size
     from featcache.features import open_features
 
     parts = len(list((entry.directory / "parts").glob("p-*.h5")))
-    row: dict[str, Any] = {"name": entry.name, "rows": 0, "width": 0, "parts": parts}
+    row: dict[str, Any] = {"name": entry.name, "rows": 0, "width": 0, "parts": parts, "finish": ""}
     row |= {"bytes": folder_size(entry.directory), "recipe": entry.summary}
-    row["state"] = "interrupted" if parts else "empty"
-    if entry.packed.exists():
-        try:
-            found = open_features(entry.packed)
-            row |= {"rows": len(found), "width": found.width, "state": "ready"}
-        except FeatcacheError as error:
-            row["state"] = f"damaged: {error}"
+    try:
+        if not entry.packed.exists():
+            return row | _interrupted(entry, cache)
+        found = open_features(entry.packed)
+        row |= {"rows": len(found), "width": found.width, "state": "ready"}
+    except FeatcacheError as error:
+        row["state"] = f"damaged: {error}"
     return row
 
 
-def verify(features: SomeFeatures = None, cache: Cache = None, json: Json = False) -> None:
-    """Check every byte against its checksums; exit code 4 where damage is found."""
-    entries = _entries(features, cache)
-    found = {entry: entry.store().verify() for entry in entries}
-    problems = [problem for listed in found.values() for problem in listed]
-    if json:
-        answer({"checked": [e.name for e in entries], "problems": [_plain(p) for p in problems]})
-    for entry, listed in found.items():
-        if not json:
-            show(f"{entry.name}  {'damaged' if listed else 'sound'}")
-        for problem in listed:
-            say(f"  {problem.path}: {problem.reason}{_rows_text(problem)}")
-    if problems:
-        if json:
-            raise typer.Exit(DamagedFile.exit_code)
-        raise DamagedFile(
-            f"{len(problems)} damaged files. `featcache repair` keeps the good rows, then the same "
-            f"`featcache extract` computes the rest"
-        )
+def _interrupted(entry: Entry, cache: str | None) -> dict[str, Any]:
+    """What is saved of an extraction that was killed, or that `repair` left."""
+    from featcache.cli.finishing import finishing_command
 
-
-def _plain(problem: Problem) -> dict[str, Any]:
-    return {"path": str(problem.path), "reason": problem.reason, "rows": problem.rows}
-
-
-def _rows_text(problem: Problem) -> str:
-    if not problem.rows:
-        return ""
-    more = "..." if len(problem.rows) > 8 else ""
-    return f" (rows {', '.join(str(row) for row in problem.rows[:8])}{more})"
-
-
-def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
-    """Keep the good rows of damaged files; the next extract recomputes the rest."""
-    entry = _entries(features, cache)[0]
-    result = entry.store().repair()
-    if json:
-        answer({"features": entry.name, "kept": result.kept, "lost": result.lost,
-                "moved": [str(path) for path in result.moved]})  # fmt: skip
-        return
-    if not result.moved:
-        show(f"{entry.name} is sound: nothing to repair")
-        return
-    show(f"{entry.name}: {result.kept:,} good rows kept, {result.lost:,} rows lost")
-    for path in result.moved:
-        show(f"moved aside: {path}")
-    show("Run the same `featcache extract` again: it computes only what is missing.")
+    snapshot = entry.store().snapshot()
+    if snapshot.problems and not len(snapshot):
+        return {"state": f"damaged: {snapshot.problems[0].reason}; run `featcache repair`"}
+    if not len(snapshot):
+        return {"state": "empty", "recipe": "" if not snapshot.files else entry.summary}
+    return {
+        "rows": len(snapshot),
+        "width": prod(snapshot.row_shape or (0,)),
+        "state": "interrupted",
+        "finish": finishing_command(entry, snapshot, cache),
+    }
 
 
 def rm(
@@ -260,5 +240,4 @@ def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:
     from featcache.cache import FeatureCache
 
-    opened = FeatureCache.open(cache)
-    return [opened.find(features)] if features else opened.entries()
+    return [entry_of(features, cache)] if features else FeatureCache.open(cache).entries()

@@ -102,6 +102,10 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try images again that failed before.")
     ] = False,
+    rehash: Annotated[
+        bool,
+        typer.Option("--rehash", help="Hash all images again, whatever their files' times say."),
+    ] = False,
     follow_symlinks: FollowLinks = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say rows, bytes and time; extract nothing.")
@@ -143,6 +147,7 @@ def extract(
         test_from=test_from,
         on_error=on_error,
         retry_failed=retry_failed,
+        rehash=rehash,
         follow_symlinks=follow_symlinks,
     )
     _introduce(job)

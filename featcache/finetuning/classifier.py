@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.keras_import import import_keras
+from featcache.backbones.tuned_record import CLASSES
+from featcache.backbones.tuned_record import CLASSIFIER as FILE
 from featcache.errors import FeatcacheError
 from featcache.files import whole_file
 from featcache.recipe import Decoding
-
-FILE = "classifier.keras"
-CLASSES = "classes.txt"
 
 
 def build_classifier(whole: Any, decoding: Decoding) -> Any:

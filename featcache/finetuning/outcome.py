@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import HEAD, export_tuned, read_record, write_record
+from featcache.backbones import tuned_record
+from featcache.backbones.tuned import export_tuned, write_record
+from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
 from featcache.errors import FeatcacheError
@@ -30,9 +32,6 @@ from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report
 from featcache.store import Failure, open_packed
-
-#: In the record of a fine-tuning that was finished.
-AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +73,13 @@ def write_outcome(
     Raises `FeatcacheError` where that fails, saying how to go on: the training is kept.
     """
     about = {**about, "learned": asdict(learned)}
-    export_tuned(graphs.network, folder)
+    # Names no file: what an interrupted run left is about to be written over.
     write_record(graphs.network, folder, about)
+    weights = export_tuned(graphs.network, folder)
     model = build_classifier(graphs.plain, start.features.recipe.decoding)
     saved = save_classifier(model, start.head.classes, folder)
+    written = [weights.name, CLASSES, saved.name]
+    write_record(graphs.network, folder, about, written)
     try:
         head, rows = _judged(start, graphs, folder, about)
         about[AGREEMENT] = check_classifier(saved, head, rows, start)
@@ -89,7 +91,7 @@ def write_outcome(
             f"if that may help: nothing is trained again"
         ) from error
     # Written again, with what only a finished one has.
-    write_record(graphs.network, folder, about)
+    write_record(graphs.network, folder, about, [*written, HEAD])
     return _tuned(start, folder, head, rows, about)
 
 
@@ -107,7 +109,7 @@ def _judged(
 
 def is_finished(folder: Path) -> bool:
     """Whether a fine-tuning that ended well lies in a folder."""
-    return AGREEMENT in (read_record(folder) or {})
+    return tuned_record.is_finished(read_record(folder) or {})
 
 
 def recall_outcome(start: Start, folder: Path) -> Tuned:
@@ -143,7 +145,9 @@ def _extracted(start: Start, folder: Path) -> Features:
 def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any]) -> Head:
     """The Keras head as it is now, with everything needed to use it."""
     roles, packed = start.roles, open_packed(features.path)
-    settings = {"finetuned": about, "history": about["learned"]["history"]}
+    # Without times: the same fine-tuning gives the same bytes.
+    learned = {name: value for name, value in about["learned"].items() if name != "seconds"}
+    settings = {"finetuned": {**about, "learned": learned}, "history": learned["history"]}
     used = prefixes(start.features.keys[roles.used(start.features)])
     return Head(
         kind="dense",

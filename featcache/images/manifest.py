@@ -18,9 +18,14 @@ _LINES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a manifest; `path` as written, `name` relative to the manifest's folder."""
+    """One line of a manifest.
+
+    `written` is the path in it; `path` is the one to open, in which no ".." follows a folder, that
+    could be a link; `name` is it, relative to the manifest's folder.
+    """
 
     line: int
+    written: str
     path: str
     name: str
     label: str
@@ -80,16 +85,30 @@ def _header(path: Path, cells: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _row(folder: Path, line: int, cells: dict[str, str]) -> Row:
-    path = cells["path"]
+    written = cells["path"]
+    path = _resolved(folder, written)
     split = cells.get("split", "").strip()
     return Row(
         line=line,
+        written=written,
         path=path,
         name=_name(str(folder), path),
         label=cells.get("label", "").strip(),
         split=SPLITS.get(split.lower(), split),
         group=cells.get("group", "").strip(),
     )
+
+
+def _resolved(folder: Path, path: str) -> str:
+    """The path without a ".." behind a folder: to the system, it leads out of where a link leads,
+    and so to another file than the text says.
+    """
+    steps = Path(path).parts
+    climbs = [at for at, step in enumerate(steps) if step == ".."]
+    if "\0" in path or not any(step != ".." for at in climbs for step in steps[:at]):
+        return path
+    found, root = os.path.realpath(folder / path), os.path.realpath(folder)
+    return found if path.startswith("/") else os.path.relpath(found, root)
 
 
 def _name(folder: str, path: str) -> str:
@@ -131,23 +150,32 @@ def _check(path: Path, rows: list[Row]) -> None:
     _complain(
         path,
         f"no such file (paths are relative to {str(path.parent)!r})",
-        [(row.line, repr(row.path)) for row in rows if not os.path.lexists(path.parent / row.path)],
+        [
+            (row.line, repr(row.written))
+            for row in rows
+            if not os.path.lexists(path.parent / row.written)
+        ],
     )
 
 
 def _check_links(path: Path, rows: list[Row]) -> None:
     """Links to files are looked at when read; a folder on the way there must be checked here."""
     root = os.path.realpath(path.parent)
-    relative = [row for row in rows if "/" in row.name and not _leads_up(row.name)]
+    relative = [row for row in rows if not _leads_up(_name(str(path.parent), row.written))]
+    folders = {row.name.rpartition("/")[0] for row in relative}
     leaving = {
         folder
-        for folder in {row.name.rpartition("/")[0] for row in relative}
+        for folder in folders
         if not leads_inside(os.path.realpath(path.parent / folder), root)
     }
     _complain(
         path,
         "the path goes through a link out of the manifest's folder: --follow-symlinks allows it",
-        [(row.line, repr(row.path)) for row in relative if row.name.rpartition("/")[0] in leaving],
+        [
+            (row.line, repr(row.written))
+            for row in relative
+            if row.name.rpartition("/")[0] in leaving
+        ],
     )
 
 

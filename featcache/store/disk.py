@@ -38,6 +38,16 @@ class Status(NamedTuple):
     changed: float
 
 
+class FileIdentity(NamedTuple):
+    """What changes when another file takes a name, or somebody writes into the file."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
 class Disk:
     """The real file system. Every method raises a plain `OSError`, as the system does.
 
@@ -120,6 +130,13 @@ class Disk:
     def size(self, descriptor: int) -> int:
         """Length of an open file in bytes."""
         return os.fstat(descriptor).st_size
+
+    def identity(self, descriptor: int) -> FileIdentity:
+        """Which file is open, and when it was last written to."""
+        found = os.fstat(descriptor)
+        return FileIdentity(
+            found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        )
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """At most `size` bytes from `offset`; fewer only at the end of the file."""

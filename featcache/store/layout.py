@@ -115,14 +115,18 @@ def check_version(block: bytes) -> None:
     if not block.startswith(FEATURES):
         return
     version = block[len(FEATURES) :].split(b"\n", 1)[0]
-    lines = block.split(b"\n", 3)
-    is_whole = len(lines) == 4 and _digest(b"\n".join(lines[:2]) + b"\n") == lines[2]
-    if is_whole and version != str(VERSION).encode("ascii"):
+    if is_vouched(block) and version != str(VERSION).encode("ascii"):
         shown = version[:20].decode("ascii", "backslashreplace")
         raise FeatcacheError(
             f"the file has format version {shown}, and this featcache reads version {VERSION}: "
             "upgrade featcache"
         )
+
+
+def is_vouched(block: bytes) -> bool:
+    """Whether the first two lines of a header match the checksum in the third."""
+    lines = block.split(b"\n", 3)
+    return len(lines) == 4 and _digest(b"\n".join(lines[:2]) + b"\n") == lines[2]
 
 
 def parse_header(block: bytes) -> Layout:
@@ -137,7 +141,7 @@ def parse_header(block: bytes) -> Layout:
     lines = block.split(b"\n", 3)
     if len(block) != BLOCK or len(lines) != 4 or lines[3].strip(b"\0"):
         raise DamagedFile("the header is damaged")
-    if _digest(b"\n".join(lines[:2]) + b"\n") != lines[2]:
+    if not is_vouched(block):
         raise DamagedFile("the header does not match its checksum")
     try:
         layout = _layout(strict_json(lines[1]))

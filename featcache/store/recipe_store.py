@@ -14,6 +14,7 @@ from featcache.store.columns import (
 )
 from featcache.store.disk import Disk, make_folder, opened, storage_errors
 from featcache.store.layout import BLOCK, Extent, parse_header
+from featcache.store.mending import mended_file, recipe_of
 from featcache.store.packed_file import PackedFile
 from featcache.store.place import place_of
 from featcache.store.records import Block, GcResult, Identity, Problem, RepairResult, Stamp
@@ -30,6 +31,16 @@ def recipe_key_of(path: Path) -> str:
     disk = Disk()
     with storage_errors(path), opened(disk, path) as descriptor:
         return parse_header(disk.read(descriptor, BLOCK, 0)).recipe_key
+
+
+def recipe_text_of(path: Path) -> str | None:
+    """The recipe of a part or a `features.h5`, even of a damaged one; None where it is lost.
+
+    Raises `StorageFailure`.
+    """
+    with storage_errors(path):
+        file = mended_file(Disk(), path)
+    return None if file is None else recipe_of(file)
 
 
 class RecipeStore:

@@ -177,9 +177,9 @@ def _load_all(place: Place, paths: list[Path]) -> tuple[list[StoredFile], list[P
     return files, problems
 
 
-def load_of_place(place: Place, path: Path, *, is_cut_ok: bool = False) -> StoredFile:
+def load_of_place(place: Place, path: Path) -> StoredFile:
     """Load a file that belongs to this place: of its recipe, and of the kind its name says."""
-    file = load(place.disk, path, is_cut_ok=is_cut_ok)
+    file = load(place.disk, path)
     if file.layout.recipe_key != place.recipe_key:
         raise FeatcacheError("the file holds the rows of another recipe")
     kind = "features" if path == place.packed else "part"

@@ -72,14 +72,14 @@ def run_task(task: Task) -> list[Score]:
 
     Raises `FeatcacheError` where one of them cannot be fitted.
     """
+    features = task.open()
     both = Side(
         np.concatenate([task.train.rows, task.judged.rows]),
         np.concatenate([task.train.labels, task.judged.labels]),
-    ).open(task.path)
+    ).of_file(features)
     # The sides of the task stand in for the file's own splits.
     sides = np.repeat(["train", "test"], [len(task.train.rows), len(task.judged.rows)])
-    part, judged = replace(both, splits=sides), task.judged.open(task.path)
-    part.check()
+    part, judged = replace(both, splits=sides), task.judged.of_file(features)
     # Near duplicates share a side of the task already; rows that stop a training judge nothing.
     together = Belonging(units(part.keys, part.groups))
     roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped, together=together)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from featcache.store.disk import Status
+from featcache.store.disk import FileIdentity, Status
 
 _NUMBERS = count(1)
 
@@ -161,6 +161,10 @@ class ModelDisk:
 
     def size(self, descriptor: int) -> int:
         return len(self.open_files[descriptor].seen)
+
+    def identity(self, descriptor: int) -> FileIdentity:
+        file = self.open_files[descriptor]
+        return FileIdentity(0, file.number, len(file.seen), 0, 0)
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         return bytes(self.open_files[descriptor].seen[offset : offset + size])
