@@ -8,6 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+#: Exit code after Ctrl-C or SIGTERM.
+INTERRUPTED = 128 + signal.SIGINT
+STOPPED = "interrupted; run the same command to go on"
+
+_told_to_stop = False
+
+
+def stop_on_signals() -> None:
+    """From now on SIGINT and SIGTERM raise `KeyboardInterrupt`: what is open is put away."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        global _told_to_stop
+        _told_to_stop = True
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup and & ask to ignore it
+            signal.signal(number, stop)
+
+
+def was_told_to_stop() -> bool:
+    """Whether a signal came since `stop_on_signals`, whatever exception became of it."""
+    return _told_to_stop
+
 
 class Interruption:
     """Whether somebody asked the run to stop. A second request stops it at once."""

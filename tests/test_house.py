@@ -18,7 +18,7 @@ FLOORS = [
     "split_table", "comparison", "album", "evaluation", "classification", "report", "learning",
     "heads", "lookup", "api", "growing", "estimate", "checking", "extraction", "run", "filling",
     "known", "saving", "job", "identity", "labelled", "provenance", "proof", "pipeline",
-    "reading", "timing", "probe", "throughput", "cache", "features", "tf_dataset",
+    "reading", "timing", "probe", "throughput", "cache", "finding", "features", "tf_dataset",
     "interruption", "splits", "duplicates", "logistic", "runtimes", "backbones", "store",
     "images", "plots", "calibration", "metrics", "augment", "decode", "recipe", "class_weights",
     "home", "whole_file", "errors",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from featcache.cli.console import answer, say, show
+from featcache.cli.console import answer, json_text, say, show
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.whole_file import whole_file
 
@@ -82,11 +82,9 @@ def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
 
 
 def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
-    from json import dumps
-
     separator = "[\n"
     for prediction in predictions:
-        file.write(separator + dumps(_plain(prediction), ensure_ascii=False))
+        file.write(separator + json_text(_plain(prediction)))
         separator = ",\n"
     file.write("\n]\n")
 
