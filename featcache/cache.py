@@ -22,6 +22,7 @@ from featcache.features import Features, open_features
 from featcache.finding import PACKED
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
+from featcache.small_files import read_json, read_small
 from featcache.store import RecipeStore, Snapshot, open_packed, recipe_key_of
 
 MARKER = "featcache.json"
@@ -248,7 +249,7 @@ class FeatureCache:
         marker = folder / MARKER
         text = json.dumps({"format": "featcache-dataset", "version": 1, "root": root})
         try:
-            if not marker.exists() or marker.read_text() != text:
+            if not marker.exists() or read_small(marker) != text.encode("ascii"):
                 folder.mkdir(parents=True, exist_ok=True)
                 draft = folder / f".tmp-marker-{os.getpid()}"
                 draft.write_text(text)
@@ -289,7 +290,7 @@ def note_weights(directory: Path, hint: str) -> None:
 def weights_hint(directory: Path) -> str:
     """Where the weights lay; only a hint, their digest is checked before it is believed."""
     try:
-        return str(json.loads((directory / WEIGHTS_NOTE).read_text(encoding="utf-8"))["weights"])
+        return str(read_json(directory / WEIGHTS_NOTE)["weights"])
     except (OSError, ValueError, KeyError, TypeError):
         return "imagenet"
 
@@ -349,7 +350,6 @@ def _names(images: ImageSet, name: str | None) -> list[str]:
 def _root_of(folder: Path) -> str | None:
     """The root that owns a data set's name; None where nobody does (or its note is unreadable)."""
     try:
-        note = json.loads((folder / MARKER).read_text())
-        return str(note["root"])
+        return str(read_json(folder / MARKER)["root"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

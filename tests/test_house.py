@@ -21,7 +21,7 @@ FLOORS = [
     "reading", "timing", "probe", "throughput", "cache", "finding", "features", "tf_dataset",
     "interruption", "splits", "duplicates", "logistic", "runtimes", "backbones", "store",
     "images", "plots", "calibration", "metrics", "augment", "decode", "recipe", "class_weights",
-    "home", "whole_file", "errors",
+    "home", "whole_file", "small_files", "errors",
 ]  # fmt: skip
 
 #: Packages and the only modules that may import them.

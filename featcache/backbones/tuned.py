@@ -17,6 +17,7 @@ from featcache.backbones.network import Network, whole_network
 from featcache.backbones.own_model import open_user_model
 from featcache.backbones.own_taps import scale_of
 from featcache.errors import FeatcacheError
+from featcache.small_files import read_json
 from featcache.whole_file import whole_file
 
 RECORD = "finetuned.json"
@@ -73,7 +74,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(path)
         made = (record["format"], record["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
