@@ -1,9 +1,12 @@
-"""Ctrl-C and SIGTERM as a request: finish the batch, save it, then stop."""
+"""How a process ends before its time: on request, with its batch saved, or with its parent."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -62,3 +65,20 @@ def watch_for_interruption() -> Iterator[Interruption]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """In a worker process: end within a second or two of the process that started this one.
+
+    A killed process cannot stop its workers, which would compute on and hold its pipes. Not for
+    workers of Dask or Ray: they have lives of their own, maybe far from who gives them tasks.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:  # of the process, whichever of its threads started this one
+        time.sleep(1.0)
+    os._exit(1)  # not by an exception: the main thread may be deep in a computation
