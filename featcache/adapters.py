@@ -196,10 +196,10 @@ def _add(job: Job) -> Added:
     """Add the rows of a job's images to its data set; raises `ImageFailure` where one has none."""
     added = grow(job)
     if added.failures:
-        shown = "".join(f"\n  {each.path}: {each.message}" for each in added.failures[:5])
         raise ImageFailure(
             f"{len(added.failures)} of {len(job.images)} new images cannot be used, and a "
-            f"transformer owes a row for each: leave them out, or repair them:{shown}"
+            f"transformer owes a row for each: leave them out, or repair them:",
+            [f"{each.path}: {each.message}" for each in added.failures[:5]],
         )
     return added
 

@@ -14,13 +14,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from featcache import finding
 from featcache.claims import ANYWHERE, UNREADABLE, claim, claim_for_any, owner_of, slug
 from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
-from featcache.files import read_bytes, write_whole
+from featcache.files import write_whole
+from featcache.finding import PACKED
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
 from featcache.removal import WEIGHTS_NOTE, remove_entry
+from featcache.small_files import read_json
 from featcache.store import (
     GcResult,
     RecipeStore,
@@ -29,8 +32,6 @@ from featcache.store import (
     recipe_key_of,
     recipe_text_of,
 )
-
-PACKED = "features.h5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,47 +115,67 @@ class FeatureCache:
             for path in self.directory.glob(pattern)
         }
         folders = {path.parent if path.name == "parts" else path for path in found}
-        return [Entry(folder) for folder in sorted(folders)]
+        entries = [Entry(folder) for folder in sorted(folders)]
+        # A class of images may be called `parts` too.
+        return [
+            entry
+            for entry in entries
+            if finding.KEYED.fullmatch(entry.directory.name) or finding.any_of_ours(entry.files())
+        ]
 
     def find(self, features: str | Path) -> Entry:
-        """The one entry that `features` means: a path, ``photos``, ``photos/vgg16``,
-        ``photos/vgg16/fc2``, a beginning.
+        """The one entry that `features` means: the name ``photos``, ``photos/vgg16`` or
+        ``photos/vgg16/fc2``, then a path to files of ours, then a beginning.
 
-        Raises `FeatcacheError` that lists the candidates where there are several, or the nearest
-        names where there is none.
+        ``./x``, ``/x`` and ``x.h5`` are paths only. Raises `FeatcacheError` that lists the
+        candidates where there are several, or the nearest names where there is none.
         """
-        path = Path(features)
-        if path.is_file():
-            return Entry(path.absolute().parent)
-        if path.is_dir() and ((path / PACKED).exists() or (path / "parts").is_dir()):
-            return Entry(path.absolute())
-        entries = self.entries()
-        matches = _matches(str(features).strip("/"), entries)
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            width = max(len(entry.name) for entry in matches)
-            names = "".join(f"\n  {entry.name:<{width}}  {entry.summary}" for entry in matches)
-            raise FeatcacheError(
-                f"{str(features)!r} could be any of these; write more of it:{names}"
-            )
-        raise FeatcacheError(self._nothing_like(str(features), entries))
+        found = self._look(str(features))
+        return found if isinstance(found, Entry) else Entry(finding.folder_of(found))
+
+    def find_whole(self, features: str | Path) -> Entry:
+        """The entry of exactly this name, for what cannot be undone: no path, no beginning.
+
+        A data set's name will do where it holds one entry. Raises `FeatcacheError` otherwise.
+        """
+        text, entries = str(features), self.entries()
+        if entry := _only(text, finding.whole_names(text, entries)):
+            return entry
+        raise FeatcacheError(
+            f"{self._nothing_like(text, entries)}. Deleting takes the whole name, as "
+            f"`featcache ls` shows it, or that of a data set with one entry; no path, no beginning"
+        )
 
     def load(self, features: str | Path) -> Features:
         """The features that `features` means.
 
         Raises `FeatcacheError` where they are not there, `DamagedFile` where they were damaged.
         """
-        path = Path(features)
-        if path.is_file():
-            return open_features(path)
-        entry = self.find(features)
-        if not entry.packed.exists():
+        found = self._look(str(features))
+        if isinstance(found, Path):
+            return open_features(found)
+        if not found.packed.exists():
             raise FeatcacheError(
-                f"{entry.name} has saved parts but no {PACKED} yet: its extraction still runs, or "
+                f"{found.name} has saved parts but no {PACKED} yet: its extraction still runs, or "
                 f"was interrupted. Run the same `featcache extract` again to finish it"
             )
-        return open_features(entry.packed)
+        return open_features(found.packed)
+
+    def _look(self, text: str) -> Entry | Path:
+        """What a text means: an entry, or a file that it leads to."""
+        if not text:
+            raise FeatcacheError("the features are an empty name: in a script, a variable may be")
+        if finding.is_path(text):
+            found = _at(text)
+            if found is None:
+                raise FeatcacheError(f"no features at {text!r}{finding.there(text)}")
+            return found
+        entries, name = self.entries(), text.rstrip("/")
+        found = _only(text, finding.names(name, entries)) or _at(text)
+        found = found or _only(text, finding.beginnings(name, entries))
+        if found is None:
+            raise FeatcacheError(self._nothing_like(text, entries) + finding.there(text))
+        return found
 
     def of_recipe(self, recipe: Recipe) -> list[Entry]:
         """The entries of all data sets that hold vectors of exactly this recipe, sorted."""
@@ -197,7 +218,7 @@ class FeatureCache:
 
         What else lies there stays, and is in the result.
         """
-        entry = self.find(features)
+        entry = self.find_whole(features)
         if entry.directory.parent.parent.resolve() != self.directory.resolve():
             raise FeatcacheError(
                 f"{entry.directory} is not in the cache {self.directory}: see --cache"
@@ -253,8 +274,8 @@ def note_weights(directory: Path, hint: str) -> None:
 def weights_hint(directory: Path) -> str:
     """Where the weights lay; only a hint, their digest is checked before it is believed."""
     try:
-        return str(json.loads(read_bytes(directory / WEIGHTS_NOTE))["weights"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(read_json(directory / WEIGHTS_NOTE)["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
         return "imagenet"
 
 
@@ -269,14 +290,24 @@ def folder_size(directory: Path) -> int:
     return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _matches(text: str, entries: list[Entry]) -> list[Entry]:
-    """Exact names first, then exact data set, backbone or tap, then beginnings."""
-    above, _, tap = text.rpartition("/")
-    stages = (
-        [entry for entry in entries if entry.name == text],
-        [entry for entry in entries if entry.data_set == text],
-        [entry for entry in entries if entry.name.rpartition("-")[0] == text],
-        [entry for entry in entries if above and entry.name.startswith(above) and entry.tap == tap],
-        [entry for entry in entries if entry.name.startswith(text)],
+def _at(text: str) -> Entry | Path | None:
+    """The features that lie at a path; None where there is no file of ours.
+
+    A text that can only be a path gives its file as it is: opening it says what is wrong.
+    """
+    path, kind = Path(text), finding.kind_at(text)
+    if kind == "file":
+        return path if finding.is_path(text) or finding.is_ours(path) else None
+    entry = Entry(path.absolute())
+    return entry if kind == "folder" and finding.any_of_ours(entry.files()) else None
+
+
+def _only(text: str, matches: list[Entry]) -> Entry | None:
+    """The one match, None where there is none; raises `FeatcacheError` for several."""
+    if len(matches) < 2:
+        return matches[0] if matches else None
+    width = max(len(entry.name) for entry in matches)
+    raise FeatcacheError(
+        f"{text!r} could be any of these; write more of it:",
+        [f"{entry.name:<{width}}  {entry.summary}" for entry in matches],
     )
-    return next((matches for matches in stages if matches), [])

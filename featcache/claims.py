@@ -14,9 +14,10 @@ from pathlib import Path
 
 from featcache.decode import BadImage
 from featcache.errors import FeatcacheError
-from featcache.files import read_bytes, write_first, write_whole
+from featcache.files import write_first, write_whole
 from featcache.folders import opened_folder
 from featcache.images import STAT_CACHE, ImageSet, StatCache
+from featcache.small_files import read_json
 from featcache.store import rows_of_place
 
 MARKER = "featcache.json"
@@ -77,10 +78,10 @@ def confirm(folder: Path, root: str) -> None:
 def owner_of(folder: Path) -> str | None:
     """The root that owns a data set's name; None where nobody does."""
     try:
-        return str(json.loads(read_bytes(folder / MARKER))["root"])
+        return str(read_json(folder / MARKER)["root"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return UNREADABLE
 
 

@@ -124,7 +124,7 @@ def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     there = snapshot.find(state.keys[indices], views) >= 0
     failures = filling.reasons(np.unique(indices[~there]), state.keys)
     if not there.any():
-        raise ImageFailure(_all_failed(failures))
+        raise _all_failed(failures)
     identity = identify(
         job.images,
         state.keys,
@@ -163,10 +163,10 @@ def _result(
     )
 
 
-def _all_failed(failures: list[Failure]) -> str:
-    shown = "".join(f"\n  {failure.path}: {failure.message}" for failure in failures[:5])
-    more = f"\n  and {len(failures) - 5} more" if len(failures) > 5 else ""
-    return f"not one of {len(failures)} images could be used:{shown}{more}"
+def _all_failed(failures: list[Failure]) -> ImageFailure:
+    shown = [f"{failure.path}: {failure.message}" for failure in failures[:5]]
+    more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
+    return ImageFailure(f"not one of {len(failures)} images could be used:", [*shown, *more])
 
 
 def _warnings(state: Run) -> list[str]:

@@ -33,6 +33,7 @@ from featcache.folders import (
     opened_folder,
     private_folder,
 )
+from featcache.small_files import read_small
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -172,7 +173,7 @@ def append_record(target: Path, record: dict[str, Any], *, base: Path) -> None:
     line = json.dumps(record).encode("ascii") + b"\n"
     with writing(target), opened_folder(target.parent, base) as folder:
         if not _append(folder, target.name, line):
-            old = read_bytes(target)
+            old = read_small(target)
             write_whole(target, (old if old.startswith(b"{") else b"") + line, base=base)
 
 
@@ -283,21 +284,6 @@ def _is_same(found: os.stat_result, other: str | Path) -> bool:
         return os.path.samestat(found, Path(other).stat())
     except OSError:
         return False
-
-
-def opened_file(path: Path) -> BinaryIO:
-    """A file for reading, through links; raises `OSError` where it is no regular one."""
-    descriptor = os.open(path, READ)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
-
-
-def read_bytes(path: Path) -> bytes:
-    """All bytes of a file, through links; raises `OSError` where it is no regular one."""
-    with opened_file(path) as file:
-        return file.read()
 
 
 def remove(path: Path, is_ours: Callable[[BinaryIO], bool], *, base: Path | None = None) -> bool:

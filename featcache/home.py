@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import FeatcacheError
+from featcache.small_files import parse_json, read_small
 
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
@@ -44,14 +45,14 @@ def home() -> Path:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A JSON object that was kept, or None where there is none that is whole."""
     try:
-        check, text = path.read_bytes().split(b"\n", 1)
+        check, text = read_small(path).split(b"\n", 1)
         if check.decode() != hashlib.sha256(text).hexdigest():
             return None
-        record: dict[str, Any] = json.loads(text)
+        record = parse_json(text)
     except (OSError, ValueError):
         # Never an error: what is kept here only saves time.
         return None
-    return record
+    return record if isinstance(record, dict) else None
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

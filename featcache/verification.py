@@ -19,8 +19,9 @@ from featcache.backbones.tuned_record import (
     is_finished,
     read_record,
 )
-from featcache.cache import PACKED, Entry, FeatureCache
+from featcache.cache import Entry, FeatureCache
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+from featcache.finding import PACKED
 from featcache.heads import Head
 from featcache.store import Problem, verify_file
 

@@ -27,10 +27,10 @@ FLOORS = [
     "report", "learning", "heads", "lookup", "api", "growing", "estimate", "checking",
     "extraction", "run", "filling", "known", "saving", "job", "identity", "labelled",
     "provenance", "proof", "pipeline", "reading", "timing", "rounding", "probe", "throughput",
-    "cache", "removal", "claims", "features", "tf_dataset", "interruption", "splits",
+    "cache", "finding", "removal", "claims", "features", "tf_dataset", "interruption", "splits",
     "duplicates", "logistic", "runtimes", "backbones", "store", "images", "plots",
     "calibration", "metrics", "augment", "decode", "recipe", "class_weights", "home", "digests",
-    "files", "folders", "errors",
+    "files", "folders", "small_files", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.

@@ -100,10 +100,10 @@ def _choose(path: Path, root: Any, size: tuple[int, int] | None) -> Endpoint:
     if fitting:
         names = ", ".join(endpoint.name for endpoint in fitting)
         raise FeatcacheError(f"{path} has several signatures, {names}: save it with one of them")
-    listed = "\n  ".join(problems) or "it has none"
     raise FeatcacheError(
-        f"{path} has no signature that takes one batch of RGB images:\n  {listed}\n"
-        "Export it again with one input of shape (None, height, width, 3), float32 or uint8"
+        f"{path} has no signature that takes one batch of RGB images:",
+        problems or ["it has none"],
+        "Export it again with one input of shape (None, height, width, 3), float32 or uint8",
     )
 
 
@@ -195,8 +195,7 @@ def _row_shapes(
         else:
             rows[name] = tuple(one[name].shape[1:])
     if not rows:
-        listed = "\n  ".join(problems)
-        raise FeatcacheError(f"{path}: no output of {endpoint.name!r} can be used:\n  {listed}")
+        raise FeatcacheError(f"{path}: no output of {endpoint.name!r} can be used:", problems)
     return rows
 
 

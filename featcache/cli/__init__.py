@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that --help answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -25,7 +26,7 @@ from featcache.cli import (
     verifying,
     views,
 )
-from featcache.cli.console import report_usage_error
+from featcache.cli.console import end, flush
 
 app = typer.Typer(
     name="featcache",
@@ -42,9 +43,13 @@ for group in (
 
 
 def main() -> None:
-    """The `featcache` command."""
+    """The `featcache` command, from its arguments to its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know all letters
     try:
-        app()
-    except SystemExit as stop:
-        report_usage_error(stop.code, sys.argv)
-        raise
+        code = app(standalone_mode=False)
+        flush()
+    except Exception as error:
+        code = end(error, as_json="--json" in sys.argv)
+    raise SystemExit(code)

@@ -113,8 +113,9 @@ def baseline(
     more = f" --test-from {test_from}" if test_from else ""
     show(
         f"for        comparison: `featcache extract {images} --backbone efficientnet_lite0{more}` "
-        f"and\n           `featcache fit-head {found.name}` show what a pretrained network makes "
-        f"of the same images"
+        f"and",
+        f"           `featcache fit-head {found.name}` show what a pretrained network makes "
+        f"of the same images",
     )
 
 

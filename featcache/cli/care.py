@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import answer, command, printable, say, show, size_text, table
+from featcache.cli.console import agreed, answer, command, say, show, size_text, table
 from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.cli.verifying import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
@@ -152,9 +152,9 @@ def rm(
     from featcache.cache import FeatureCache, folder_size
 
     opened = FeatureCache.open(cache)
-    entry = opened.find(features)
+    entry = opened.find_whole(features)
     size = size_text(folder_size(entry.directory))
-    if not yes and not typer.confirm(f"Delete {printable(entry.name)} ({size})?", err=True):
+    if not yes and not agreed(f"Delete {entry.name} ({size})?"):
         raise FeatcacheError("nothing was deleted")
     entry, result = opened.remove(features)
     if json:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from featcache.cli.console import answer, say, show
+from featcache.cli.console import answer, json_text, say, show
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.files import whole_file
+from featcache.images.csv_cells import csv_line, guarded
 
 if TYPE_CHECKING:
     from featcache.heads.head import Prediction
@@ -82,29 +82,22 @@ def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
 
 
 def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
-    from json import dumps
-
     separator = "[\n"
     for prediction in predictions:
-        file.write(separator + dumps(_plain(prediction), ensure_ascii=False))
+        file.write(separator + json_text(_plain(prediction)))
         separator = ",\n"
     file.write("\n]\n")
 
 
 def _write_csv(file: IO[str], predictions: Iterable[Prediction], top: int) -> None:
-    writer = csv.writer(file)
     columns = [f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability")]
-    writer.writerow(["path", *columns, "failure"])
+    file.write(csv_line(["path", *columns, "failure"], "\r\n"))
     for prediction in predictions:
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-        cells: list[Any] = [cell for name, p in pairs for cell in (_cell(name), f"{p:.6f}")]
+        cells: list[Any] = [cell for name, p in pairs for cell in (guarded(name), f"{p:.6f}")]
         cells += [""] * (2 * top - len(cells))
-        writer.writerow([_cell(prediction.name), *cells, _cell(prediction.failure)])
-
-
-def _cell(text: str) -> str:
-    """A CSV cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+        cells = [guarded(prediction.name), *cells, guarded(prediction.failure)]
+        file.write(csv_line(cells, "\r\n"))
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _show(found: Sweep, *, several: bool) -> None:
     for remark in dict.fromkeys([*found.remarks, *found.report.remarks]):
         say(f"note: {remark}")
     _show_candidates(found, several=several)
-    show(f"\nprotocol   {found.protocol}")
+    show("", f"protocol   {found.protocol}")
     if found.nested:
         show(f"nested     {found.nested.accuracy:.4f} ({_words(found.nested.interval)}), "
              f"choosing included")  # fmt: skip
@@ -153,7 +153,7 @@ def _show_learning_curve(found: Sweep) -> None:
     ]
     table(rows, ("training images", "accuracy", "95 % interval"))
     told = found.gain.words if found.gain else "cannot be told: there is one size only"
-    show(f"more images? {told}\n")
+    show(f"more images? {told}", "")
 
 
 def _ranked(found: Sweep) -> list[Candidate]:

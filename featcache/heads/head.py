@@ -260,11 +260,12 @@ def _head_file(path: Path) -> Path:
     """The file meant by a path: itself, or the head of a folder of features or of a backbone."""
     if path.is_dir():
         tuned = path / TUNED_HEAD
-        heads = [tuned] if tuned.is_file() else sorted(path.glob("*.head"))
+        listed = sorted(head for head in path.glob("*.head") if head.is_file())
+        heads = [tuned] if tuned.is_file() else listed
         if len(heads) == 1:
             return heads[0]
-        listed = ", ".join(head.name for head in heads) or "none"
-        raise FeatcacheError(f"{path}: a folder with {len(heads)} heads ({listed}): name one file")
+        names = ", ".join(head.name for head in heads) or "none"
+        raise FeatcacheError(f"{path}: a folder with {len(heads)} heads ({names}): name one file")
     if not path.is_file():
         raise FeatcacheError(f"{path}: no such head file; `featcache fit-head` makes one")
     return path

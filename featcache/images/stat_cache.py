@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from featcache.files import opened_file, whole_stream
+from featcache.files import whole_stream
 from featcache.images.file_bytes import FileStamp
+from featcache.small_files import open_regular
 
 #: Git's racy rule: a file written within this time of its hashing may change once more without
 #: its times changing, where the file system's clock is coarse (2 s on FAT).
@@ -103,7 +104,7 @@ def _pack(size: int, mtime_ns: int, ctime_ns: int, inode: int, key: str) -> byte
 
 
 def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
-    with opened_file(path) as file, gzip.open(file, "rb") as lines:
+    with open_regular(path) as file, gzip.open(file, "rb") as lines:
         if json.loads(lines.readline(_LONGEST_LINE)) != _HEADER:
             raise ValueError("not a stat cache of this version")
         # Line by line, and to the very end, where gzip compares its CRC.

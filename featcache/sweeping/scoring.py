@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import LokyBackend, get_active_backend
 
 from featcache.belonging import Belonging
 from featcache.errors import FeatcacheError
 from featcache.heads import HEADS, Training, knn, options_of
+from featcache.interruption import end_with_parent
 from featcache.model_fitting import fit_model, training_of
 from featcache.roles import assign_roles
 from featcache.splits import units
@@ -31,12 +33,21 @@ def run_tasks(
     results: list[list[Outcome]] = []
     spoken = time.monotonic()
     runs = map(delayed(_run), join(tasks))
-    for outcomes in Parallel(n_jobs=jobs, return_as="generator")(runs):
+    for outcomes in _parallel(jobs, len(tasks))(runs):
         results += outcomes
         if time.monotonic() - spoken > PATIENCE:
             spoken = time.monotonic()
             say(f"{sum(map(len, results))} of {total} fits")
     return results
+
+
+def _parallel(jobs: int | None, tasks: int) -> Parallel:
+    """joblib as it is configured; its own worker processes (loky's) end with this process."""
+    if jobs is not None:
+        jobs = min(jobs, tasks)  # each of more would be a process that finds nothing to do
+    backend, _ = get_active_backend()
+    extra = {"initializer": end_with_parent} if isinstance(backend, LokyBackend) else {}
+    return Parallel(n_jobs=jobs, return_as="generator", **extra)
 
 
 def _run(tasks: list[Task]) -> list[list[Outcome]]:
