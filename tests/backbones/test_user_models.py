@@ -544,7 +544,7 @@ BAD_FUNCTIONS = {
     "a file": (
         lambda x: {"y": mean(x)["y"] + tf.strings.to_number(tf.io.read_file("/etc/passwd"))},
         [RGB],
-        "operations that reach out of it, ReadFile",
+        "operations that reach out of it: 'ReadFile'",
     ),
 }
 
