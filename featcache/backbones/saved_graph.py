@@ -118,12 +118,13 @@ def _check_everything(path: Path, program: Program) -> None:
     constants. Those that are allowed may be; those that have a state run only where reached.
     """
     is_stateful = _registry()
+    for name in program.functions:
+        if is_stateful(name) is not None:
+            raise FeatcacheError(_refusal(path, f"its function {name!r} has an operation's name"))
     for function, node in program.everything():
-        if node.op in program.functions:
-            if is_stateful(node.op) is not None:
-                problem = f"its function {node.op!r} has an operation's name"
-                raise FeatcacheError(_refusal(path, problem))
-        elif node.op not in ALLOWED_OPERATIONS and not is_stateful(node.op):
+        if node.op in program.functions or node.op in ALLOWED_OPERATIONS:
+            continue
+        if not is_stateful(node.op):
             problem = f"{place(function, node)}, which can run as soon as it is read"
             raise FeatcacheError(_refusal(path, problem))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.trackable.resource import CapturableResource
 
@@ -39,6 +40,16 @@ def change(path: Path, edit: Callable[[SavedModel], None]) -> None:
     stored = SavedModel.FromString((path / "saved_model.pb").read_bytes())
     edit(stored)
     (path / "saved_model.pb").write_bytes(stored.SerializeToString())
+
+
+def rename_asset(meta: Any, name: str) -> None:
+    """Give the model's one asset another name, in TF2's place for it or in TF1's."""
+    for asset in meta.asset_file_def:
+        asset.filename = name
+    for packed in meta.collection_def["saved_model_assets"].any_list.value:
+        asset = AssetFileDef.FromString(packed.value)
+        asset.filename = name
+        packed.Pack(asset)
 
 
 def save(path: Path, call: Any = mean, **children: Any) -> None:
