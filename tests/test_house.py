@@ -172,6 +172,61 @@ def test_a_name_of_a_face_is_not_a_module_too():
     assert both | (set(featcache.__all__) & PLACES) == TWO_MEANINGS
 
 
+def openvino_imports(path: Path) -> list[str]:
+    """Everything in a file that imports OpenVINO, by statement or by a function's argument."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call):
+            # import_module("openvino"), __import__("openvino"), submit(import_module, "openvino")
+            called = ast.unparse(node)
+            if "import_module" in called or "__import__" in called:
+                arguments = [each for each in ast.walk(node) if isinstance(each, ast.Constant)]
+                names = [each.value for each in arguments if isinstance(each.value, str)]
+        found += [ast.unparse(node) for name in names if name.split(".")[0] == "openvino"]
+    return found
+
+
+def test_one_door_imports_openvino():
+    """Its telemetry is off behind that door alone, so nothing else imports it, scripts included.
+
+    (scripts/bound.py measures without a line of featcache; it shuts the telemetry out itself.)
+    """
+    repository = Path(__file__).parents[1]
+    scripts = (repository / "scripts").rglob("*.py")
+    files = [*(path for _, path in modules()), *scripts, *Path(__file__).parent.rglob("*.py")]
+    assert len(files) > 200
+    doors = {path.relative_to(repository) for path in files if openvino_imports(path)}
+    assert {str(path) for path in doors} == {
+        "featcache/runtimes/openvino_import.py",
+        "scripts/bound.py",
+    }
+    assert (
+        'sys.modules["openvino_telemetry"] = None' in (repository / "scripts/bound.py").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import openvino as ov",
+        "from openvino.tools import ovc",
+        "import_module('openvino')",
+        "importlib.import_module('openvino.tools.ovc')",
+        "__import__('openvino')",
+        "second.submit(import_module, 'openvino')",
+    ],
+)
+def test_every_way_to_import_it_is_seen(tmp_path, code):
+    """A statement, a function, a function handed on."""
+    (tmp_path / "m.py").write_text(code)
+    assert openvino_imports(tmp_path / "m.py")
+
+
 def test_no_class_of_ours_is_subclassed():
     """Abstract or final: but for the tree of errors, no class inherits from one of our own."""
     ours, bases = set(), []

@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from featcache.backbones import Network
 from featcache.errors import StorageFailure
 from featcache.home import home, read_record, sync, touch, unused, write_record
 from featcache.recipe import PIPELINE
+from featcache.runtimes.openvino_import import import_openvino
 
 _GRAPH = "graph.xml"
 _FILES = (_GRAPH, "graph.bin")
@@ -81,7 +81,7 @@ def find_graph(key: str) -> KeptGraph | None:
         return None
     # OpenVINO takes as long to import as its graph to check: both at once, on two cores.
     with ThreadPoolExecutor(1) as second:
-        second.submit(import_module, "openvino")
+        second.submit(import_openvino)
         if not _is_whole(folder, record["files"]):
             return None
     touch(folder)
