@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featcache.decode import decoder_versions
-from featcache.errors import FeatcacheError
+from featcache.errors import StorageFailure
 from featcache.job import Job, Target, Views
 from featcache.known import Known
 from featcache.pipeline import Batch
@@ -115,7 +115,7 @@ class Filling:
             name, key = self.job.images.names[index], keys[index].decode()
             cause = self.failures.get(index) or self.known.failures.get(key)
             if cause is None:
-                raise FeatcacheError(
+                raise StorageFailure(
                     f"{name}: its row vanished while this run worked (another process cleaned the "
                     f"cache?). Run the same command again"
                 )

@@ -29,7 +29,7 @@ from featcache.runtimes import (
     find_graph,
     graph_key,
 )
-from featcache.runtimes.kept import discard_draft, draft_graph, keep_graph
+from featcache.runtimes.kept import drafted_graph, keep_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +134,13 @@ def _anew(order: _Order) -> Proven:
     from featcache.runtimes.openvino import convert_network, save_graph, versions
 
     graph = convert_network(order.network)
-    draft, remarks = draft_graph(lambda path: save_graph(graph, path))
-    try:
+    with drafted_graph(order.key, lambda path: save_graph(graph, path)) as (draft, remarks):
         runtime, probes, parities = _proved(order, draft)
         taps = order.network.taps
         proven = Proven(runtime, taps, probes, parities, versions(), remarks=remarks)
         if not remarks:
             remarks += keep_graph(order.key, KeptGraph(draft, probes, parities, proven.versions))
         return proven
-    finally:
-        discard_draft(draft)
 
 
 def _proved(order: _Order, path: Path) -> tuple[Runtime, list[np.ndarray], list[float]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.files import whole_file
+from featcache.files import whole_text
 from featcache.splits import SPLITS, canonical
 
 #: Lines named in a complaint.
@@ -32,7 +32,7 @@ def write_splits(path: Path, features: Features, splits: np.ndarray) -> None:
         for name, column in (("label", features.labels), ("group", features.groups))
         if np.any(column != "")
     ]
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with whole_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "split", *[name for name, _ in extra]])
         for row in np.flatnonzero(features.views == 0).tolist():

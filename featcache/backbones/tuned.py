@@ -17,7 +17,7 @@ from featcache.backbones.network import Network, whole_network
 from featcache.backbones.own_model import open_user_model
 from featcache.backbones.own_taps import scale_of
 from featcache.errors import FeatcacheError
-from featcache.files import whole_file
+from featcache.files import whole_file, write_whole
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"
@@ -124,7 +124,7 @@ def export_tuned(network: Network, folder: Path) -> Path:
         if layer.weights:
             layers[name].set_weights(layer.get_weights())
     target = folder / (MODEL if own else WEIGHTS)
-    with whole_file(target) as draft:
+    with whole_file(target, base=folder) as draft:
         (whole.save if own else whole.save_weights)(draft)
     return target
 
@@ -141,8 +141,7 @@ def write_record(network: Network, folder: Path, about: dict[str, Any]) -> Path:
         **about,
     }
     target = folder / RECORD
-    with whole_file(target) as draft:
-        draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_whole(target, json.dumps(record, indent=1).encode("ascii"), base=folder)
     return target
 
 
