@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
 import struct
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError
+from featcache.files import put, writing
+from featcache.folders import make_folder, move_folder, private_folder, scratch_file
+from featcache.images.file_bytes import MAX_BYTES
 
 FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -24,6 +30,11 @@ FASHION_FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
+#: What Python's zipfile raises for what it cannot read; `RuntimeError` where it is encrypted.
+_NO_ZIP = (
+    zipfile.BadZipFile, zlib.error, FileNotFoundError, FileExistsError, IsADirectoryError, EOFError,
+    RuntimeError, NotImplementedError,
+)  # fmt: skip
 #: Where Debian's package dataset-fashion-mnist puts the four files, then where Keras does.
 FASHION_PLACES = (
     Path("/usr/share/datasets/fashion-mnist"),
@@ -55,22 +66,17 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
     """
     if name not in DATASETS:
         raise FeatcacheError(f"no known data set {name!r}; there are: {', '.join(DATASETS)}")
-    folder = Path(destination)
+    folder = Path(destination).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FeatcacheError(f"{folder} is there already and not an empty folder: name another")
-    # Written beside and renamed, so that an interrupted run leaves no half data set.
-    draft = folder.with_name(f".{folder.name}-unfinished")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-        count = DATASETS[name].write(draft, Path(source) if source else None)
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
-    except OSError as error:
-        raise StorageFailure(f"cannot write the data set {folder}: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        raise FeatcacheError(
+            f"{destination} is there already and not an empty folder: name another"
+        )
+    with writing(folder):
+        make_folder(folder.parent)
+        # Written beside and renamed, so that an interrupted run leaves no half data set.
+        with private_folder(folder.parent, folder.name, mode=0o777) as draft:
+            count = DATASETS[name].write(draft, Path(source) if source else None)
+            move_folder(draft, folder)
     return count
 
 
@@ -141,29 +147,27 @@ def _read_idx(path: Path) -> np.ndarray:
 def _write_pngs(folder: Path, images: Iterable[tuple[np.ndarray, str]]) -> int:
     count = 0
     for pixels, label in images:
-        target = folder / label / f"{count:05d}.png"
-        if not target.parent.is_dir():
-            target.parent.mkdir(parents=True)
-        Image.fromarray(pixels).save(target)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "png")
+        content.seek(0)
+        put(folder, [label, f"{count:05d}.png"], content)
         count += 1
     return count
 
 
 def _cats_and_dogs(folder: Path, source: Path | None) -> int:
     """Google's filtered cats and dogs: 2,000 training and 1,000 validation photographs."""
-    archive = source or folder / "download.zip"
-    if source is None:
+    if source is not None:
+        return _unzip_images(source, folder, f"--source {source}")
+    with scratch_file() as archive:
         _download(CATS_AND_DOGS_URL, archive)
-    count = _unzip_images(archive, folder)
-    if source is None:
-        archive.unlink()
-    return count
+        return _unzip_images(archive, folder, CATS_AND_DOGS_URL)
 
 
-def _download(url: str, target: Path) -> None:
+def _download(url: str, target: IO[bytes]) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer, target.open("wb") as file:
-            shutil.copyfileobj(answer, file)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            shutil.copyfileobj(answer, target)
     except OSError as error:
         raise FeatcacheError(
             f"{url} could not be downloaded ({error}). Download it where there is a network and "
@@ -171,24 +175,28 @@ def _download(url: str, target: Path) -> None:
         ) from error
 
 
-def _unzip_images(archive: Path, folder: Path) -> int:
+def _unzip_images(archive: Path | IO[bytes], folder: Path, name: str) -> int:
     """Copy the JPEG members <...>/train|validation/<class>/<name>.jpg; no other path is written."""
     count = 0
     try:
         with zipfile.ZipFile(archive) as members:
             for member in members.infolist():
-                parts = Path(member.filename).parts
-                if not member.filename.endswith(".jpg") or len(parts) < 3 or ".." in parts:
-                    continue
-                target = folder.joinpath(*parts[-3:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(members.read(member))
-                count += 1
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
-        raise FeatcacheError(f"--source {archive}: not a readable zip file ({error})") from error
+                if (path := _image_path(member.filename)) and member.file_size <= MAX_BYTES:
+                    with members.open(member) as content:
+                        put(folder, path, content)
+                    count += 1
+    except _NO_ZIP as error:
+        raise FeatcacheError(f"{name}: not a readable zip file ({error})") from error
     if not count:
-        raise FeatcacheError(f"{archive}: no member like train/cats/cat.0.jpg in it")
+        raise FeatcacheError(f"{name}: no member like train/cats/cat.0.jpg in it")
     return count
+
+
+def _image_path(member: str) -> list[str] | None:
+    """The last three names of a member's path, None where it leads anywhere else than below."""
+    parts = member.split("/")
+    is_plain = not any(part in {"", ".", ".."} or "\0" in part for part in parts)
+    return parts[-3:] if is_plain and len(parts) >= 3 and member.endswith(".jpg") else None
 
 
 DATASETS: dict[str, KnownDataset] = {

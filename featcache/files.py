@@ -15,6 +15,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -224,8 +225,16 @@ def _finish_foreign(folder: int, name: str) -> None:
         os.close(descriptor)
 
 
-def put(folder: Path, names: Sequence[str], content: bytes) -> None:
-    """Write a new file into a private folder, below folders that are made; raises `OSError`.
+def finish_folder(draft: Path, names: Iterable[str]) -> None:
+    """Make durable what others wrote into a private folder; raises `OSError`."""
+    with opened_folder(draft) as folder:
+        for name in names:
+            _finish_foreign(folder, name)
+        os.fsync(folder)
+
+
+def put(folder: Path, names: Sequence[str], content: IO[bytes]) -> None:
+    """Copy into a new file in a private folder, below folders that are made; raises `OSError`.
 
     `names` lead from the folder to the file; each must be a plain name.
     """
@@ -234,7 +243,7 @@ def put(folder: Path, names: Sequence[str], content: bytes) -> None:
     target = folder.joinpath(*names)
     make_folder(target.parent, folder)
     with opened_folder(target.parent, folder) as inner, _created(inner, target.name) as file:
-        file.write(content)
+        shutil.copyfileobj(content, file, 1 << 20)
 
 
 def _created(folder: int, name: str) -> BinaryIO:
@@ -324,5 +333,5 @@ def deleting(path: Path) -> Iterator[None]:
 
 def touch(path: Path, base: Path | None = None) -> None:
     """Mark as used today, where that may be done."""
-    with suppress(OSError), opened_folder(path.parent, base) as folder:
+    with suppress(OSError, FeatcacheError), opened_folder(path.parent, base) as folder:
         os.utime(path.name, dir_fd=folder, follow_symlinks=False)

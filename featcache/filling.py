@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.cache import note_weights
 from featcache.decode import decoder_versions
-from featcache.errors import FeatcacheError
+from featcache.errors import StorageFailure
 from featcache.job import Job, Target, Views
 from featcache.known import Known
 from featcache.pipeline import Batch
@@ -50,7 +50,6 @@ class Filling:
         self.stamp = self.known.stamp(proven, tap, self.target.recipe.precision)
         self.proven = proven
         # Before the first row: whoever finds an interrupted run can tell how to go on.
-        self.target.directory.mkdir(parents=True, exist_ok=True)
         note_weights(self.target.directory, self.target.network.weights_hint)
 
     def take(self, batch: Batch, tap: int) -> None:
@@ -119,7 +118,7 @@ class Filling:
             name, key = self.job.images.names[index], keys[index].decode()
             cause = self.failures.get(index) or self.known.failures.get(key)
             if cause is None:
-                raise FeatcacheError(
+                raise StorageFailure(
                     f"{name}: its row vanished while this run worked (another process cleaned the "
                     f"cache?). Run the same command again"
                 )

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from featcache.errors import FeatcacheError
 
@@ -217,6 +218,11 @@ def move_folder(draft: Path, target: Path, base: Path | None = None) -> None:
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder of the system's for what nobody keeps; as a context it goes at the end."""
     return tempfile.TemporaryDirectory(prefix="featcache-")
+
+
+def scratch_file() -> IO[bytes]:
+    """A file without a name, in the system's folder for what nobody keeps."""
+    return tempfile.TemporaryFile(prefix="featcache-")
 
 
 # Locks

@@ -32,7 +32,7 @@ from featcache.runtimes import (
     find_graph,
     graph_key,
 )
-from featcache.runtimes.kept import discard_draft, draft_graph, keep_graph
+from featcache.runtimes.kept import drafted_graph, keep_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +170,13 @@ def _anew(order: _Order, reference: _Reference) -> Proven:
     from featcache.runtimes.openvino import convert_network, save_graph, versions
 
     graph = convert_network(order.network)
-    draft, remarks = draft_graph(lambda path: save_graph(graph, path))
-    try:
+    with drafted_graph(order.key, lambda path: save_graph(graph, path)) as (draft, remarks):
         proven = _proved(order, reference, lambda precision: order.load(draft, precision))
         proven = replace(proven, versions=versions(), remarks=remarks)
         if not remarks:
             kept = KeptGraph(draft, proven.probes, proven.parities, proven.versions)
             remarks += keep_graph(order.key, kept)
         return proven
-    finally:
-        discard_draft(draft)
 
 
 def _tensorflow(order: _Order, reference: _Reference) -> Proven:

@@ -15,8 +15,9 @@ import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.keras_import import keras_versions
-from featcache.errors import FeatcacheError
-from featcache.home import home, read_record, touch, write_record
+from featcache.errors import FeatcacheError, StorageFailure
+from featcache.files import touch
+from featcache.home import home, read_record, write_record
 from featcache.probe import measure_error, row_error
 from featcache.recipe import PIPELINE
 
@@ -25,8 +26,8 @@ MULTIPLE = 4
 #: What is allowed in any case: some forty last bits of float32. A mean over a large map, added up
 #: in another order, can lose that in one computation and by good luck nothing in the other.
 LEAST = 5e-6
-#: Disturbed weights do not show how long sums round (a mean over 112 x 112 was seen to lose 1.8e-5):
-#: no rounding that they give is below this.
+#: Disturbed weights do not show how long sums round (a mean over 112 x 112 was seen to lose
+#: 1.8e-5): no rounding that they give is below this.
 _UNSEEN = 5e-6
 #: A network whose own rounding is larger is refused: too little of float32 is left in its vectors.
 LARGEST = 2.5e-4
@@ -47,10 +48,10 @@ def rounding_of(
     note = _note_path(network)
     record = read_record(note)
     if record is not None:
-        touch(note)
+        touch(note, home())
         return [float(each) for each in record["roundings"]]
     roundings = measure_rounding(network, pixels, live or network.live(pixels))
-    with suppress(OSError):  # a home that cannot be written costs time at the next start
+    with suppress(StorageFailure):  # a home that cannot be written costs time at the next start
         write_record(note, {"roundings": roundings})
     return roundings
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.files import whole_file
+from featcache.files import whole_text
 from featcache.images.csv_cells import csv_line, guarded
 from featcache.small_files import MOST_OF_A_TABLE, read_small
 from featcache.splits import SPLITS, canonical
@@ -34,7 +34,7 @@ def write_splits(path: Path, features: Features, splits: np.ndarray) -> None:
         for name, column in (("label", features.labels), ("group", features.groups))
         if np.any(column != "")
     ]
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with whole_text(path) as file:
         file.write(csv_line(["path", "split", *[name for name, _ in extra]]))
         for row in np.flatnonzero(features.views == 0).tolist():
             cells = [guarded(str(column[row])) for _, column in extra]

@@ -97,7 +97,7 @@ def export_tuned(network: Network, folder: Path) -> Path:
         if layer.weights:
             layers[name].set_weights(layer.get_weights())
     target = folder / (MODEL if own else WEIGHTS)
-    with whole_file(target) as draft:
+    with whole_file(target, base=folder) as draft:
         (whole.save if own else whole.save_weights)(draft)
     return target
 

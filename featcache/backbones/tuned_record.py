@@ -19,8 +19,9 @@ from typing import Any
 from featcache import home
 from featcache.digests import ZEROS, digest_of_file, is_sound, sealed
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.files import whole_file
+from featcache.files import touch, write_whole
 from featcache.images import FileStamp
+from featcache.small_files import read_small
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"
@@ -46,7 +47,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     content = b""
     try:
-        content = path.read_bytes()
+        content = read_small(path)
         sound = is_sound(content)
         record: dict[str, Any] = json.loads(content)
         made = (record["format"], record["version"])
@@ -79,8 +80,8 @@ def write_record(folder: Path, values: dict[str, Any], files: Iterable[str] = ()
         "files": {name: digest_of_file(folder / name) for name in files},
     }
     target = folder / RECORD
-    with whole_file(target) as draft:
-        draft.write_bytes(sealed(json.dumps(record, indent=1, sort_keys=True).encode("ascii")))
+    text = json.dumps(record, indent=1, sort_keys=True)
+    write_whole(target, sealed(text.encode("ascii")), base=folder)
     return target
 
 
@@ -154,12 +155,12 @@ def _known_digest(path: Path) -> str:
     about = json.dumps(["digest", str(path.absolute()), asdict(stamp)]).encode("ascii")
     note = home.home() / "notes" / f"{hashlib.sha256(about).hexdigest()}.note"
     if known := home.read_record(note):
-        home.touch(note)
+        touch(note, home.home())
         return str(known["sha256"])
     digest = digest_of_file(path)
     if max(stamp.mtime_ns, stamp.ctime_ns) < began - _RACY_NS:
         try:
             home.write_record(note, {"sha256": digest})
-        except OSError:  # a home that cannot be written costs time at the next start only
+        except StorageFailure:  # a home that cannot be written costs time at the next start only
             return digest
     return digest

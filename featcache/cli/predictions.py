@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from featcache.cli.console import answer, json_text, say, show
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.files import whole_file
+from featcache.files import check_output, whole_text
 from featcache.images.csv_cells import csv_line, guarded
 
 if TYPE_CHECKING:
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def deliver(
-    stream: Iterable[Prediction], *, top: int, out: str | None, json: bool, about: dict[str, Any]
+    stream: Iterable[Prediction],
+    *,
+    top: int,
+    out: str | None,
+    inputs: Iterable[str],
+    json: bool,
+    about: dict[str, Any],
 ) -> None:
     """Print the predictions or write them to `out`; `about` goes into the JSON object.
+
+    `inputs` are the files that the command reads: `out` is none of them.
 
     With `out` the JSON object has their number instead, and no memory grows with it.
 
@@ -27,6 +35,7 @@ def deliver(
     """
     tally = _Tally(stream)
     if out:
+        check_output(Path(out), inputs)
         _write(Path(out), tally, top)
         tally.require_success()
         predicted = tally.done - tally.failed
@@ -74,7 +83,7 @@ def _print(predictions: Iterable[Prediction]) -> None:
 def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
     if path.suffix.lower() not in (".csv", ".json"):
         raise FeatcacheError(f"--out {path}: expected a name that ends in .csv or .json")
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with whole_text(path) as file:
         if path.suffix.lower() == ".json":
             _write_json(file, predictions)
         else:

@@ -10,6 +10,7 @@ import typer
 from featcache.cli.console import answer, command, show
 from featcache.cli.options import Json, parse_size
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.files import check_output
 from featcache.images.file_bytes import MAX_BYTES
 from featcache.recipe import BitDepth, Decoding, Interpolation, parse_resize
 from featcache.small_files import read_small
@@ -48,6 +49,7 @@ def views(
     from featcache.augment import Augmentation, view
     from featcache.plots import draw_grid
 
+    check_output(out, [image])
     augmentation = Augmentation.parse(augment)
     geometry, share = parse_resize(resize)
     decoding = Decoding(_sides(size), geometry, interpolation, bit_depth, share)
