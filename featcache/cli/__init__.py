@@ -25,7 +25,7 @@ from featcache.cli import (
     verifying,
     views,
 )
-from featcache.cli.console import report_usage_error
+from featcache.cli.console import hear_library, report_usage_error
 
 app = typer.Typer(
     name="featcache",
@@ -43,6 +43,7 @@ for group in (
 
 def main() -> None:
     """The `featcache` command."""
+    hear_library()
     try:
         app()
     except SystemExit as stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -96,6 +97,18 @@ def report_usage_error(code: object, arguments: list[str]) -> None:
 def say(text: str) -> None:
     """A remark for the person who waits: stderr."""
     typer.echo(printable(text, keep="\n"), err=True)
+
+
+class _Saying(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def hear_library() -> None:
+    """Say what the library logs, such as that a check of a large file has begun."""
+    log = logging.getLogger("featcache")
+    log.setLevel(logging.INFO)
+    log.addHandler(_Saying())
 
 
 def say_counts(images: ImageSet) -> None:
