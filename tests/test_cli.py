@@ -73,11 +73,8 @@ def test_the_whole_story_in_json(digits, tmp_path):
     assert [row["rows"] for row in listed["features"]] == [300]
     verified, code = run_json("verify", *cache)
     assert (verified["checked"], verified["problems"]) == ([listed["features"][0]["name"]], [])
-    assert (code, verified["looked_at"][0]["rows"], verified["looked_at"][0]["heads"]) == (
-        0,
-        300,
-        1,
-    )
+    (looked,) = verified["looked_at"]
+    assert (code, looked["rows"], looked["heads"]) == (0, 300, 1)
     assert run_json("gc", *cache)[1] == 0
     removed, _ = run_json("rm", "digits", "--yes", *cache)
     assert removed["removed"] == listed["features"][0]["name"]
