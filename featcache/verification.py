@@ -23,7 +23,7 @@ from featcache.cache import Entry, FeatureCache
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.finding import PACKED
 from featcache.heads import Head
-from featcache.store import Problem, verify_file
+from featcache.store import Problem, RepairResult, verify_file
 
 #: Of what has no digest, because an earlier version wrote it.
 NO_DIGEST = "version 1, which has no digest: written again, it has one"
@@ -111,6 +111,14 @@ def verify_entry(entry: Entry) -> Looked:
         problems=problems,
         remarks=remarks,
     )
+
+
+def repair_entry(entry: Entry) -> RepairResult:
+    """Keep the good rows of damaged files; these, and damaged heads, go to the quarantine."""
+    store = entry.store()
+    result = store.repair()
+    heads = [path for path in sorted(entry.directory.glob("*.head")) if _verify_neighbour(path)[0]]
+    return replace(result, moved=[*result.moved, *map(store.put_aside, heads)])
 
 
 def _verify_head(path: Path) -> tuple[list[Problem], list[str]]:

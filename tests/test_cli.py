@@ -71,8 +71,10 @@ def test_the_whole_story_in_json(digits, tmp_path):
     assert described["key"] == extracted["key"]
     listed, _ = run_json("ls", *cache)
     assert [row["rows"] for row in listed["features"]] == [300]
-    assert run_json("verify", *cache) == ({"checked": [listed["features"][0]["name"]],
-                                           "problems": []}, 0)  # fmt: skip
+    verified, code = run_json("verify", *cache)
+    assert (verified["checked"], verified["problems"]) == ([listed["features"][0]["name"]], [])
+    (looked,) = verified["looked_at"]
+    assert (code, looked["rows"], looked["heads"]) == (0, 300, 1)
     assert run_json("gc", *cache)[1] == 0
     removed, _ = run_json("rm", "digits", "--yes", *cache)
     assert removed["removed"] == listed["features"][0]["name"]

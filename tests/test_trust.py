@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,13 @@ def test_a_long_check_is_told(made, monkeypatch, caplog):
         os.utime(made / "features.h5")
         _ = featcache.load(made).vectors
     assert "against their checksums" in caplog.text
+    code = (
+        "import sys; from featcache.store import row_checks; from featcache.cli import main; "
+        "row_checks._LONG = 500; sys.argv[1:] = ['fit-head', sys.argv[1], '--head', 'centroid']; "
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, made], capture_output=True, text=True)
+    assert "in " + str(made / "features.h5") + " against their checksums" in done.stderr
     assert "features.h5" in caplog.text
 
 
@@ -213,7 +222,9 @@ def test_the_states_that_verify_tells(change, state, rows, code, made):
     assert run("gc", "--cache", made.parents[1], "--json").exit_code == 0
 
 
-@pytest.mark.parametrize("change", [bad_row, bad_header, bad_start, bad_array, bad_part, lost])
+@pytest.mark.parametrize(
+    "change", [bad_row, bad_header, bad_start, bad_array, bad_head, bad_part, lost]
+)
 def test_repair_ends_where_verify_accepts(change, made):
     """Whatever was damaged: given the path of the file, repair leaves what verify accepts."""
     change(made)

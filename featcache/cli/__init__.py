@@ -26,7 +26,7 @@ from featcache.cli import (
     verifying,
     views,
 )
-from featcache.cli.console import end, flush
+from featcache.cli.console import end, flush, hear_library
 
 app = typer.Typer(
     name="featcache",
@@ -47,6 +47,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not know all letters
+    hear_library()
     try:
         code = app(standalone_mode=False)
         flush()

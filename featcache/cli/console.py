@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -219,6 +220,18 @@ def say(*lines: str) -> None:
     """Remarks for the person who waits: stderr, a line each."""
     for line in lines:
         typer.echo(printable(line), err=True)
+
+
+class _Saying(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def hear_library() -> None:
+    """Say what the library logs, such as that a check of a large file has begun."""
+    log = logging.getLogger("featcache")
+    log.setLevel(logging.INFO)
+    log.addHandler(_Saying())
 
 
 def say_counts(images: ImageSet) -> None:

@@ -117,8 +117,10 @@ def _rows_text(problem: Problem) -> str:
 
 def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
     """Keep the good rows of damaged files; the next extract recomputes the rest."""
+    from featcache.verification import repair_entry
+
     entry = entry_of(features, cache)
-    result = entry.store().repair()
+    result = repair_entry(entry)
     if json:
         answer({"features": entry.name, "kept": result.kept, "lost": result.lost,
                 "moved": [str(path) for path in result.moved]})  # fmt: skip
@@ -126,9 +128,12 @@ def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> N
     if not (result.moved or result.kept):
         show(f"{entry.name} is sound: nothing to repair")
         return
-    show(f"{entry.name}: {result.kept:,} good rows kept, {result.lost:,} rows lost")
+    heads = [path for path in result.moved if path.suffix == ".head"]
     for path in result.moved:
-        show(f"moved aside: {path}")
+        show(f"moved aside: {path}{' (fit it again)' if path in heads else ''}")
+    if heads == result.moved and not result.kept:
+        return
+    show(f"{entry.name}: {result.kept:,} good rows kept, {result.lost:,} rows lost")
     if not result.kept:
         show("Damaged beyond what can be told apart: no row of these files could be kept.")
     show("Run the same `featcache extract` again: it computes only what is missing.")

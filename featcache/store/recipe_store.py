@@ -101,6 +101,11 @@ class RecipeStore:
         with storage_errors(self._place.folder), self._place.locked():
             return care.repair(self._place)
 
+    def put_aside(self, path: Path) -> Path:
+        """Move a damaged file that lies beside the rows to ``quarantine/``; gives its new place."""
+        with storage_errors(path), self._place.locked():
+            return self._place.put_aside(path)
+
     def gc(self) -> GcResult:
         """Delete the quarantine, rows without an image, and what dead processes left."""
         with storage_errors(self._place.folder):
