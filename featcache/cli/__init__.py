@@ -25,7 +25,8 @@ from featcache.cli import (
     sweep,
     views,
 )
-from featcache.cli.console import end, flush
+from featcache.cli.console import end, flush, has_ended
+from featcache.interruption import INTERRUPTED
 
 app = typer.Typer(
     name="featcache",
@@ -48,7 +49,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal may not know all letters
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED and not has_ended():
+            raise KeyboardInterrupt  # typer heard it, and says nothing
         flush()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         code = end(error, as_json="--json" in sys.argv)
     raise SystemExit(code)
