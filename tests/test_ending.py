@@ -20,13 +20,13 @@ COMMAND = [sys.executable, "-m", "featcache"]
 def alive(group: int) -> list[int]:
     """The processes of a group that still run."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            state = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()
+            state = (place / "stat").read_text().rsplit(")", 1)[1].split()
         except OSError:  # it has just ended
             continue
         if int(state[2]) == group and state[0] != "Z":
-            found.append(int(name))
+            found.append(int(place.name))
     return found
 
 
