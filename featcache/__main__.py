@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 from featcache.interruption import INTERRUPTED, STOPPED, stop_on_signals, was_told_to_stop
 
@@ -14,8 +17,10 @@ def main() -> None:
         from featcache.cli import main as run
 
         run()
-    except SystemExit:
-        raise
+    except SystemExit as stop:
+        if not was_told_to_stop():
+            raise
+        _leave(stop.code)
     except BaseException:
         # A request to stop may also come out of a half-done import as some other exception.
         if not was_told_to_stop():
@@ -23,7 +28,18 @@ def main() -> None:
         sys.stderr.write(f"error: {STOPPED}\n")
         if "--json" in sys.argv:
             sys.stdout.write(f'{{"error": "{STOPPED}", "exit_code": {INTERRUPTED}}}\n')
-        raise SystemExit(INTERRUPTED) from None
+        _leave(INTERRUPTED)
+
+
+def _leave(code: str | int | None) -> NoReturn:
+    """End after a signal with this code, whatever libraries note about the interruption.
+
+    Where an extension ran Python code meanwhile, Python itself would die of SIGINT at its end.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # full, or closed
+            stream.flush()
+    os._exit(1 if isinstance(code, str) else int(code or 0))
 
 
 if __name__ == "__main__":

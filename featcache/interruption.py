@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -73,6 +72,8 @@ def end_with_parent() -> None:
     A killed process cannot stop its workers, which would compute on and hold its pipes. Not for
     workers of Dask or Ray: they have lives of their own, maybe far from who gives them tasks.
     """
+    import multiprocessing  # here: this module is the first that the command line imports
+
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()

@@ -26,7 +26,8 @@ from featcache.cli import (
     verifying,
     views,
 )
-from featcache.cli.console import end, flush, hear_library
+from featcache.cli.console import end, flush, has_ended, hear_library
+from featcache.interruption import INTERRUPTED
 
 app = typer.Typer(
     name="featcache",
@@ -50,7 +51,9 @@ def main() -> None:
     hear_library()
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED and not has_ended():
+            raise KeyboardInterrupt  # typer heard it, and says nothing
         flush()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         code = end(error, as_json="--json" in sys.argv)
     raise SystemExit(code)

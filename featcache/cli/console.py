@@ -35,7 +35,7 @@ _WRONG_PATH = {
     errno.EINVAL,
 }  # fmt: skip
 
-_answered = False
+_answered = _ended = False
 _diverted: list[TextIO] = []
 
 
@@ -73,9 +73,11 @@ def end(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong; gives the exit code. A bug of ours is raised again."""
     if (code := getattr(error, "exit_code", None)) is not None and isinstance(error, typer.Exit):
         return int(code)
+    global _ended
     failed = _failure_of(error)
     if failed is None:
         raise error
+    _ended = True
     if failed.lines:
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
         say(*failed.lines)
@@ -85,6 +87,11 @@ def end(error: BaseException, *, as_json: bool) -> int:
         with suppress(StorageFailure, BrokenPipeError):  # stdout itself may be what failed
             answer({"error": "\n".join(failed.lines), "exit_code": failed.exit_code})
     return failed.exit_code
+
+
+def has_ended() -> bool:
+    """Whether `end` said already why the process ends."""
+    return _ended
 
 
 def _failure_of(error: BaseException) -> _Failed | None:

@@ -33,6 +33,9 @@ from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task
 #: What is said where the nested cross-validation came to nothing.
 NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"
 
+#: Fits at a time, at most: each is a process.
+MOST_JOBS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class _Running:
@@ -125,8 +128,11 @@ def sweep(
 
 
 def _check_jobs(jobs: int | None) -> None:
-    if jobs == 0:
-        raise FeatcacheError("--jobs 0: expected the fits at a time, such as 2; -1: all cores")
+    if jobs == 0 or (jobs or 0) > MOST_JOBS:
+        raise FeatcacheError(
+            f"--jobs {jobs}: expected the fits at a time, such as 2, at most {MOST_JOBS}; -1: all "
+            f"cores"
+        )
 
 
 @dataclass(frozen=True, slots=True)
