@@ -110,7 +110,8 @@ def command_lines(draw: st.DrawFn, *, deep: bool) -> Line:
             words.append(draw(_values(name, option.name, odds=1.0 if is_hollow else 0.4)))
     for argument in positional:
         is_hollow = not deep and name in DEEP
-        values = st.sampled_from(HOLLOW) if is_hollow else _values(name, argument.name, odds=0.25)
+        hollow = ["photos.head/x", "pipe"] if name == "demo" else HOLLOW
+        values = st.sampled_from(hollow) if is_hollow else _values(name, argument.name, odds=0.25)
         words.append(draw(values))
     if draw(st.booleans()):
         words.append("--json")
