@@ -120,7 +120,7 @@ class FeatureCache:
         return [
             entry
             for entry in entries
-            if finding.KEYED.fullmatch(entry.directory.name) or finding.any_of_ours(entry.files())
+            if finding.is_keyed(entry.directory) or finding.any_of_ours(entry.files())
         ]
 
     def find(self, features: str | Path) -> Entry:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from featcache.decode import BadImage
 from featcache.errors import FeatcacheError
 from featcache.files import write_first, write_whole
 from featcache.folders import opened_folder
@@ -144,6 +143,8 @@ def _has_moved(folder: Path, owner: str, images: ImageSet) -> bool:
     places = {name: index for index, name in enumerate(images.names)}
     if not all(path in places for path, _ in rows):
         return False
+    from featcache.decode import BadImage  # which brings OpenCV
+
     stats = StatCache.load(folder / STAT_CACHE)
     try:
         return all(_key(images, places[path], stats) == key for path, key in sorted(rows))

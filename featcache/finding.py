@@ -20,6 +20,11 @@ PARTS = "parts"
 KEYED = re.compile(r".+-[0-9a-f]{8}", re.DOTALL)
 
 
+def is_keyed(folder: Path) -> bool:
+    """Whether a folder is called as those of one data set under one recipe are."""
+    return KEYED.fullmatch(folder.name) is not None
+
+
 class Named(Protocol):
     """What can be found: ``photos/vgg16-1a2b3c4d`` of the data set ``photos``, and its tap."""
 

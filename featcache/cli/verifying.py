@@ -142,8 +142,12 @@ def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> N
 def entry_of(features: str, cache: str | Path | None) -> Entry:
     """The entry that is meant: by its name, or by the path of one of its files, sound or not."""
     from featcache.cache import Entry, FeatureCache
+    from featcache.files import holds_features
+    from featcache.finding import PARTS, is_keyed
 
-    path = Path(features).expanduser()
-    if path.is_file() and path.parent.name == "parts":
-        return Entry(path.absolute().parent.parent)
+    path = Path(features).expanduser().absolute()
+    folder = path.parent.parent if path.parent.name == PARTS else path.parent
+    # Its name and place say whose it is, whatever became of its bytes.
+    if path.is_file() and path.suffix == ".h5" and (holds_features(path) or is_keyed(folder)):
+        return Entry(folder)
     return FeatureCache.open(cache).find(features)
