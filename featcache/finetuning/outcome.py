@@ -77,7 +77,7 @@ def write_outcome(
     rows = features[_judging(start, features)]
     report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
-    head = replace(head, path=head.save(folder / HEAD))
+    head = replace(head, path=head.save(folder / HEAD, base=folder))
     model = build_classifier(graphs.plain, features.recipe.decoding)
     saved = save_classifier(model, head.classes, folder)
     about[AGREEMENT] = check_classifier(saved, head, rows, start)
