@@ -14,7 +14,7 @@ from pathlib import Path
 
 from featcache.errors import FeatcacheError
 from featcache.files import write_first, write_whole
-from featcache.folders import opened_folder
+from featcache.folders import check_no_link
 from featcache.images import STAT_CACHE, ImageSet, StatCache
 from featcache.small_files import read_json
 from featcache.store import rows_of_place
@@ -40,7 +40,7 @@ def claim(cache: Path, images: ImageSet, name: str | None) -> tuple[Path, list[s
         owners = {candidate: owner_of(cache / candidate) for candidate in names}
         candidate, remarks = _choose(cache, images, owners, is_asked=bool(name))
         if owners[candidate] == root or _take(cache / candidate, root, owners[candidate]):
-            check_writable(cache / candidate)
+            check_no_link(cache / candidate)
             return cache / candidate, remarks
     raise FeatcacheError(f"{cache}: others take each of {', '.join(names)}: try again")
 
@@ -59,7 +59,7 @@ def claim_for_any(cache: Path, name: str) -> Path:
             f"{folder} holds the features of {_shown(owner)}: give images from anywhere another "
             f"data set (cache_name=... of FeatureExtractor)"
         )
-    check_writable(folder)
+    check_no_link(folder)
     return folder
 
 
@@ -79,7 +79,7 @@ def owner_of(folder: Path) -> str | None:
     try:
         return str(read_json(folder / MARKER)["root"])
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return UNREADABLE if (folder / MARKER).is_symlink() else None
     except (OSError, ValueError, KeyError, TypeError):
         return UNREADABLE
 
@@ -92,15 +92,6 @@ def root_of(images: ImageSet) -> str:
 def slug(name: str) -> str:
     """A folder name that is safe everywhere: word characters, dots and hyphens."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:48] or "images"
-
-
-def check_writable(folder: Path) -> None:
-    """Raise `FeatcacheError` where a data set's folder is a link: it can be read only."""
-    try:
-        with opened_folder(folder, folder.parent):
-            return
-    except OSError:  # not there, or not readable: writing will say so
-        return
 
 
 def _choose(

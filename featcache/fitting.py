@@ -147,7 +147,9 @@ def fit(
         metrics |= {"candidates": selection.candidates, "chosen_on": selection.split}
     fitted = replace(fitted, metrics=metrics)
     if isinstance(head, str):
-        path = fitted.save(out) if out else fitted.save_beside(features.path.parent)
+        place = features.path.parent
+        beside = place / f"{kind}.head"
+        path = fitted.save(out) if out else fitted.save(beside, base=place.parent.parent)
         fitted = replace(fitted, path=path)
     return Fit(fitted, report, judged, time.monotonic() - started)
 

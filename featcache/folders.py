@@ -78,6 +78,12 @@ def _step(descriptor: int, name: str, folder: Path) -> int:
         raise
 
 
+def check_no_link(folder: Path) -> None:
+    """Raise `FeatcacheError` where a folder inside a named one is a link: it can only be read."""
+    with suppress(OSError), opened_folder(folder, folder.parent):  # not there: writing makes it
+        pass
+
+
 def make_folder(folder: Path, base: Path | None = None) -> None:
     """Make a folder and those above it, durably; raises `OSError`."""
     if folder.is_dir():
@@ -137,10 +143,10 @@ def _is_named(descriptor: int, folder: int, name: str) -> bool:
     return os.path.samestat(os.fstat(descriptor), there)
 
 
-def remove_abandoned(folder: int, name: str) -> bool:
+def remove_abandoned(folder: int, name: str, *, is_tree: bool = False) -> bool:
     """Remove a draft if its writer is dead; whether that was done. Raises `OSError`.
 
-    The caller knows by the name that it is a draft.
+    The caller knows by the name that it is a draft, and whether it may be a private folder.
     """
     try:
         descriptor = os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)
@@ -150,11 +156,13 @@ def remove_abandoned(folder: int, name: str) -> bool:
         mode = os.fstat(descriptor).st_mode
         if not _is_abandoned(descriptor, name):
             return False
-        if stat.S_ISDIR(mode):
-            shutil.rmtree(name, dir_fd=folder)
-        elif stat.S_ISREG(mode):
+        if stat.S_ISREG(mode):
             os.unlink(name, dir_fd=folder)
-        return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
+        elif stat.S_ISDIR(mode) and is_tree:
+            shutil.rmtree(name, dir_fd=folder)
+        else:
+            return False
+        return True
     finally:
         os.close(descriptor)
 
@@ -172,12 +180,12 @@ def _is_abandoned(descriptor: int, name: str) -> bool:
     return True
 
 
-def clear_drafts(folder: int, target: str) -> None:
-    """Remove what dead writers of a target left."""
+def clear_drafts(folder: int, target: str, *, is_tree: bool = False) -> None:
+    """Remove what dead writers of a target left; also private folders, where those make it."""
     for name in os.listdir(folder):
         if name.startswith(_draft_of(target)) and DRAFT.fullmatch(name):
             with suppress(OSError):  # it is in nobody's way
-                remove_abandoned(folder, name)
+                remove_abandoned(folder, name, is_tree=is_tree)
 
 
 @contextmanager
@@ -189,7 +197,7 @@ def private_folder(
     Raises `OSError`.
     """
     with opened_folder(parent, base) as folder:
-        clear_drafts(folder, target)
+        clear_drafts(folder, target, is_tree=True)
         name, descriptor = _make_private(folder, target, mode)
         try:
             yield parent / name

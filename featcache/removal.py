@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from featcache.claims import FORMAT, MARKER, check_writable
+from featcache.claims import FORMAT, MARKER
 from featcache.errors import FeatcacheError
 from featcache.files import deleting, remove
-from featcache.folders import remove_folder
+from featcache.folders import check_no_link, remove_folder
 from featcache.images import STAT_CACHE, is_stat_cache
 from featcache.store import GcResult, remove_place
 
@@ -36,7 +36,7 @@ def remove_entry(directory: Path) -> GcResult:
     Raises `FeatcacheError` where a link leads there; `StorageFailure`.
     """
     data_set = directory.parent
-    check_writable(data_set)
+    check_no_link(data_set)
     if not directory.is_dir() or directory.is_symlink():
         raise FeatcacheError(
             f"{directory} is no folder of this cache, or a link: name the cache that it is in "
@@ -54,9 +54,7 @@ def remove_entry(directory: Path) -> GcResult:
     return GcResult(stored.files + beside[0], stored.bytes + beside[1], left)
 
 
-def _remove_beside(
-    folder: Path, kind: Callable[[str], Callable[[BinaryIO], bool]]
-) -> tuple[int, int]:
+def _remove_beside(folder: Path, kind: Callable[[str], Recogniser]) -> tuple[int, int]:
     """Delete the files of a folder that its `kind` of names recognises; how many, how large."""
     files = size = 0
     for path in _inside(folder):

@@ -187,3 +187,17 @@ def test_a_marker_that_is_a_pipe_hangs_nobody(tmp_path):
     (cache / "p" / "featcache.json").unlink()
     os.mkfifo(cache / "p" / "featcache.json")
     assert featcache.extract(images, **X, cache=cache).run.extracted == 0
+
+
+def test_a_marker_that_leads_nowhere_is_nobodys_gift(tmp_path):
+    """A dangling link in the place of the marker: the name is given away only to its own images."""
+    cache, images = tmp_path / "cache", make_images(tmp_path / "p", 0)
+    featcache.extract(images, **X, cache=cache)
+    marker = cache / "p" / "featcache.json"
+    marker.unlink()
+    marker.symlink_to(tmp_path / "nowhere")
+    other = make_images(tmp_path / "2" / "p", 50)
+    assert claims.claim(cache, find_images(other), None)[0].name == "2-p"
+    assert featcache.extract(images, **X, cache=cache).run.extracted == 0
+    assert owner(cache / "p") == str(images)
+    assert not (tmp_path / "nowhere").exists()

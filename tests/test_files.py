@@ -225,15 +225,27 @@ def test_the_next_write_clears_what_a_killed_one_left(tmp_path, way):
     done = subprocess.run([sys.executable, "-c", _DIES, target, way], check=False)
     assert done.returncode == -signal.SIGKILL
     (left,) = names(tmp_path)
-    files.write_whole(tmp_path / "other.bin", b"x")
+    write = dict(zip(("stream", "path"), (writers()[0], writers()[2]), strict=True))[way]
+    write(tmp_path / "other.bin", None)
     assert left in names(tmp_path)
     with files.whole_stream(target) as file:
+        write(target, None)
         assert left not in names(tmp_path)
-        file.write(b"one")
-        files.write_whole(target, b"two")
         assert len(names(tmp_path)) == 3
-    assert target.read_bytes() == b"one"
+        file.write(b"last")
+    assert target.read_bytes() == b"last"
     assert names(tmp_path) == ["file.bin", "other.bin"]
+
+
+def test_a_writer_of_files_deletes_no_folder(tmp_path):
+    """A folder under a draft's name is cleared only by those who make private folders."""
+    target = tmp_path / "file.bin"
+    tree = tmp_path / folders.draft_name("file.bin") / "mine"
+    tree.mkdir(parents=True)
+    files.write_whole(target, b"x")
+    with folders.opened_folder(tmp_path) as folder:
+        assert not folders.remove_abandoned(folder, tree.parent.name)
+    assert tree.is_dir()
 
 
 def test_without_locks_a_draft_is_stale_after_a_day(tmp_path, monkeypatch):
@@ -386,6 +398,17 @@ def test_a_lock_whose_file_was_deleted_is_taken_anew(tmp_path):
         waiting.join()
         assert os.path.samestat(os.fstat(got[0]), (tmp_path / "lock").stat())
         os.close(got[0])
+
+
+def test_a_group_can_share_a_lock(tmp_path):
+    """The lock's mode follows the umask, so that a second user of the group may take it."""
+    earlier = os.umask(0o002)
+    try:
+        with folders.opened_folder(tmp_path) as folder:
+            os.close(folders.lock(folder, "lock"))
+    finally:
+        os.umask(earlier)
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o664
 
 
 def test_a_lock_is_neither_a_link_nor_a_pipe(tmp_path, outside):

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import featcache
+from featcache.cache import FeatureCache
 from featcache.cli import app
 
 X = {"backbone": "efficientnet_lite0", "size": 32}
@@ -261,6 +262,28 @@ def test_gc_deletes_quarantine_and_stale_drafts(cache, entry):
     assert (code, found["files"]) == (0, 4)
     assert found["left"] == [str(entry / "quarantine" / "keep.h5")]
     assert (entry / "quarantine-features.h5").exists()
+
+
+def test_rm_beside_an_extraction_costs_no_row_silently(tmp_path, digits):
+    """An extraction whose entry is removed meanwhile ends well or with exit code 5, and the same
+    command then finishes.
+    """
+    images, cache = tmp_path / "images", tmp_path / "cache"
+    shutil.copytree(digits / "0", images / "0")
+    opened = FeatureCache.open(cache)
+
+    def delete(progress):
+        if opened.entries():
+            opened.remove("images")
+
+    featcache.extract(images, **X, cache=cache)
+    shutil.copytree(digits / "1", images / "1")
+    with pytest.raises(featcache.FeatcacheError) as caught:
+        featcache.extract(images, **X, cache=cache, progress=delete)
+    assert caught.value.exit_code == 5
+    made = featcache.extract(images, **X, cache=cache)
+    assert len(made) == sum(1 for path in images.rglob("*.png"))
+    assert json.loads((cache / "images" / "featcache.json").read_text())["root"] == str(images)
 
 
 def test_no_tag_tells_backups_to_leave_a_cache_out(cache):

@@ -104,7 +104,7 @@ def _judged(
     rows = features[_judging(start, features)]
     report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
-    return replace(head, path=head.save(folder / HEAD)), rows
+    return replace(head, path=head.save(folder / HEAD, base=folder)), rows
 
 
 def is_finished(folder: Path) -> bool:

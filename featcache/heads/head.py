@@ -170,20 +170,15 @@ class Head:
             probabilities=[float(probabilities[place]) for place in order],
         )
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, base: Path | None = None) -> Path:
         """Write the head as one file, whole or not at all.
 
-        Raises `StorageFailure`; `FeatcacheError` for a classifier of your own, and where something
-        else than a head is there that is not to be written over.
+        `base`: the folder that the user named, where it was not `path` itself (see
+        `featcache.files`). Raises `StorageFailure`; `FeatcacheError` for a classifier of your own,
+        and where something is there that is not to be written over.
         """
-        write_whole(Path(path), self._content())
+        write_whole(Path(path), self._content(), base=base)
         return Path(path)
-
-    def save_beside(self, directory: Path) -> Path:
-        """Write the head beside its features, called by its kind; raises as `save`."""
-        target = directory / f"{self.kind}.head"
-        write_whole(target, self._content(), base=directory.parent.parent)
-        return target
 
     def _content(self) -> bytes:
         arrays = {f"model.{name}": array for name, array in self.model.state().items()}

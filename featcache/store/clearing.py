@@ -49,6 +49,13 @@ def collect(folder: Path, spare: Collection[Path] = ()) -> GcResult:
         return gc(place_of(folder), spare)
 
 
+def drop_drafts(place: Place) -> None:
+    """Delete what writers left that are dead; raises nothing: it is in nobody's way."""
+    for path in _drafts(place):
+        with suppress(OSError):
+            place.disk.unlink_abandoned(path)
+
+
 def remove_place(folder: Path) -> GcResult:
     """Delete every file of the store that is recognised in a folder, and what that empties."""
     place = place_of(folder)

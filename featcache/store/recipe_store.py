@@ -89,6 +89,7 @@ class RecipeStore:
         `DamagedFile` where one does not match its checksum: then nothing was changed.
         """
         with storage_errors(self._place.folder), self._place.locked():
+            clearing.drop_drafts(self._place)
             return pack.pack(self._place, identity, stamp=stamp)
 
     def verify(self) -> list[Problem]:
