@@ -37,7 +37,8 @@ class Looked:
     ----------
     kind: "features", "head" or "tuned".
     state: "sound", "damaged", "interrupted" (rows in parts, and no `features.h5` yet), "empty" or
-        "unfinished" (a fine-tuning that was interrupted while it was written).
+        "unfinished" (a fine-tuning that was interrupted while it was written), "not checked" (the
+        only remark says why: a file of a newer format, a pipe, a disk that cannot be read).
     files, rows, heads: how many there are.
     """
 
@@ -91,15 +92,25 @@ def _of_file(path: Path, kind: str, problems: list[Problem]) -> Looked:
 
 
 def verify_entry(entry: Entry) -> Looked:
-    """The features of one data set under one recipe: its files, parts, and the heads beside."""
+    """The features of one data set under one recipe: its files, parts, and the heads beside.
+
+    Never raises: others are to be looked at, whatever this one is like.
+    """
+    try:
+        return _verify_entry(entry)
+    except FeatcacheError as error:
+        return Looked(entry.name, "features", "not checked", remarks=[str(error)])
+
+
+def _verify_entry(entry: Entry) -> Looked:
     store = entry.store()
+    snapshot = store.snapshot()  # raises where a file is newer: nothing is wrong with that
     problems, remarks = store.verify(), []
     heads = sorted(entry.directory.glob("*.head"))
     for head in heads:
         found, said = _verify_neighbour(head)
         problems += found
         remarks += said
-    snapshot = store.snapshot()
     state = "sound" if snapshot.packed else "interrupted" if len(snapshot) else "empty"
     return Looked(
         name=entry.name,

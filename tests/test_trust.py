@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -231,6 +232,25 @@ def test_repair_ends_where_verify_accepts(change, made):
     path = next(made.glob("features.h5"), None) or next((made / "parts").glob("p-*.h5"))
     assert run("repair", path).exit_code == 0
     assert run("verify", "--cache", made.parents[1]).exit_code == 0
+
+
+def test_what_cannot_be_checked_is_no_damage_and_stops_nothing(made):
+    """A pipe, or a file of a newer format, among the parts: said, exit code 2, others verified."""
+    make_features(make_images(made.parents[2] / "zoo", 8), made.parents[1])
+    os.mkfifo(made / "parts" / "p-x.h5")
+    done = run("verify", "--cache", made.parents[1])
+    assert done.exit_code == 2
+    assert "not a regular file" in done.stderr
+    assert "sound (8 rows" in done.stdout
+    (made / "parts" / "p-x.h5").unlink()
+    lines = (made / "features.h5").read_bytes().split(b"\n", 3)
+    head = b"featcache-h5 9\n" + lines[1] + b"\n"
+    newer = head + hashlib.sha256(head).hexdigest().encode() + b"\n" + lines[3]
+    (made / "parts" / "p-y.h5").write_bytes(newer)
+    done = run("verify", "--json", "--cache", made.parents[1])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["problems"]) == (2, [])
+    assert "upgrade featcache" in told["looked_at"][0]["remarks"][0]
 
 
 def test_checking_nothing_is_an_error(tmp_path):

@@ -9,7 +9,7 @@ import typer
 
 from featcache.cli.console import answer, command, say, show
 from featcache.cli.options import Cache, FeaturesName, Json
-from featcache.errors import DamagedFile
+from featcache.errors import DamagedFile, FeatcacheError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,10 @@ def verify(features: SomeVerified = None, cache: Cache = None, json: Json = Fals
         if json:
             raise typer.Exit(DamagedFile.exit_code)
         raise DamagedFile(f"{len(problems)} damaged files{_advice(looked)}")
+    if unchecked := [found.name for found in looked if found.state == "not checked"]:
+        if json:
+            raise typer.Exit(FeatcacheError.exit_code)
+        raise FeatcacheError(f"{', '.join(unchecked)}: could not be checked; the notes say why")
 
 
 def _verified(features: str | None, cache: str | Path | None) -> Iterator[Looked]:
