@@ -7,14 +7,21 @@ import shutil
 import struct
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.images.file_bytes import MAX_BYTES
+from featcache.small_files import MOST_OF_A_TABLE, open_regular
+
+# What damaged or crafted archives make their readers raise.
+_DAMAGED = (EOFError, ValueError, zlib.error, struct.error, OverflowError)
 
 FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -56,6 +63,8 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
     if name not in DATASETS:
         raise FeatcacheError(f"no known data set {name!r}; there are: {', '.join(DATASETS)}")
     folder = Path(destination)
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise FeatcacheError(f"{folder} is where you are, or above it: name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FeatcacheError(f"{folder} is there already and not an empty folder: name another")
     # Written beside and renamed, so that an interrupted run leaves no half data set.
@@ -127,12 +136,15 @@ def _read_idx(path: Path) -> np.ndarray:
 
     Source: http://yann.lecun.com/exdb/mnist/.
     """
-    with gzip.open(path) as file:
-        zero, kind, rank = struct.unpack(">HBB", file.read(4))
-        if zero != 0 or kind != 8 or not 1 <= rank <= 3:
-            raise FeatcacheError(f"{path}: not an IDX file of bytes")
-        shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-        data = file.read()
+    try:
+        with _readable(path) as packed, gzip.open(packed) as file:
+            zero, kind, rank = struct.unpack(">HBB", file.read(4))
+            if zero != 0 or kind != 8 or not 1 <= rank <= 3:
+                raise FeatcacheError(f"{path}: not an IDX file of bytes")
+            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
+            data = file.read(MOST_OF_A_TABLE)
+    except (OSError, *_DAMAGED) as error:
+        raise FeatcacheError(f"{path}: not a readable gzip file ({error})") from error
     if len(data) != int(np.prod(shape)):
         raise FeatcacheError(f"{path}: {len(data)} bytes for an array of shape {shape}")
     return np.frombuffer(data, np.uint8).reshape(shape)
@@ -171,20 +183,29 @@ def _download(url: str, target: Path) -> None:
         ) from error
 
 
+def _readable(path: Path) -> BinaryIO:
+    """A file of a source; raises `FeatcacheError` where it is not there, or no regular file."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise FeatcacheError(f"--source {path}: cannot be read: {error.strerror}") from error
+
+
 def _unzip_images(archive: Path, folder: Path) -> int:
     """Copy the JPEG members <...>/train|validation/<class>/<name>.jpg; no other path is written."""
     count = 0
     try:
-        with zipfile.ZipFile(archive) as members:
+        with _readable(archive) as file, zipfile.ZipFile(file) as members:
             for member in members.infolist():
                 parts = Path(member.filename).parts
-                if not member.filename.endswith(".jpg") or len(parts) < 3 or ".." in parts:
+                is_image = member.filename.endswith(".jpg") and member.file_size <= MAX_BYTES
+                if not is_image or len(parts) < 3 or ".." in parts:
                     continue
                 target = folder.joinpath(*parts[-3:])
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(members.read(member))
                 count += 1
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
+    except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:  # of one that is encrypted
         raise FeatcacheError(f"--source {archive}: not a readable zip file ({error})") from error
     if not count:
         raise FeatcacheError(f"{archive}: no member like train/cats/cat.0.jpg in it")

@@ -57,7 +57,9 @@ class Tuned:
         try:
             size = (int(record["size"][0]), int(record["size"][1]))
             backbone, scale = str(record["backbone"]), record["scale"]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            if not (scale is None or isinstance(scale, str)):
+                raise TypeError(f"the scale is {scale!r:.80}")
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise _damaged(folder, error) from error
         # Only these names: a record from a stranger cannot point anywhere else.
         if (folder / MODEL).is_file():
@@ -75,6 +77,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = read_json(path)
+        if not isinstance(record, dict) or not isinstance(record.get("settings", {}), dict):
+            raise TypeError("it is no JSON object with settings")
         made = (record["format"], record["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error

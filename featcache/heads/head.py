@@ -27,6 +27,7 @@ from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
 from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
+from featcache.small_files import parse_json
 from featcache.whole_file import whole_file
 
 FORMAT = "featcache-head"
@@ -217,11 +218,51 @@ class Head:
                 f"{VERSION}: upgrade featcache"
             )
         try:
-            head = _head_of(json.loads(metadata["head"]), arrays)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            head = _head_of(_checked(parse_json(metadata["head"]), arrays), arrays)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise FeatcacheError(f"{target}: a damaged head: {error}") from error
         hint = weights_in(target.parent, head.source.weights_hint)
         return replace(head, source=replace(head.source, weights_hint=hint), path=target)
+
+
+#: What a head's record holds, and of which type.
+_SHAPE: dict[str, type] = {
+    "kind": str, "classes": list, "recipe": str, "weights_hint": str, "settings": dict,
+    "protocol": str, "metrics": dict, "versions": dict,
+}  # fmt: skip
+
+
+def _checked(record: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The record of a head, its fields of the types that are written; raises `FeatcacheError`."""
+    if not isinstance(record, dict):
+        raise FeatcacheError("its record is no JSON object")
+    for name, kind in _SHAPE.items():
+        if not isinstance(record.get(name), kind):
+            raise FeatcacheError(
+                f"its {name} is {record.get(name)!r:.80}, expected {kind.__name__}"
+            )
+    names = record["classes"]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise FeatcacheError("its classes are not names, each once")
+    known, probe = arrays["trained_on"], arrays["probe"]
+    if known.dtype != np.uint64 or known.ndim != 1:
+        raise FeatcacheError("the array 'trained_on' is no list of keys")
+    if probe.dtype != np.float32 or probe.ndim != 2:
+        raise FeatcacheError("the array 'probe' is no matrix of float32")
+    _check_history(record["settings"])
+    return record
+
+
+def _check_history(settings: dict[str, Any]) -> None:
+    """What is drawn and printed of a training, where there was one; raises `FeatcacheError`."""
+    tuned = settings.get("finetuned", {})
+    learned = tuned.get("learned", {}) if isinstance(tuned, dict) else None
+    history, parameters = settings.get("history", {}), settings.get("parameters", {})
+    if not all(isinstance(each, dict) for each in (learned, history, parameters)) or not all(
+        isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+        for values in history.values()
+    ):
+        raise FeatcacheError("the history in its settings is none of a training")
 
 
 def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
