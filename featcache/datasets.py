@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ from featcache.errors import FeatcacheError
 from featcache.files import put, writing
 from featcache.folders import make_folder, move_folder, private_folder, scratch_file
 from featcache.images.file_bytes import MAX_BYTES
+from featcache.small_files import MOST_OF_A_TABLE, open_regular
 
 FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -30,10 +31,10 @@ FASHION_FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-#: What Python's zipfile raises for what it cannot read; `RuntimeError` where it is encrypted.
+#: What damaged or crafted archives make their readers raise; `RuntimeError` where one is encrypted.
+_DAMAGED = (EOFError, ValueError, zlib.error, struct.error, OverflowError)
 _NO_ZIP = (
-    zipfile.BadZipFile, zlib.error, FileNotFoundError, FileExistsError, IsADirectoryError, EOFError,
-    RuntimeError, NotImplementedError,
+    zipfile.BadZipFile, FileExistsError, IsADirectoryError, RuntimeError, *_DAMAGED,
 )  # fmt: skip
 #: Where Debian's package dataset-fashion-mnist puts the four files, then where Keras does.
 FASHION_PLACES = (
@@ -67,6 +68,8 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
     if name not in DATASETS:
         raise FeatcacheError(f"no known data set {name!r}; there are: {', '.join(DATASETS)}")
     folder = Path(destination).resolve()
+    if folder in (Path.cwd(), *Path.cwd().parents):
+        raise FeatcacheError(f"{destination} is where you are, or above it: name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FeatcacheError(
             f"{destination} is there already and not an empty folder: name another"
@@ -133,12 +136,15 @@ def _read_idx(path: Path) -> np.ndarray:
 
     Source: http://yann.lecun.com/exdb/mnist/.
     """
-    with gzip.open(path) as file:
-        zero, kind, rank = struct.unpack(">HBB", file.read(4))
-        if zero != 0 or kind != 8 or not 1 <= rank <= 3:
-            raise FeatcacheError(f"{path}: not an IDX file of bytes")
-        shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-        data = file.read()
+    try:
+        with _readable(path) as packed, gzip.open(packed) as file:
+            zero, kind, rank = struct.unpack(">HBB", file.read(4))
+            if zero != 0 or kind != 8 or not 1 <= rank <= 3:
+                raise FeatcacheError(f"{path}: not an IDX file of bytes")
+            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
+            data = file.read(MOST_OF_A_TABLE)
+    except (OSError, *_DAMAGED) as error:
+        raise FeatcacheError(f"{path}: not a readable gzip file ({error})") from error
     if len(data) != int(np.prod(shape)):
         raise FeatcacheError(f"{path}: {len(data)} bytes for an array of shape {shape}")
     return np.frombuffer(data, np.uint8).reshape(shape)
@@ -158,7 +164,8 @@ def _write_pngs(folder: Path, images: Iterable[tuple[np.ndarray, str]]) -> int:
 def _cats_and_dogs(folder: Path, source: Path | None) -> int:
     """Google's filtered cats and dogs: 2,000 training and 1,000 validation photographs."""
     if source is not None:
-        return _unzip_images(source, folder, f"--source {source}")
+        with _readable(source) as archive:
+            return _unzip_images(archive, folder, f"--source {source}")
     with scratch_file() as archive:
         _download(CATS_AND_DOGS_URL, archive)
         return _unzip_images(archive, folder, CATS_AND_DOGS_URL)
@@ -175,7 +182,15 @@ def _download(url: str, target: IO[bytes]) -> None:
         ) from error
 
 
-def _unzip_images(archive: Path | IO[bytes], folder: Path, name: str) -> int:
+def _readable(path: Path) -> BinaryIO:
+    """A file of a source; raises `FeatcacheError` where it is not there, or no regular file."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise FeatcacheError(f"--source {path}: cannot be read: {error.strerror}") from error
+
+
+def _unzip_images(archive: IO[bytes], folder: Path, name: str) -> int:
     """Copy the JPEG members <...>/train|validation/<class>/<name>.jpg; no other path is written."""
     count = 0
     try:

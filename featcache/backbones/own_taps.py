@@ -102,6 +102,14 @@ def _recalled(own: OwnModel, asked: Sequence[Asked], note: Path, digest: str) ->
     if record is None:
         return None
     touch(note, home())
+    try:
+        return _network(own, asked, digest, record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None  # not as `_keep` writes it: found out anew
+
+
+def _network(own: OwnModel, asked: Sequence[Asked], digest: str, record: dict[str, Any]) -> Network:
+    """The network that a note tells of."""
     noted = record["scaling"]
     scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
     size = (record["size"][0], record["size"][1])

@@ -69,6 +69,14 @@ def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | No
     if record is None:
         return None
     touch(note, home())
+    try:
+        return _networks(question, note, record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None  # not as `_keep` writes it: found out anew
+
+
+def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[tuple[Network, Tap]]:
+    """The networks and taps that a note tells of."""
     opened: dict[int, Network] = {}
 
     def build(number: int, taps: tuple[Tap, ...]) -> Built:

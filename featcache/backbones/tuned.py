@@ -52,7 +52,9 @@ class Tuned:
         try:
             size = (int(record["size"][0]), int(record["size"][1]))
             backbone, scale = str(record["backbone"]), record["scale"]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            if not (scale is None or isinstance(scale, str)):
+                raise TypeError(f"the scale is {scale!r:.80}")
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise DamagedFile(
                 f"{folder / RECORD}: not the record of a fine-tuning: {error!r}"
             ) from error

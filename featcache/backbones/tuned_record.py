@@ -21,7 +21,7 @@ from featcache.digests import ZEROS, digest_of_file, is_sound, sealed
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.files import touch, write_whole
 from featcache.images import FileStamp
-from featcache.small_files import read_small
+from featcache.small_files import parse_json, read_small
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"
@@ -49,13 +49,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     try:
         content = read_small(path)
         sound = is_sound(content)
-        record: dict[str, Any] = json.loads(content)
+        record: dict[str, Any] = parse_json(content)
+        if not isinstance(record, dict) or not isinstance(record.get("settings", {}), dict):
+            raise TypeError("it is no JSON object with settings")
         made = (record["format"], record["version"])
         if sound is None:
             sound = made != (FORMAT, VERSION)
         if not sound or (made == (FORMAT, VERSION) and not _is_inside(record)):
             raise ValueError("it does not match its digest")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         is_ours = any(mark in content for mark in _MARKS)
         kind = DamagedFile if is_ours else FeatcacheError
         raise kind(

@@ -26,8 +26,8 @@ P = ParamSpec("P")
 #: Rows of the table of classes and splits that are printed.
 COUNTED = 40
 
-#: The largest number that an option takes; seeds end here too.
-LARGEST = 2**32 - 1
+#: The largest numbers that an option and a seed can be.
+LARGEST, LAST_SEED = 2**31 - 1, 2**32 - 1
 
 # A path that cannot be is the user's to mend; everything else is the disk's.
 _WRONG_PATH = {
@@ -142,9 +142,10 @@ def _check_numbers(options: Mapping[str, object]) -> None:
     """Refuse numbers that no array, thread or seed can be made of, naming the option."""
     for name, value in options.items():
         numbers = value if isinstance(value, list) else [value]
-        if any(isinstance(each, int) and abs(each) > LARGEST for each in numbers):
+        most = LAST_SEED if name == "seed" else LARGEST
+        if any(isinstance(each, int) and abs(each) > most for each in numbers):
             option = name.replace("_", "-")
-            raise FeatcacheError(f"--{option} {value}: expected a number up to {LARGEST:,}")
+            raise FeatcacheError(f"--{option} {value}: expected a number up to {most:,}")
 
 
 @contextmanager

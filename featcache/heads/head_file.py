@@ -17,6 +17,7 @@ import numpy as np
 
 from featcache.digests import ZEROS, is_sound, sealed
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.small_files import MOST_OF_A_TABLE, parse_json, read_small
 
 FORMAT = "featcache-head"
 VERSION = 2
@@ -53,7 +54,7 @@ def read_head(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], bool]:
     `FeatcacheError` where it is no head, or of a newer version.
     """
     try:
-        content = path.read_bytes()
+        content = read_small(path, MOST_OF_A_TABLE)
     except OSError as error:
         raise FeatcacheError(f"{path}: the head cannot be read: {error.strerror}") from error
     try:
@@ -62,7 +63,8 @@ def read_head(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], bool]:
             raise ValueError("it does not match its digest")
         metadata = _metadata(content)
         _check_version(metadata["version"], is_digested=bool(is_digested))
-        return _arrays(content), json.loads(metadata["head"]), bool(is_digested)
+        arrays = _arrays(content)
+        return arrays, _checked(parse_json(metadata["head"]), arrays), bool(is_digested)
     except _Newer as error:
         raise FeatcacheError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
@@ -100,6 +102,44 @@ def _check_version(version: str, *, is_digested: bool) -> None:
         )
     if is_digested != (int(version) >= _DIGESTED):
         raise ValueError(f"version {version} {'has no' if is_digested else 'lacks its'} digest")
+
+
+#: What a head's record holds, and of which type.
+_SHAPE: dict[str, type] = {
+    "kind": str, "classes": list, "recipe": str, "weights_hint": str, "settings": dict,
+    "protocol": str, "metrics": dict, "versions": dict,
+}  # fmt: skip
+
+
+def _checked(record: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The record of a head, its fields of the types that are written; raises `ValueError`."""
+    if not isinstance(record, dict):
+        raise ValueError("its record is no JSON object")
+    for name, kind in _SHAPE.items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"its {name} is {record.get(name)!r:.80}, expected {kind.__name__}")
+    names = record["classes"]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise ValueError("its classes are not names, each once")
+    known, probe = arrays["trained_on"], arrays["probe"]
+    if known.dtype != np.uint64 or known.ndim != 1:
+        raise ValueError("the array 'trained_on' is no list of keys")
+    if probe.dtype != np.float32 or probe.ndim != 2:
+        raise ValueError("the array 'probe' is no matrix of float32")
+    _check_history(record["settings"])
+    return record
+
+
+def _check_history(settings: dict[str, Any]) -> None:
+    """What is drawn and printed of a training, where there was one; raises `ValueError`."""
+    tuned = settings.get("finetuned", {})
+    learned = tuned.get("learned", {}) if isinstance(tuned, dict) else None
+    history, parameters = settings.get("history", {}), settings.get("parameters", {})
+    if not all(isinstance(each, dict) for each in (learned, history, parameters)) or not all(
+        isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+        for values in history.values()
+    ):
+        raise ValueError("the history in its settings is none of a training")
 
 
 def _arrays(content: bytes) -> dict[str, np.ndarray]:
