@@ -34,7 +34,7 @@ from featcache.probe import measure_error, probe_pixels
 from featcache.recipe import Decoding
 from featcache.rounding import allowed_error, disturbed_rounding, measure_rounding
 from featcache.runtimes import open_runtime
-from featcache.runtimes.openvino import available_precisions
+from featcache.runtimes.reduced_precision import computing_in
 
 LITE = "efficientnet_lite0"
 #: (input side, weights); 0 is the smallest side that a network takes.
@@ -153,12 +153,13 @@ def wrong(network: Network, pixels: np.ndarray, live: np.ndarray, images: Path):
     yield "one activation left out", mutated(network, pixels, without_activation), live
     yield "epsilon of BatchNorm 1e-3 for 1e-5 or so", mutated(network, pixels, other_epsilon), live
     yield "weights stored in float16", halved(network, pixels), live
-    name, kind = ("openvino", "bfloat16") if "bfloat16" in available_precisions() else (
-        "tensorflow", "bfloat16")  # fmt: skip
-    for precision in (kind, "float16"):
-        made = open_runtime("tensorflow" if precision == "float16" else name, network, batch=8,
-                            pixel_type="float32", precision=precision)  # fmt: skip
-        yield f"computed in {precision}", run_padded(made, pixels)[0], live
+    for precision in ("bfloat16", "float16"):
+        with computing_in(precision, network.model):
+            yield (
+                f"computed in {precision}",
+                np.asarray(network.model(pixels, training=False), np.float32),
+                live,
+            )
     one, other = (decoded(images, network.size, fast) for fast in (True, False))
     yield "another DCT", called(one), called(other)
 
