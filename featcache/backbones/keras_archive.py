@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -27,8 +28,14 @@ _UNPACKED_PER_BYTE = 4
 #: Layers that are Python code or other files, and what Keras's safe mode says no to.
 _UNSAFE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 
-#: Packages whose classes Keras finds by itself.
-_KERAS_PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp", "builtins")
+#: Modules of which Keras finds layers and functions by itself, and networks are made. Others of its
+#: own read files (keras.utils), download (keras.datasets), or import what is not ours
+#: (keras.src.backend.openvino).
+_KERAS_MODULES = re.compile(
+    r"builtins|keras|keras_(hub|cv|nlp)(\.\w+)*|keras\.src\.applications(\.(?!\w*_test\b)\w+)*|"
+    r"keras\.(src\.)?(activations|constraints|dtype_policies|initializers|layers|losses|metrics|"
+    r"models|ops|quantizers|random|regularizers)(\.(?!\w*_test\b)\w+)*"
+)
 
 #: What Python's zipfile, zlib and json raise for bytes that are not theirs.
 _BROKEN = (
@@ -60,6 +67,9 @@ def check_archive(path: Path) -> None:
             f"{path} is not a whole .keras file: {one_line(error)}. Expected is what "
             "model.save('name.keras') of Keras 3 writes"
         ) from error
+    if isinstance(config, dict):
+        # The model's own optimiser, loss and metrics are not loaded; those of models in it are.
+        config.pop("compile_config", None)
     for name, kind, part in _classes(config):
         _check_class(path, name, kind, part)
 
@@ -102,10 +112,8 @@ def _classes(config: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
             inner = config.get("config")
             name = inner.get("name", "") if isinstance(inner, dict) else ""
             yield str(name), config["class_name"], config
-        for key, value in config.items():
-            # Optimisers, losses and metrics are not loaded: what they are does not matter.
-            if key != "compile_config":
-                yield from _classes(value)
+        for value in config.values():
+            yield from _classes(value)
 
 
 def _check_class(path: Path, name: str, kind: str, part: dict[str, Any]) -> None:
@@ -114,15 +122,26 @@ def _check_class(path: Path, name: str, kind: str, part: dict[str, Any]) -> None
             f"{path}: layer {name or kind!r} is a {kind.strip('_')}, whose code would run unseen; "
             f"safe loading refuses it. {_WAY_OUT}"
         )
-    package = str(part.get("module") or "").split(".")[0]
-    registered = part.get("registered_name")
-    if "module" not in part or package in _KERAS_PACKAGES or _is_registered(registered or kind):
+    if "module" not in part or _KERAS_MODULES.fullmatch(str(part["module"])):
         return
+    # As Keras looks for it: functions by the name in their place for a configuration.
+    called = part.get("config") if kind == "function" else part.get("registered_name", kind)
+    if _is_registered(called) or _is_preparation(part["module"], called):
+        return
+    what = f"layer {name!r} is of the class {called or kind}"
+    if kind == "function":
+        what = f"a layer uses the function {called!r} of {part['module']!r}"
     raise FeatcacheError(
-        f"{path}: layer {name!r} is of the class {registered or kind}, which Keras does not know "
-        f"here. {_WAY_OUT}"
+        f"{path}: {what}, which is not one that Keras knows here as part of networks. {_WAY_OUT}"
     )
 
 
-def _is_registered(name: str) -> bool:
+def _is_preparation(module: Any, name: Any) -> bool:
+    """Whether a function is the ``preprocess_input`` of a family of `keras.applications`."""
+    return name == "preprocess_input" and str(module).startswith("keras.applications.")
+
+
+def _is_registered(name: Any) -> bool:
+    if not isinstance(name, str):
+        return False
     return import_keras().saving.get_registered_object(name) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from featcache.backbones.user_model import (
     settle_size,
 )
 from featcache.errors import FeatcacheError
+
+#: What TensorFlow takes for a name in its graphs; Keras saves others, but cannot run them.
+_RUNNABLE_NAME = re.compile(r"[A-Za-z0-9_.>-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,12 @@ def _load(path: Path) -> Any:
             f"{path} holds a {type(model).__name__}, a model without a graph of layers: export it "
             "as a SavedModel: model.export('folder')"
         )
+    for layer in model._flatten_layers(include_self=False):
+        if not _RUNNABLE_NAME.fullmatch(layer.name):
+            raise FeatcacheError(
+                f"{path}: TensorFlow cannot run a layer of the name {layer.name[:80]!r}, nor can "
+                "Keras's predict: rename it to letters, digits and _.>- and save it again"
+            )
     for layer in model._flatten_layers():
         if layer.compute_dtype in ("float16", "bfloat16", "float64"):
             raise FeatcacheError(

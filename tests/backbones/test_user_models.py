@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -497,6 +498,68 @@ def test_a_lambda_in_disguise_is_refused(models, tmp_path):
     path = tmp_path / "m.keras"
     repack(models["keras nested"], path, config__json=json.dumps(config).encode())
     refused(path, "is a lambda, whose code would run unseen")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.applications.imagenet_utils", "decode_predictions"),  # downloads class names
+        ("keras.applications.vgg16", "VGG16"),  # downloads weights
+        ("keras.datasets.mnist", "load_data"),
+        ("keras.utils", "plot_model"),  # writes
+        ("keras.saving", "load_model"),
+        ("os", "system"),
+    ],
+)
+def test_functions_that_reach_out_are_refused(models, tmp_path, module, name):
+    """An activation may be a function of networks, not one of Keras's others, nor registered so."""
+    function = {"class_name": "function", "module": module, "config": name}
+    for registered in (name, "lab>Doubled"):
+        path = with_activation(models, tmp_path, {**function, "registered_name": registered})
+        refused(path, f"a layer uses the function '{name}' of '{module}'")
+
+
+def test_functions_of_networks_are_loaded(models, tmp_path):
+    """Activations of Keras by their names, its operations, and its families' preparation."""
+    for module, name in (
+        ("builtins", "gelu"),
+        ("keras.ops", "relu6"),
+        ("keras.applications.densenet", "preprocess_input"),
+    ):
+        function = {"class_name": "function", "module": module, "config": name}
+        path = with_activation(models, tmp_path, {**function, "registered_name": name})
+        open_user_model(path, trusted=True, scale="0..1")
+
+
+@pytest.mark.parametrize("registered", [None, "lab>Doubled", "Trainer"])
+def test_no_other_part_of_keras_is_imported(models, tmp_path, registered):
+    """Keras's own backend for OpenVINO would import that past our door, telemetry and all."""
+    name = "lab>Doubled" if registered is None else "Trainer"
+    kind = {"class_name": name, "module": "keras.src.backend.openvino.trainer", "config": {}}
+    if registered == "lab>Doubled":
+        kind["module"] = "keras.src.layers.core.dense_test"
+        registered = "gone>Doubled"
+    path = with_activation(models, tmp_path, {**kind, "registered_name": registered})
+    refused(path, "is of the class .* which is not one that Keras knows here")
+    assert kind["module"] not in sys.modules
+
+
+def with_activation(models, tmp_path, activation: dict) -> Path:
+    with zipfile.ZipFile(models["keras"]) as archive:
+        config = json.loads(archive.read("config.json"))
+    layer = next(each for each in config["config"]["layers"] if each["class_name"] == "Conv2D")
+    layer["config"]["activation"] = activation
+    path = tmp_path / "m.keras"
+    return repack(models["keras"], path, config__json=json.dumps(config).encode())
+
+
+@pytest.mark.parametrize("name", ["co\nnv", "co\x1bnv", "Schicht ä", "a:b", "a\\b"])
+def test_layer_names_that_tensorflow_cannot_run_are_named(tmp_path, name):
+    """Keras saves a layer of any name; one that no graph can have is refused, a nested one too."""
+    x = made.image()
+    base = keras.Model(x, layers.Conv2D(4, 3, name=name)(x), name="base")
+    path = made.save(keras.Model(x, layers.Flatten()(base(x))), tmp_path / "m.keras")
+    refused(path, f"cannot run a layer of the name {re.escape(repr(name))}")
 
 
 def image_spec(*shape: int | None, dtype: tf.DType = tf.float32) -> tf.TensorSpec:
