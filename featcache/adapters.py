@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +18,8 @@ from featcache.cache import FeatureCache
 from featcache.decode import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.extraction import Added
+from featcache.files import writing
+from featcache.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.growing import grow
 from featcache.images import ImageSet, find_images
 from featcache.job import Job
@@ -130,7 +130,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _prepare(self) -> Job:
         """The parameters as an extraction of nothing yet; sets the width of the vectors."""
         options = {name: each for name, each in self.get_params().items() if name != "cache_name"}
-        with tempfile.TemporaryDirectory() as nowhere:
+        with scratch_folder() as nowhere:
             # A cache of no account: to prepare a run claims the name of its data set.
             dot = np.zeros((1, 1, 1, 3), np.uint8)
             job = prepare(dot, **{**options, "cache": nowhere})
@@ -196,10 +196,10 @@ def _add(job: Job) -> Added:
     """Add the rows of a job's images to its data set; raises `ImageFailure` where one has none."""
     added = grow(job)
     if added.failures:
-        shown = "".join(f"\n  {each.path}: {each.message}" for each in added.failures[:5])
         raise ImageFailure(
             f"{len(added.failures)} of {len(job.images)} new images cannot be used, and a "
-            f"transformer owes a row for each: leave them out, or repair them:{shown}"
+            f"transformer owes a row for each: leave them out, or repair them:",
+            [f"{each.path}: {each.message}" for each in added.failures[:5]],
         )
     return added
 
@@ -257,7 +257,11 @@ def _read(keys: np.ndarray, snapshots: list[Snapshot]) -> np.ndarray:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Hold the lock of the extractors of a cache; it ends with the block or the process."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".extractor.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with writing(directory):
+        make_folder(directory)
+        with opened_folder(directory) as folder:
+            held = lock(folder, ".extractor.lock")
+    try:
         yield
+    finally:
+        os.close(held)

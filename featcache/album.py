@@ -12,6 +12,8 @@ from featcache.cache import images_root
 from featcache.decode import BadImage, decode
 from featcache.features import Features
 from featcache.heads import Head
+from featcache.images.file_bytes import MAX_BYTES
+from featcache.small_files import read_small
 from featcache.splits import uniform
 
 #: Pixels of a picture's side; images are padded to squares.
@@ -69,7 +71,7 @@ def _picture(rows: Features, row: int, root: str) -> np.ndarray | None:
     """The whole image as the network's decoder reads it; None where its file is not there."""
     path = Path(root, str(rows.names[row]))
     try:
-        raw = path.read_bytes()
+        raw = read_small(path, MAX_BYTES)
     except (OSError, ValueError):
         return None
     if hashlib.sha256(raw).hexdigest() != rows.keys[row]:

@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     test_from: str | None
     on_error: str
     retry_failed: bool
+    rehash: bool
     follow_symlinks: bool
     labels: Sequence[str] | None
     splits: Sequence[str] | None
@@ -123,6 +124,7 @@ def extract(
     labels, splits, groups: one string an image, in the order of `images`, "" = none.
     name, cache: the data set's name; the cache folder.
     test_from: "validation:0.2" makes part of a split the test split.
+    rehash: read and hash every image again, also where its file's size and times are as before.
     on_error, retry_failed, max_pixels, follow_symlinks, precision, runtime, batch, threads: as the
         options of ``featcache extract``.
 
@@ -141,13 +143,14 @@ def extract(
     return found[0] if isinstance(backbone, str) and isinstance(layer, str) else found
 
 
-def load(features: str | Path, *, cache: str | Path | None = None) -> Features:
+def load(features: str | Path, *, cache: str | Path | None = None, check: bool = True) -> Features:
     """The cached features that `features` means: a path, "photos", "photos/vgg16", a beginning.
 
-    Vectors are memory-mapped, not read. Raises `FeatcacheError` where there are none or several,
-    `DamagedFile` where the file is damaged. Never imports TensorFlow.
+    Vectors are memory-mapped, and compared with their checksums when they are first asked for,
+    unless `check` is False. Raises `FeatcacheError` where there are none or several, `DamagedFile`
+    where the file is damaged. Never imports TensorFlow.
     """
-    return FeatureCache.open(cache).load(features)
+    return replace(FeatureCache.open(cache).load(features), _check=check)
 
 
 def prepare(
@@ -178,6 +181,7 @@ def prepare(
     test_from: str | None = None,
     on_error: str = "skip",
     retry_failed: bool = False,
+    rehash: bool = False,
     follow_symlinks: bool = False,
     labels: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
@@ -192,6 +196,7 @@ def prepare(
         max_pixels=_at_least("--max-pixels", max_pixels, 1),
         on_error=_one_of("--on-error", on_error, ("skip", "fail")),
         retry_failed=retry_failed,
+        rehash=rehash,
         carve=Carve.parse(test_from) if test_from else None,
     )
     wanted = _views(views, augment, seed, augment_all)

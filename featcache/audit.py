@@ -233,7 +233,7 @@ def _cleaned(
     remarks = []
     if head is None:
         name = "the nearest training image (a probe; --head judges a head)"
-        reduced, _ = reduced_of(features.vectors, kept)
+        reduced, _ = reduced_of(features.vectors_of(kept), kept)
         correct = _nearest_is_right(reduced, rows.labels, trained, judged)
     else:
         name = str(head.path or head.kind)

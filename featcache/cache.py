@@ -11,22 +11,27 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache import finding
+from featcache.claims import ANYWHERE, UNREADABLE, claim, claim_for_any, owner_of, slug
+from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
+from featcache.files import write_whole
+from featcache.finding import PACKED
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
-from featcache.store import RecipeStore, Snapshot, open_packed, recipe_key_of
-
-MARKER = "featcache.json"
-PACKED = "features.h5"
-WEIGHTS_NOTE = "weights.json"
-#: In place of a root: the data set's images come from anywhere.
-ANYWHERE = "*"
+from featcache.removal import WEIGHTS_NOTE, remove_entry
+from featcache.small_files import read_json
+from featcache.store import (
+    GcResult,
+    RecipeStore,
+    Snapshot,
+    last_copies,
+    recipe_key_of,
+    recipe_text_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +58,25 @@ class Entry:
         return [self.packed, *sorted((self.directory / "parts").glob("*.h5"))]
 
     def recipe(self) -> str:
-        """The recipe's canonical text, from any sound file of the folder.
+        """The recipe's canonical text, from any file or part of the folder that still says it.
 
         Raises `FeatcacheError` where there is none.
         """
         for path in self.files():
             try:
-                return open_packed(path).recipe
+                if text := recipe_text_of(path):
+                    return text
             except FeatcacheError:
-                continue  # a damaged file: `verify` names it, here another one will do
+                continue  # missing, or no file at all: here another one will do
         raise FeatcacheError(f"{self.directory}: no readable feature file in it")
 
     def store(self) -> RecipeStore:
-        return RecipeStore(self.directory, self.recipe())
+        """The rows of the folder, whatever state its files are in."""
+        try:
+            recipe = self.recipe()
+        except FeatcacheError:
+            recipe = "{}"  # nobody's: every file that is there is damaged
+        return RecipeStore(self.directory, recipe)
 
     @property
     def summary(self) -> str:
@@ -104,47 +115,67 @@ class FeatureCache:
             for path in self.directory.glob(pattern)
         }
         folders = {path.parent if path.name == "parts" else path for path in found}
-        return [Entry(folder) for folder in sorted(folders)]
+        entries = [Entry(folder) for folder in sorted(folders)]
+        # A class of images may be called `parts` too.
+        return [
+            entry
+            for entry in entries
+            if finding.is_keyed(entry.directory) or finding.any_of_ours(entry.files())
+        ]
 
     def find(self, features: str | Path) -> Entry:
-        """The one entry that `features` means: a path, ``photos``, ``photos/vgg16``,
-        ``photos/vgg16/fc2``, a beginning.
+        """The one entry that `features` means: the name ``photos``, ``photos/vgg16`` or
+        ``photos/vgg16/fc2``, then a path to files of ours, then a beginning.
 
-        Raises `FeatcacheError` that lists the candidates where there are several, or the nearest
-        names where there is none.
+        ``./x``, ``/x`` and ``x.h5`` are paths only. Raises `FeatcacheError` that lists the
+        candidates where there are several, or the nearest names where there is none.
         """
-        path = Path(features)
-        if path.is_file():
-            return Entry(path.absolute().parent)
-        if path.is_dir() and ((path / PACKED).exists() or (path / "parts").is_dir()):
-            return Entry(path.absolute())
-        entries = self.entries()
-        matches = _matches(str(features).strip("/"), entries)
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            width = max(len(entry.name) for entry in matches)
-            names = "".join(f"\n  {entry.name:<{width}}  {entry.summary}" for entry in matches)
-            raise FeatcacheError(
-                f"{str(features)!r} could be any of these; write more of it:{names}"
-            )
-        raise FeatcacheError(self._nothing_like(str(features), entries))
+        found = self._look(str(features))
+        return found if isinstance(found, Entry) else Entry(finding.folder_of(found))
+
+    def find_whole(self, features: str | Path) -> Entry:
+        """The entry of exactly this name, for what cannot be undone: no path, no beginning.
+
+        A data set's name will do where it holds one entry. Raises `FeatcacheError` otherwise.
+        """
+        text, entries = str(features), self.entries()
+        if entry := _only(text, finding.whole_names(text, entries)):
+            return entry
+        raise FeatcacheError(
+            f"{self._nothing_like(text, entries)}. Deleting takes the whole name, as "
+            f"`featcache ls` shows it, or that of a data set with one entry; no path, no beginning"
+        )
 
     def load(self, features: str | Path) -> Features:
         """The features that `features` means.
 
         Raises `FeatcacheError` where they are not there, `DamagedFile` where they were damaged.
         """
-        path = Path(features)
-        if path.is_file():
-            return open_features(path)
-        entry = self.find(features)
-        if not entry.packed.exists():
+        found = self._look(str(features))
+        if isinstance(found, Path):
+            return open_features(found)
+        if not found.packed.exists():
             raise FeatcacheError(
-                f"{entry.name} has saved parts but no {PACKED} yet: its extraction still runs, or "
+                f"{found.name} has saved parts but no {PACKED} yet: its extraction still runs, or "
                 f"was interrupted. Run the same `featcache extract` again to finish it"
             )
-        return open_features(entry.packed)
+        return open_features(found.packed)
+
+    def _look(self, text: str) -> Entry | Path:
+        """What a text means: an entry, or a file that it leads to."""
+        if not text:
+            raise FeatcacheError("the features are an empty name: in a script, a variable may be")
+        if finding.is_path(text):
+            found = _at(text)
+            if found is None:
+                raise FeatcacheError(f"no features at {text!r}{finding.there(text)}")
+            return found
+        entries, name = self.entries(), text.rstrip("/")
+        found = _only(text, finding.names(name, entries)) or _at(text)
+        found = found or _only(text, finding.beginnings(name, entries))
+        if found is None:
+            raise FeatcacheError(self._nothing_like(text, entries) + finding.there(text))
+        return found
 
     def of_recipe(self, recipe: Recipe) -> list[Entry]:
         """The entries of all data sets that hold vectors of exactly this recipe, sorted."""
@@ -163,46 +194,16 @@ class FeatureCache:
     def claim(self, images: ImageSet, name: str | None) -> tuple[Path, list[str]]:
         """The folder for a data set of these images, and what to tell the user about its name.
 
-        A name belongs to one root. Where another root has it, the parent's name goes in front,
-        unless that root is gone (then the images have moved) or `name` was given.
+        A name belongs to one root; see `featcache.claims`.
         """
-        root = str(images.root.resolve()) if images.root else ""
-        names = _names(images, name)
-        owners = {candidate: _root_of(self.directory / candidate) for candidate in names}
-        for candidate in sorted(names, key=lambda candidate: owners[candidate] != root):
-            folder, owner = self.directory / candidate, owners[candidate]
-            if owner in (None, root):
-                remarks = (
-                    []
-                    if candidate == _slug(name or images.name)
-                    else [
-                        f"the name {_slug(images.name)!r} belongs to another folder: "
-                        f"these features are called {candidate!r}"
-                    ]
-                )
-                return self._mark(folder, root), remarks
-            if owner != ANYWHERE and (name or (owner and not Path(owner).exists())):
-                return self._mark(folder, root), [
-                    f"{candidate!r} was {owner or 'arrays in memory'}, it is now {root or 'arrays'}"
-                ]
-        raise FeatcacheError(
-            f"every name for {root or 'arrays'} is taken in {self.directory} "
-            f"({', '.join(names)}): give another with --name"
-        )
+        return claim(self.directory, images, name)
 
     def claim_for_any(self, name: str) -> Path:
         """The folder for a data set of images from anywhere, which no root may take over.
 
         Raises `FeatcacheError` where the name is that of another data set.
         """
-        folder = self.directory / _slug(name)
-        owner = _root_of(folder)
-        if owner not in (None, ANYWHERE):
-            raise FeatcacheError(
-                f"{folder} holds the features of {owner or 'arrays'}: give images from anywhere "
-                f"another data set (cache_name=... of FeatureExtractor)"
-            )
-        return self._mark(folder, ANYWHERE)
+        return claim_for_any(self.directory, name)
 
     @staticmethod
     def place(folder: Path, recipe: Recipe, name: str) -> Path:
@@ -210,31 +211,35 @@ class FeatureCache:
         for entry in (Entry(path) for path in sorted(folder.glob(f"*-{recipe.key[:8]}"))):
             if _holds(entry, recipe):
                 return entry.directory
-        return folder / f"{_slug(name).lower()[:39]}-{recipe.key[:8]}"
+        return folder / f"{slug(name).lower()[:39]}-{recipe.key[:8]}"
 
-    def remove(self, features: str | Path) -> tuple[Entry, int]:
-        """Delete one entry, and its data set's folder with the last one; gives its bytes."""
-        entry = self.find(features)
-        size = folder_size(entry.directory)
-        shutil.rmtree(entry.directory)
-        data_set = entry.directory.parent
-        left = {path.name for path in data_set.iterdir()}
-        if left <= {MARKER, "scan.json.gz"} and MARKER in left:
-            shutil.rmtree(data_set)
-        return entry, size
+    def remove(self, features: str | Path) -> tuple[Entry, GcResult]:
+        """Delete the files of one entry that are recognised, and what this empties.
 
-    def _mark(self, folder: Path, root: str) -> Path:
-        marker = folder / MARKER
-        text = json.dumps({"format": "featcache-dataset", "version": 1, "root": root})
+        What else lies there stays, and is in the result.
+        """
+        entry = self.find_whole(features)
+        if entry.directory.parent.parent.resolve() != self.directory.resolve():
+            raise FeatcacheError(
+                f"{entry.directory} is not in the cache {self.directory}: see --cache"
+            )
+        return entry, remove_entry(entry.directory)
+
+    def last_copies(self, entry: Entry) -> dict[Path, int]:
+        """The files that `gc` would delete with rows that are nowhere else: how many rows."""
+        left = sorted((entry.directory / "parts").glob("left-*.h5"))
+        if not left:
+            return {}
         try:
-            if not marker.exists() or marker.read_text() != text:
-                folder.mkdir(parents=True, exist_ok=True)
-                draft = folder / f".tmp-marker-{os.getpid()}"
-                draft.write_text(text)
-                draft.replace(marker)
-        except OSError as error:
-            raise StorageFailure(f"cannot write in the cache {self.directory}: {error}") from error
-        return folder
+            recipe = entry.recipe()
+        except FeatcacheError:  # nobody can tell what they are worth
+            return dict.fromkeys(left, 0)
+        others = [
+            RecipeStore(folder.directory, recipe).snapshot()
+            for folder in self.of_recipe(Recipe.from_json(recipe))
+            if folder.directory != entry.directory
+        ]
+        return last_copies(entry.directory, recipe, others)
 
     def _nothing_like(self, text: str, entries: list[Entry]) -> str:
         if not entries:
@@ -262,21 +267,22 @@ def _holds(entry: Entry, recipe: Recipe) -> bool:
 
 def note_weights(directory: Path, hint: str) -> None:
     """Note beside the features where their weights lay, for the heads fitted on them."""
-    (directory / WEIGHTS_NOTE).write_text(json.dumps({"weights": hint}), encoding="utf-8")
+    text = json.dumps({"weights": hint}).encode("ascii")
+    write_whole(directory / WEIGHTS_NOTE, text, base=directory.parent.parent)
 
 
 def weights_hint(directory: Path) -> str:
     """Where the weights lay; only a hint, their digest is checked before it is believed."""
     try:
-        return str(json.loads((directory / WEIGHTS_NOTE).read_text(encoding="utf-8"))["weights"])
+        return str(read_json(directory / WEIGHTS_NOTE)["weights"])
     except (OSError, ValueError, KeyError, TypeError):
         return "imagenet"
 
 
 def images_root(directory: Path) -> str:
     """The folder of the images whose features a directory holds; "" where none is known."""
-    root = _root_of(directory.parent) or ""
-    return "" if root == ANYWHERE else root
+    root = owner_of(directory.parent) or ""
+    return "" if root in (ANYWHERE, UNREADABLE) else root
 
 
 def folder_size(directory: Path) -> int:
@@ -284,41 +290,24 @@ def folder_size(directory: Path) -> int:
     return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _matches(text: str, entries: list[Entry]) -> list[Entry]:
-    """Exact names first, then exact data set, backbone or tap, then beginnings."""
-    above, _, tap = text.rpartition("/")
-    stages = (
-        [entry for entry in entries if entry.name == text],
-        [entry for entry in entries if entry.data_set == text],
-        [entry for entry in entries if entry.name.rpartition("-")[0] == text],
-        [entry for entry in entries if above and entry.name.startswith(above) and entry.tap == tap],
-        [entry for entry in entries if entry.name.startswith(text)],
+def _at(text: str) -> Entry | Path | None:
+    """The features that lie at a path; None where there is no file of ours.
+
+    A text that can only be a path gives its file as it is: opening it says what is wrong.
+    """
+    path, kind = Path(text), finding.kind_at(text)
+    if kind == "file":
+        return path if finding.is_path(text) or finding.is_ours(path) else None
+    entry = Entry(path.absolute())
+    return entry if kind == "folder" and finding.any_of_ours(entry.files()) else None
+
+
+def _only(text: str, matches: list[Entry]) -> Entry | None:
+    """The one match, None where there is none; raises `FeatcacheError` for several."""
+    if len(matches) < 2:
+        return matches[0] if matches else None
+    width = max(len(entry.name) for entry in matches)
+    raise FeatcacheError(
+        f"{text!r} could be any of these; write more of it:",
+        [f"{entry.name:<{width}}  {entry.summary}" for entry in matches],
     )
-    return next((matches for matches in stages if matches), [])
-
-
-def _slug(name: str) -> str:
-    """A folder name that is safe everywhere: word characters, dots and hyphens."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:48] or "images"
-
-
-def _names(images: ImageSet, name: str | None) -> list[str]:
-    """The names to try for a data set, in order."""
-    if name:
-        return [_slug(name)]
-    own = _slug(images.name)
-    if images.root is None:
-        return [own]
-    parents = [parent.name for parent in images.root.resolve().parents if parent.name]
-    return [own] + [
-        _slug("-".join([*reversed(parents[: n + 1]), own])) for n in range(len(parents))
-    ]
-
-
-def _root_of(folder: Path) -> str | None:
-    """The root that owns a data set's name; None where nobody does (or its note is unreadable)."""
-    try:
-        note = json.loads((folder / MARKER).read_text())
-        return str(note["root"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

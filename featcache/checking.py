@@ -8,8 +8,9 @@ from featcache.augment import view
 from featcache.decode import decode
 from featcache.errors import DamagedFile
 from featcache.job import Extraction, Job
-from featcache.probe import measure_error, tolerance
+from featcache.probe import measure_error
 from featcache.recipe import Recipe
+from featcache.rounding import allowed_error, measure_rounding
 
 #: What storing in float16 costs: half of its last bit, 2^-11, of the largest value.
 STORED_TOLERANCE = 5e-4
@@ -30,13 +31,16 @@ def _check_file(job: Job, result: Extraction, count: int) -> float:
     pixels = np.stack(
         [_pixels(job, recipe, *row) for row in zip(rows.names, rows.views, strict=True)]
     )
-    live = result.target.network.only([result.target.tap]).live(pixels.astype(np.float32))[0]
-    error = measure_error(np.asarray(rows.maps, np.float32), live)
-    bound = tolerance(recipe.precision) + (STORED_TOLERANCE if recipe.dtype == "float16" else 0.0)
+    pixels = pixels.astype(np.float32)
+    network = result.target.network.only([result.target.tap])
+    live = network.live(pixels)
+    error = measure_error(np.asarray(rows.maps, np.float32), live[0])
+    bound = allowed_error(*measure_rounding(network, pixels, live), precision=recipe.precision)
+    bound += STORED_TOLERANCE if recipe.dtype == "float16" else 0.0
     if not error <= bound:
         raise DamagedFile(
             f"{result.path}: a row differs from the live Keras network by {error:.1e} (at most "
-            f"{bound:.0e} is rounding). This must not happen: please report it, with the output "
+            f"{bound:.1e} is rounding). This must not happen: please report it, with the output "
             f"of `featcache info`"
         )
     return error

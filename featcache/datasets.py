@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
 import struct
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError
+from featcache.files import put, writing
+from featcache.folders import make_folder, move_folder, private_folder, scratch_file
+from featcache.images.file_bytes import MAX_BYTES
+from featcache.small_files import MOST_OF_A_TABLE, open_regular
 
 FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -24,6 +31,11 @@ FASHION_FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
+#: What damaged or crafted archives make their readers raise; `RuntimeError` where one is encrypted.
+_DAMAGED = (EOFError, ValueError, zlib.error, struct.error, OverflowError)
+_NO_ZIP = (
+    zipfile.BadZipFile, FileExistsError, IsADirectoryError, RuntimeError, *_DAMAGED,
+)  # fmt: skip
 #: Where Debian's package dataset-fashion-mnist puts the four files, then where Keras does.
 FASHION_PLACES = (
     Path("/usr/share/datasets/fashion-mnist"),
@@ -55,22 +67,19 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
     """
     if name not in DATASETS:
         raise FeatcacheError(f"no known data set {name!r}; there are: {', '.join(DATASETS)}")
-    folder = Path(destination)
+    folder = Path(destination).resolve()
+    if folder in (Path.cwd(), *Path.cwd().parents):
+        raise FeatcacheError(f"{destination} is where you are, or above it: name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FeatcacheError(f"{folder} is there already and not an empty folder: name another")
-    # Written beside and renamed, so that an interrupted run leaves no half data set.
-    draft = folder.with_name(f".{folder.name}-unfinished")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-        count = DATASETS[name].write(draft, Path(source) if source else None)
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
-    except OSError as error:
-        raise StorageFailure(f"cannot write the data set {folder}: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        raise FeatcacheError(
+            f"{destination} is there already and not an empty folder: name another"
+        )
+    with writing(folder):
+        make_folder(folder.parent)
+        # Written beside and renamed, so that an interrupted run leaves no half data set.
+        with private_folder(folder.parent, folder.name, mode=0o777) as draft:
+            count = DATASETS[name].write(draft, Path(source) if source else None)
+            move_folder(draft, folder)
     return count
 
 
@@ -127,12 +136,15 @@ def _read_idx(path: Path) -> np.ndarray:
 
     Source: http://yann.lecun.com/exdb/mnist/.
     """
-    with gzip.open(path) as file:
-        zero, kind, rank = struct.unpack(">HBB", file.read(4))
-        if zero != 0 or kind != 8 or not 1 <= rank <= 3:
-            raise FeatcacheError(f"{path}: not an IDX file of bytes")
-        shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-        data = file.read()
+    try:
+        with _readable(path) as packed, gzip.open(packed) as file:
+            zero, kind, rank = struct.unpack(">HBB", file.read(4))
+            if zero != 0 or kind != 8 or not 1 <= rank <= 3:
+                raise FeatcacheError(f"{path}: not an IDX file of bytes")
+            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
+            data = file.read(MOST_OF_A_TABLE)
+    except (OSError, *_DAMAGED) as error:
+        raise FeatcacheError(f"{path}: not a readable gzip file ({error})") from error
     if len(data) != int(np.prod(shape)):
         raise FeatcacheError(f"{path}: {len(data)} bytes for an array of shape {shape}")
     return np.frombuffer(data, np.uint8).reshape(shape)
@@ -141,29 +153,28 @@ def _read_idx(path: Path) -> np.ndarray:
 def _write_pngs(folder: Path, images: Iterable[tuple[np.ndarray, str]]) -> int:
     count = 0
     for pixels, label in images:
-        target = folder / label / f"{count:05d}.png"
-        if not target.parent.is_dir():
-            target.parent.mkdir(parents=True)
-        Image.fromarray(pixels).save(target)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "png")
+        content.seek(0)
+        put(folder, [label, f"{count:05d}.png"], content)
         count += 1
     return count
 
 
 def _cats_and_dogs(folder: Path, source: Path | None) -> int:
     """Google's filtered cats and dogs: 2,000 training and 1,000 validation photographs."""
-    archive = source or folder / "download.zip"
-    if source is None:
+    if source is not None:
+        with _readable(source) as archive:
+            return _unzip_images(archive, folder, f"--source {source}")
+    with scratch_file() as archive:
         _download(CATS_AND_DOGS_URL, archive)
-    count = _unzip_images(archive, folder)
-    if source is None:
-        archive.unlink()
-    return count
+        return _unzip_images(archive, folder, CATS_AND_DOGS_URL)
 
 
-def _download(url: str, target: Path) -> None:
+def _download(url: str, target: IO[bytes]) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer, target.open("wb") as file:
-            shutil.copyfileobj(answer, file)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            shutil.copyfileobj(answer, target)
     except OSError as error:
         raise FeatcacheError(
             f"{url} could not be downloaded ({error}). Download it where there is a network and "
@@ -171,24 +182,36 @@ def _download(url: str, target: Path) -> None:
         ) from error
 
 
-def _unzip_images(archive: Path, folder: Path) -> int:
+def _readable(path: Path) -> BinaryIO:
+    """A file of a source; raises `FeatcacheError` where it is not there, or no regular file."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise FeatcacheError(f"--source {path}: cannot be read: {error.strerror}") from error
+
+
+def _unzip_images(archive: IO[bytes], folder: Path, name: str) -> int:
     """Copy the JPEG members <...>/train|validation/<class>/<name>.jpg; no other path is written."""
     count = 0
     try:
         with zipfile.ZipFile(archive) as members:
             for member in members.infolist():
-                parts = Path(member.filename).parts
-                if not member.filename.endswith(".jpg") or len(parts) < 3 or ".." in parts:
-                    continue
-                target = folder.joinpath(*parts[-3:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(members.read(member))
-                count += 1
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
-        raise FeatcacheError(f"--source {archive}: not a readable zip file ({error})") from error
+                if (path := _image_path(member.filename)) and member.file_size <= MAX_BYTES:
+                    with members.open(member) as content:
+                        put(folder, path, content)
+                    count += 1
+    except _NO_ZIP as error:
+        raise FeatcacheError(f"{name}: not a readable zip file ({error})") from error
     if not count:
-        raise FeatcacheError(f"{archive}: no member like train/cats/cat.0.jpg in it")
+        raise FeatcacheError(f"{name}: no member like train/cats/cat.0.jpg in it")
     return count
+
+
+def _image_path(member: str) -> list[str] | None:
+    """The last three names of a member's path, None where it leads anywhere else than below."""
+    parts = member.split("/")
+    is_plain = not any(part in {"", ".", ".."} or "\0" in part for part in parts)
+    return parts[-3:] if is_plain and len(parts) >= 3 and member.endswith(".jpg") else None
 
 
 DATASETS: dict[str, KnownDataset] = {

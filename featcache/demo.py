@@ -12,12 +12,10 @@ from featcache.errors import FeatcacheError
 BACKBONE, SIZE = "efficientnet_lite0", "96"
 
 
-def run_demo(
-    folder: Path, command: Callable[[list[str]], None], say: Callable[[str], None]
-) -> None:
+def run_demo(folder: Path, command: Callable[[list[str]], None], say: Callable[..., None]) -> None:
     """Digits as an image folder, then extract, fit, evaluate and predict, each command shown.
 
-    `command` runs one line of the command line; `say` prints a line of text.
+    `command` runs one line of the command line; `say` prints lines of text.
     """
     images, cache = folder / "digits", folder / "cache"
     if images.exists() and not (images / "0").is_dir():
@@ -45,6 +43,6 @@ def run_demo(
         ),
         ("What the cache holds:", ["ls", "--cache", str(cache)]),
     ):
-        say(f"\n{remark}\n$ featcache {shlex.join(arguments)}")
+        say("", remark, f"$ featcache {shlex.join(arguments)}")
         command(arguments)
-    say(f"\nIn a notebook:  features = featcache.load({str(cache / 'digits')!r})")
+    say("", f"In a notebook:  features = featcache.load({str(cache / 'digits')!r})")

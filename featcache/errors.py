@@ -9,11 +9,21 @@ A message says what happened, what was expected and how to fix it. The command l
 alone; anything that is not a `FeatcacheError` is our bug and keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class FeatcacheError(ValueError):
-    """A problem that the user can act on."""
+    """A problem that the user can act on.
+
+    `lines` stand below the message, such as candidates; `after` is a sentence below those. None
+    of them spans lines of its own: a line break in a file name is escaped where they are printed.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "", lines: Sequence[str] = (), after: str = "") -> None:
+        self.printed = [message, *(f"  {line}" for line in lines), *([after] if after else [])]
+        super().__init__("\n".join(self.printed))
 
 
 class ImageFailure(FeatcacheError):

@@ -5,7 +5,6 @@ known rows --> images that are missing --> pipeline --> parts --> one features.h
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -14,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.cache import note_weights
+from featcache.claims import confirm, root_of
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
+from featcache.files import append_record
 from featcache.filling import Filling
 from featcache.identity import identify
 from featcache.images import label_conflicts
@@ -22,6 +23,7 @@ from featcache.interruption import watch_for_interruption
 from featcache.job import Extraction, Job, Progress
 from featcache.pipeline import run_pass
 from featcache.provenance import merged
+from featcache.removal import RUNS
 from featcache.run import Run, begin, find_groups, find_missing, reading_of, stream_of
 from featcache.store import Failure, PackedFile, Snapshot, Stamp
 
@@ -122,7 +124,7 @@ def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     there = snapshot.find(state.keys[indices], views) >= 0
     failures = filling.reasons(np.unique(indices[~there]), state.keys)
     if not there.any():
-        raise ImageFailure(_all_failed(failures))
+        raise _all_failed(failures)
     identity = identify(
         job.images,
         state.keys,
@@ -132,6 +134,7 @@ def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     )
     if snapshot.probe is None:
         raise FeatcacheError(f"{target.directory}: no part holds a probe; run `featcache verify`")
+    confirm(job.folder, root_of(job.images))
     packed = target.store.pack(identity, Stamp(merged(snapshot.provenances), snapshot.probe))
     note_weights(target.directory, target.network.weights_hint)
     return packed, failures
@@ -154,15 +157,16 @@ def _result(
         runtime=proven.runtime.name if proven else "none",
         choice=proven.runtime.choice if proven else "every row was known: no network ran",
         parity=proven.parities[tap] if proven else None,
+        rounding=proven.roundings[tap] if proven else None,
         bound=state.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )
 
 
-def _all_failed(failures: list[Failure]) -> str:
-    shown = "".join(f"\n  {failure.path}: {failure.message}" for failure in failures[:5])
-    more = f"\n  and {len(failures) - 5} more" if len(failures) > 5 else ""
-    return f"not one of {len(failures)} images could be used:{shown}{more}"
+def _all_failed(failures: list[Failure]) -> ImageFailure:
+    shown = [f"{failure.path}: {failure.message}" for failure in failures[:5]]
+    more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
+    return ImageFailure(f"not one of {len(failures)} images could be used:", [*shown, *more])
 
 
 def _warnings(state: Run) -> list[str]:
@@ -188,8 +192,10 @@ def _log_run(state: Run) -> None:
             "threads": job.settings.threads,
             "waited_for": state.timing.bound(seconds).shares if proven else None,
         }
-        with (filling.target.directory / "runs.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
+        try:
+            append_record(filling.target.directory / RUNS, record, base=job.cache.directory)
+        except StorageFailure as error:  # the rows are safe, which is what counts
+            state.remarks.append(f"this run is not in the log: {error}")
 
 
 def _check_space(state: Run, missing: np.ndarray) -> None:

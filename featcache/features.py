@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.recipe import Recipe
-from featcache.store import Failure, PackedFile, open_packed
+from featcache.store import Failure, FileIdentity, PackedFile, open_packed
 
 if TYPE_CHECKING:
     import pandas
@@ -24,6 +24,10 @@ class Features:
 
     Indexing with a slice, a mask or row numbers gives `Features` of those rows; a slice stays a
     view of the memory map, the others copy when their vectors are first asked for.
+
+    Rows are compared with their checksums before they are handed out, once per file and process:
+    `maps`, `vectors` and `X` raise `DamagedFile` that names the bad ones. ``load(check=False)``
+    leaves that out.
 
     Attributes
     ----------
@@ -49,10 +53,13 @@ class Features:
     _rows: slice | np.ndarray = field(repr=False, default_factory=lambda: slice(None))
     #: What the run that made or updated them did; None where they were only loaded.
     run: Any = field(repr=False, default=None)
+    _check: bool = field(repr=False, default=True)
 
     @property
     def maps(self) -> np.ndarray:
         """The features as stored: (R, D), or (R, H, W, C) where nothing was pooled. Read-only."""
+        if self._check:
+            self.check()
         return self._packed.vectors[self._rows]
 
     @property
@@ -60,6 +67,15 @@ class Features:
         """(R, D): a row an image; unpooled maps are flattened to H·W·C. Read-only."""
         maps = self.maps
         return maps if maps.ndim == 2 else maps.reshape(len(maps), self.width)
+
+    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        """(R, D), as `vectors`, for those who read these rows alone: the others are not checked.
+
+        `rows` are row numbers or a mask.
+        """
+        if self._check:
+            self[rows].check()
+        return replace(self, _check=False).vectors
 
     @property
     def X(self) -> np.ndarray:
@@ -87,6 +103,20 @@ class Features:
     def width(self) -> int:
         """Numbers in a row."""
         return int(np.prod(self._packed.vectors.shape[1:]))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row."""
+        return self.width * int(self._packed.vectors.dtype.itemsize)
+
+    @property
+    def identity(self) -> FileIdentity:
+        """Which file these features are a map of; another one once the file is changed."""
+        return self._packed.identity
+
+    def known_sound(self, identity: FileIdentity) -> Features:
+        """The same features, not checked again where they are of a file whose rows were."""
+        return replace(self, _check=self._check and identity != self.identity)
 
     @property
     def rows(self) -> np.ndarray:
@@ -117,6 +147,7 @@ class Features:
             _packed=self._packed,
             _rows=self._compose(chosen),
             run=self.run,
+            _check=self._check,
         )
 
     def _compose(self, chosen: slice | np.ndarray) -> slice | np.ndarray:
@@ -126,8 +157,11 @@ class Features:
         return self.rows[chosen]
 
     def check(self) -> None:
-        """Compare every row with its checksum; raises `DamagedFile` that names the bad rows."""
-        bad = np.intersect1d(self._packed.bad_rows(), self.rows)
+        """Compare these rows with their checksums; raises `DamagedFile` that names the bad ones.
+
+        Rows that were found right before in this process are not read again.
+        """
+        bad = self._packed.bad_rows(self._rows)
         if len(bad):
             shown = ", ".join(str(row) for row in bad[:5])
             raise DamagedFile(
@@ -180,7 +214,8 @@ class Features:
 
         Raises
         ------
-        FeatcacheError: a label that is not among `classes`, or a class that is there twice.
+        FeatcacheError: a label that is not among `classes`, or a class that is there twice;
+            `DamagedFile`: a bad row.
         """
         from featcache.tf_dataset import tf_dataset
 

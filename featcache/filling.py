@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.cache import note_weights
 from featcache.decode import decoder_versions
-from featcache.errors import FeatcacheError
+from featcache.errors import StorageFailure
 from featcache.job import Job, Target, Views
 from featcache.known import Known
 from featcache.pipeline import Batch
@@ -48,6 +49,8 @@ class Filling:
         """Believe a network, once it has reproduced the probe of the rows that exist."""
         self.stamp = self.known.stamp(proven, tap, self.target.recipe.precision)
         self.proven = proven
+        # Before the first row: whoever finds an interrupted run can tell how to go on.
+        note_weights(self.target.directory, self.target.network.weights_hint)
 
     def take(self, batch: Batch, tap: int) -> None:
         """Take the rows of one tap, borrow those that need no network, commit when enough wait."""
@@ -115,7 +118,7 @@ class Filling:
             name, key = self.job.images.names[index], keys[index].decode()
             cause = self.failures.get(index) or self.known.failures.get(key)
             if cause is None:
-                raise FeatcacheError(
+                raise StorageFailure(
                     f"{name}: its row vanished while this run worked (another process cleaned the "
                     f"cache?). Run the same command again"
                 )

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from featcache.belonging import Belonging
-from featcache.cache import weights_hint
+from featcache.cache import images_root, weights_hint
 from featcache.calibration import check_enough, fit_temperature, no_temperature
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
+from featcache.files import check_output
 from featcache.heads import HEADS, Head, Model, Training, options_of
 from featcache.heads.checks import checked_seed
 from featcache.lookup import Source
@@ -119,6 +120,8 @@ def fit(
     started = time.monotonic()
     checked_seed(seed)
     chosen = _chosen(head, options, out)
+    if out is not None:
+        check_output(Path(out), [features.path, *_images(features)])
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
     roles = assign_roles(
         features, seed, stopped=is_stopped, calibrated=calibrate, together=together
@@ -144,9 +147,17 @@ def fit(
         metrics |= {"candidates": selection.candidates, "chosen_on": selection.split}
     fitted = replace(fitted, metrics=metrics)
     if isinstance(head, str):
-        path = fitted.save(out or features.path.parent / f"{kind}.head")
+        place = features.path.parent
+        beside = place / f"{kind}.head"
+        path = fitted.save(out) if out else fitted.save(beside, base=place.parent.parent)
         fitted = replace(fitted, path=path)
     return Fit(fitted, report, judged, time.monotonic() - started)
+
+
+def _images(features: Features) -> list[Path]:
+    """The files that features were made of, where their root is known."""
+    root = images_root(features.path.parent)
+    return [Path(root, name) for name in dict.fromkeys(features.names.tolist())] if root else []
 
 
 def _selected(selection: Selection) -> str:

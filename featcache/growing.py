@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from featcache.cache import note_weights
+from featcache.claims import ANYWHERE, confirm
 from featcache.extraction import Added, add
 from featcache.job import Job, Target
 from featcache.provenance import merged
@@ -54,5 +55,6 @@ def _pack_all(target: Target, snapshot: Snapshot) -> None:
         group_names=[],
         failures=snapshot.failures,
     )
+    confirm(target.directory.parent, ANYWHERE)
     target.store.pack(identity, Stamp(merged(snapshot.provenances), snapshot.probe))
     note_weights(target.directory, target.network.weights_hint)

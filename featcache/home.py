@@ -12,17 +12,26 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from featcache.errors import FeatcacheError
+from featcache.files import write_first, write_whole
+from featcache.small_files import parse_json, read_small
 
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
+
+#: https://bford.info/cachedir/
+_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# Networks as they were compiled, and notes: featcache makes them again where they are missing.
+"""
+
+_BEGINNING = re.compile(rb"[0-9a-f]{64}\n\{")
 
 
 def home() -> Path:
@@ -41,50 +50,44 @@ def home() -> Path:
     return base / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "featcache"
 
 
+def tag_home() -> None:
+    """Tell backup programs that everything here can be made again; not where others keep files."""
+    folder = home()
+    if {path.name for path in folder.iterdir()} <= {"graphs", "notes"}:
+        write_first(folder / "CACHEDIR.TAG", _TAG, base=folder)
+
+
 def read_record(path: Path) -> dict[str, Any] | None:
     """A JSON object that was kept, or None where there is none that is whole."""
     try:
-        check, text = path.read_bytes().split(b"\n", 1)
+        check, text = read_small(path).split(b"\n", 1)
         if check.decode() != hashlib.sha256(text).hexdigest():
             return None
-        record: dict[str, Any] = json.loads(text)
+        record = parse_json(text)
     except (OSError, ValueError):
         # Never an error: what is kept here only saves time.
         return None
-    return record
+    return record if isinstance(record, dict) else None
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Keep a JSON object behind its SHA-256, whole or not at all; raises `OSError`."""
+    """Keep a JSON object behind its SHA-256, whole or not at all; raises `StorageFailure`."""
     text = json.dumps(record, sort_keys=True).encode("ascii")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        draft.write_bytes(hashlib.sha256(text).hexdigest().encode("ascii") + b"\n" + text)
-        sync(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    digest = hashlib.sha256(text).hexdigest().encode("ascii")
+    write_whole(path, digest + b"\n" + text, base=home())
 
 
-def sync(path: Path) -> None:
-    """Return when a file's bytes, or a folder's names, are on the medium; raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def touch(path: Path) -> None:
-    """Mark as used today."""
-    with contextlib.suppress(OSError):  # it may be another user's: then it just ages
-        os.utime(path)
+def is_record(file: BinaryIO) -> bool:
+    """Whether an open file begins as a record does, or is empty."""
+    beginning = file.read(66)
+    return not beginning or bool(_BEGINNING.fullmatch(beginning))
 
 
 def unused(folder: Path) -> Iterator[Path]:
-    """What lies in a folder and was not used for `UNUSED_DAYS`."""
+    """What lies in a folder and was not used for `UNUSED_DAYS`; nothing behind a link."""
     limit = time.time() - UNUSED_DAYS * 86_400
+    if folder.is_symlink():
+        return
     for path in sorted(folder.glob("*")):
         with contextlib.suppress(OSError):  # another process was quicker
             if path.lstat().st_mtime < limit:

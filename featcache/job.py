@@ -47,7 +47,8 @@ class Views:
 class Settings:
     """How a run works; nothing here changes a vector.
 
-    `batch` None is the best of the runtime that is used.
+    `batch` None is the best of the runtime that is used; `rehash`: every image is read, whatever
+    its file's times say.
     """
 
     batch: int | None = None
@@ -56,6 +57,7 @@ class Settings:
     max_pixels: int = MAX_PIXELS
     on_error: str = "skip"
     retry_failed: bool = False
+    rehash: bool = False
     carve: Carve | None = None
 
 
@@ -138,6 +140,7 @@ class Extraction:
     computed: images that went through a network, for whichever file of the run.
     seconds: from the first read to the last packed file, without start-up.
     parity: the probe's largest error against live Keras, None where no network ran.
+    rounding: the error of live Keras itself on the probe, None where no network ran.
     bound: what the run was bound by, None where no network ran.
     """
 
@@ -152,6 +155,7 @@ class Extraction:
     runtime: str
     choice: str
     parity: float | None
+    rounding: float | None
     bound: Bound | None
     remarks: list[str]
 

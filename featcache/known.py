@@ -9,11 +9,11 @@ import numpy as np
 
 from featcache.cache import FeatureCache
 from featcache.decode import decoder_versions
-from featcache.probe import check_probe
 from featcache.proof import Proven
-from featcache.provenance import merged, provenance_of, version_changes
+from featcache.provenance import merged, provenance_of, roundings_of, version_changes
 from featcache.reading import Outcome
 from featcache.recipe import Recipe
+from featcache.rounding import check_probe
 from featcache.saving import Rows
 from featcache.store import Failure, RecipeStore, Snapshot, Stamp
 
@@ -97,7 +97,8 @@ class Known:
         if stored is None:
             return Stamp(provenance, probe)
         changes = version_changes(stored.provenance, provenance)
-        check_probe(probe, stored.probe, changes, precision=precision)
+        roundings = [proven.roundings[tap], *roundings_of(stored.provenance)]
+        check_probe(probe, stored.probe, changes, roundings=roundings, precision=precision)
         return Stamp(provenance, stored.probe)
 
     def borrow(self, outcomes: list[Outcome], views: list[int]) -> Rows:

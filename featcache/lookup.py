@@ -16,10 +16,10 @@ from featcache.decode import MAX_PIXELS
 from featcache.filling import as_stored
 from featcache.images import ImageSet
 from featcache.pipeline import Batch, run_pass
-from featcache.probe import check_probe
 from featcache.proof import open_proven
 from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.recipe import Recipe
+from featcache.rounding import check_probe
 from featcache.runtimes import Runtime, default_batch
 from featcache.store import Snapshot
 
@@ -61,7 +61,13 @@ class Source:
         network = self.open_network(want.weights, trusted=want.trusted)
         proven = open_proven("auto", network, self.recipe, batch=want.batch)
         reason = "the stored one came with the head"
-        check_probe(proven.probes[0], self.probe, reason, precision=self.recipe.precision)
+        check_probe(
+            proven.probes[0],
+            self.probe,
+            reason,
+            roundings=proven.roundings,
+            precision=self.recipe.precision,
+        )
         for line in (proven.runtime.choice, *proven.remarks):
             say(line)
         return proven.runtime

@@ -1,23 +1,15 @@
 """The probe: eight fixed synthetic images that guard what the recipe's key leaves out.
 
 Their vectors are stored with each recipe. Another library version, machine or runtime must
-reproduce them before it may add a row, and they are the proof of parity with live Keras. No
-image of the user's is needed for either.
+reproduce them before it may add a row, and they are the proof of parity with live Keras; both to
+the network's own rounding (`rounding.py`). No image of the user's is needed for either.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from featcache.errors import FeatcacheError
 from featcache.recipe import Decoding
-
-#: The largest difference that counts as rounding, in the norm of `row_error`.
-TOLERANCE = 1e-5
-
-#: The same for bfloat16 and float16, which keep 8 and 11 bits of a number: another chip or
-#: library that sums in another order gives another last bit, 4e-3 of a number in bfloat16.
-REDUCED_TOLERANCE = 1e-2
 
 #: Values kept of one probe vector; large maps are thinned evenly to this many.
 KEPT = 4096
@@ -64,48 +56,6 @@ def row_error(ours: np.ndarray, reference: np.ndarray) -> np.ndarray:
         return np.where(difference == 0, 0.0, difference / scale)
 
 
-def tolerance(precision: str) -> float:
-    """The largest difference that counts as rounding between two runs of one recipe."""
-    return TOLERANCE if precision == "float32" else REDUCED_TOLERANCE
-
-
 def measure_error(vectors: np.ndarray, reference: np.ndarray) -> float:
     """The largest error of any row; NaN where the vectors are not finite."""
     return float(row_error(vectors, reference).max())
-
-
-def check_probe(
-    measured: np.ndarray, stored: np.ndarray, difference: str, *, precision: str = "float32"
-) -> None:
-    """Refuse to add rows to a recipe whose probe is not reproduced.
-
-    Raises `FeatcacheError` with the measured error and `difference`, the versions that changed.
-    """
-    if measured.shape != stored.shape:
-        raise FeatcacheError(
-            f"the network gives vectors of another shape than the stored features "
-            f"({measured.shape[1]} probe values, expected {stored.shape[1]}); {difference}"
-        )
-    error, bound = measure_error(measured, stored), tolerance(precision)
-    if not error <= bound:
-        raise FeatcacheError(
-            f"this installation does not reproduce the stored features: the probe differs by "
-            f"{error:.1e} (at most {bound:.0e} is rounding); {difference}. Nothing was added. "
-            f"Use the earlier versions, or remove the old features with `featcache rm`"
-        )
-
-
-def check_parity(vectors: np.ndarray, live: np.ndarray, runtime: str) -> float:
-    """The largest error of a runtime's probe vectors against the live Keras network.
-
-    Raises `FeatcacheError` where it is more than rounding: such a graph must not be used.
-    """
-    error = measure_error(vectors, live)
-    if not error <= TOLERANCE:
-        raise FeatcacheError(
-            f"the {runtime} runtime does not agree with the live Keras network: the probe differs "
-            f"by {error:.1e}, at most {TOLERANCE:.0e} is rounding. Nothing was extracted. Networks "
-            f"with random weights can magnify rounding so much; with trained weights this is a "
-            f"defect of featcache or of an installed library: please report it"
-        )
-    return error

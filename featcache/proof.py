@@ -3,12 +3,14 @@
     kept graph --probe--> as when it was kept?             no Keras
     network --convert, compile, probe--> as live Keras?    kept for the next run
 
-In float32 the answer is yes to 1e-5, or the graph is not used. In a reduced precision the graph
-is proven in float32 first; then its error is measured, stored and told.
+In float32 the answer is yes to the network's own rounding (`rounding.py`), or the graph is not
+used. In a reduced precision the graph is proven in float32 first; then its error is measured,
+stored and told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,8 +19,9 @@ import numpy as np
 from featcache.backbones import Network, Tap
 from featcache.errors import FeatcacheError
 from featcache.pipeline import run_padded
-from featcache.probe import check_parity, measure_error, probe_pixels, thinned, tolerance
+from featcache.probe import measure_error, probe_pixels, thinned
 from featcache.recipe import Recipe
+from featcache.rounding import allowed_error, check_parity, rounding_of
 from featcache.runtimes import (
     Choice,
     KeptGraph,
@@ -29,13 +32,15 @@ from featcache.runtimes import (
     find_graph,
     graph_key,
 )
-from featcache.runtimes.kept import discard_draft, draft_graph, keep_graph
+from featcache.runtimes.kept import drafted_graph, keep_graph
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A runtime, and for each tap its thinned probe vectors (8, k) and its largest error against
-    live Keras.
+    """A runtime that computes what live Keras computes.
+
+    For each tap it has the thinned probe vectors (8, k) in `probes`, their largest error against
+    live Keras in `parities`, and the network's own rounding in float32 in `roundings`.
 
     `versions` are those of the libraries that made and proved the graph; `from_kept` says that an
     earlier run did so; `remarks` is what the user should know.
@@ -45,6 +50,7 @@ class Proven:
     taps: tuple[Tap, ...]
     probes: list[np.ndarray]
     parities: list[float]
+    roundings: list[float]
     versions: dict[str, str]
     from_kept: bool = False
     remarks: list[str] = field(default_factory=list)
@@ -85,6 +91,23 @@ class _Order:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What a runtime is compared with: for each tap, what live Keras gives for the probe's pixels,
+    and the rounding of that.
+    """
+
+    pixels: np.ndarray
+    live: list[np.ndarray]
+    roundings: list[float]
+
+    @classmethod
+    def of(cls, network: Network, recipe: Recipe) -> _Reference:
+        pixels = probe_pixels(recipe.decoding)
+        live = network.live(pixels.astype(np.float32))
+        return cls(pixels, live, rounding_of(network, pixels.astype(np.float32), live))
+
+
 def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int | None) -> Proven:
     """A runtime for a network that has proven itself on all its taps, now or in an earlier run.
 
@@ -96,19 +119,23 @@ def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int | Non
     if recipe.runtime:
         choice = replace(choice, reason=f"the recipe says {recipe.precision} in {recipe.runtime}")
     check_precision(choice.name, recipe.precision)
+    order = _Order(choice, network, recipe, batch)
     if choice.name == "openvino":
-        order = _Order(choice, network, recipe, batch)
         proven = _from_kept(order)
         if proven is not None:
             return proven
-        _ = network.model  # a network that cannot be built is no fault of OpenVINO's
+    # A network that cannot be built, or magnifies rounding too much, is no fault of a runtime.
+    reference = _Reference.of(network, recipe)
+    allowed_error(*reference.roundings)
+    if choice.name == "openvino":
         try:
-            return _anew(order)
+            return _anew(order, reference)
         except FeatcacheError as error:
             if choice.asked:
                 raise
-            choice = replace(choice, name="tensorflow", reason=f"auto: TensorFlow, since {error}")
-    return _tensorflow(_Order(choice, network, recipe, batch))
+            reason = f"auto: TensorFlow, since {error}"
+            order = replace(order, choice=replace(choice, name="tensorflow", reason=reason))
+    return _tensorflow(order, reference)
 
 
 def _from_kept(order: _Order) -> Proven | None:
@@ -120,76 +147,71 @@ def _from_kept(order: _Order) -> Proven | None:
         runtime = order.load(graph.path, order.recipe.precision)
     except FeatcacheError:
         return None  # another file than was hashed, or another OpenVINO: it is made again
-    probes = _probes(runtime, order)
-    bound = tolerance(order.recipe.precision)
-    for probe, kept in zip(probes, graph.probes, strict=True):
+    pixels = probe_pixels(order.recipe.decoding)
+    roundings = rounding_of(order.network, pixels.astype(np.float32))
+    probes = [thinned(tap) for tap in run_padded(runtime, pixels)]
+    for probe, kept, rounding in zip(probes, graph.probes, roundings, strict=True):
+        bound = allowed_error(rounding, precision=order.recipe.precision)
         if probe.shape != kept.shape or not measure_error(probe, kept) <= bound:
             return None
-    taps = order.network.taps
-    return Proven(runtime, taps, probes, graph.parities, graph.versions, from_kept=True)
+    return Proven(
+        runtime=runtime,
+        taps=order.network.taps,
+        probes=probes,
+        parities=graph.parities,
+        roundings=roundings,
+        versions=graph.versions,
+        from_kept=True,
+    )
 
 
-def _anew(order: _Order) -> Proven:
+def _anew(order: _Order, reference: _Reference) -> Proven:
     """Convert the network, prove the very file that is kept, and keep it."""
     from featcache.runtimes.openvino import convert_network, save_graph, versions
 
     graph = convert_network(order.network)
-    draft, remarks = draft_graph(lambda path: save_graph(graph, path))
-    try:
-        runtime, probes, parities = _proved(order, draft)
-        taps = order.network.taps
-        proven = Proven(runtime, taps, probes, parities, versions(), remarks=remarks)
+    with drafted_graph(order.key, lambda path: save_graph(graph, path)) as (draft, remarks):
+        proven = _proved(order, reference, lambda precision: order.load(draft, precision))
+        proven = replace(proven, versions=versions(), remarks=remarks)
         if not remarks:
-            remarks += keep_graph(order.key, KeptGraph(draft, probes, parities, proven.versions))
+            kept = KeptGraph(draft, proven.probes, proven.parities, proven.versions)
+            remarks += keep_graph(order.key, kept)
         return proven
-    finally:
-        discard_draft(draft)
 
 
-def _proved(order: _Order, path: Path) -> tuple[Runtime, list[np.ndarray], list[float]]:
-    """The compiled graph, and for each tap its thinned probe and its error against live Keras."""
-    pixels = probe_pixels(order.recipe.decoding)
-    live = order.network.live(pixels.astype(np.float32))
-    runtime = order.load(path, "float32")
-    vectors = run_padded(runtime, pixels)
-    parities = _parities(vectors, live, runtime)
-    if order.recipe.precision != "float32":
-        runtime = order.load(path, order.recipe.precision)
-        vectors = run_padded(runtime, pixels)
-        parities = [measure_error(*pair) for pair in zip(vectors, live, strict=True)]
-    return runtime, [thinned(tap) for tap in vectors], parities
-
-
-def _parities(vectors: list[np.ndarray], live: list[np.ndarray], runtime: Runtime) -> list[float]:
-    return [check_parity(*pair, runtime.name) for pair in zip(vectors, live, strict=True)]
-
-
-def _probes(runtime: Runtime, order: _Order) -> list[np.ndarray]:
-    pixels = probe_pixels(order.recipe.decoding)
-    return [thinned(tap) for tap in run_padded(runtime, pixels)]
-
-
-def _tensorflow(order: _Order) -> Proven:
+def _tensorflow(order: _Order, reference: _Reference) -> Proven:
     from featcache.runtimes.fitting import compile_fitting
 
-    precision, pixel_type = order.recipe.precision, order.recipe.decoding.pixel_type
-    pixels = probe_pixels(order.recipe.decoding)
-    live = order.network.live(pixels.astype(np.float32))
-    batch = order.shape[0]
-    runtime = compile_fitting(order.network, order.choice, batch=batch, pixel_type=pixel_type)
-    vectors = run_padded(runtime, pixels)
-    parities = _parities(vectors, live, runtime)
-    if precision != "float32":
-        runtime = compile_fitting(
-            order.network, order.choice, batch=batch, pixel_type=pixel_type, precision=precision
+    def load(precision: str) -> Runtime:
+        return compile_fitting(
+            order.network,
+            order.choice,
+            batch=order.shape[0],
+            pixel_type=order.recipe.decoding.pixel_type,
+            precision=precision,
         )
-        vectors = run_padded(runtime, pixels)
-        parities = [measure_error(*pair) for pair in zip(vectors, live, strict=True)]
+
+    return _proved(order, reference, load)
+
+
+def _proved(order: _Order, reference: _Reference, load: Callable[[str], Runtime]) -> Proven:
+    """What `load` gives in the recipe's precision, once it agreed with live Keras in float32."""
+    runtime = load("float32")
+    vectors = run_padded(runtime, reference.pixels)
+    parities = [
+        check_parity(tap, live, runtime.name, rounding=rounding)
+        for tap, live, rounding in zip(vectors, reference.live, reference.roundings, strict=True)
+    ]
+    if order.recipe.precision != "float32":
+        runtime = load(order.recipe.precision)
+        vectors = run_padded(runtime, reference.pixels)
+        parities = [measure_error(*pair) for pair in zip(vectors, reference.live, strict=True)]
     return Proven(
         runtime=runtime,
         taps=order.network.taps,
         probes=[thinned(tap) for tap in vectors],
         parities=parities,
+        roundings=reference.roundings,
         versions=runtime.versions,
         remarks=list(runtime.remarks),
     )

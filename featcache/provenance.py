@@ -1,4 +1,4 @@
-"""Provenance: the versions that made a file's vectors. Recorded in the file, not in the key.
+"""Provenance: what made a file's vectors, and how exactly. Recorded in the file, not in the key.
 
 Canonical JSON, no times: two runs of the same software on the same machine write the same text.
 """
@@ -17,6 +17,8 @@ from featcache.proof import Proven
 
 #: The largest error on the probe against live Keras, which computes in float32.
 _PARITY = "probe_error_against_keras"
+#: The error of live Keras itself on the probe: what counts as rounding follows from it.
+_ROUNDING = "rounding_of_keras"
 
 
 def provenance_of(proven: Proven | None, tap: int = 0) -> str:
@@ -34,6 +36,7 @@ def provenance_of(proven: Proven | None, tap: int = 0) -> str:
         versions |= {**proven.versions, "runtime": runtime.name, "device": runtime.device}
         # Two digits: a last-bit difference between two runs must not make two files differ.
         versions[_PARITY] = f"{proven.parities[tap]:.1e}"
+        versions[_ROUNDING] = f"{proven.roundings[tap]:.1e}"
     return json.dumps(versions, sort_keys=True)
 
 
@@ -46,6 +49,11 @@ def merged(provenances: list[str]) -> str:
     return json.dumps({"mixed": [json.loads(text) for text in texts]}, sort_keys=True)
 
 
+def roundings_of(provenance: str) -> list[float]:
+    """The roundings of the network that a file's provenance tells; none in older files."""
+    return [float(each[_ROUNDING]) for each in _records(provenance) if _ROUNDING in each]
+
+
 def version_changes(stored: str, current: str) -> str:
     """What differs between a stored provenance and the current one, in words."""
     now = _records(current)[0]
@@ -53,7 +61,7 @@ def version_changes(stored: str, current: str) -> str:
         f"{name} {then[name]} -> {now[name]}"
         for then in _records(stored)
         for name in set(now) & set(then)
-        if now[name] != then[name] and name != _PARITY
+        if now[name] != then[name] and name not in (_PARITY, _ROUNDING)
     }
     return f"changed since: {', '.join(sorted(changes))}" if changes else "no version changed"
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from featcache.errors import FeatcacheError
+from featcache.small_files import parse_json
 
 #: Raised by one whenever the meaning of any field below changes: old vectors then never answer.
 PIPELINE = 1
+#: Pixels of a network's longest input side; a batch of larger ones fits in no memory.
+LARGEST_SIDE = 16_384
 
 Pooling = Literal["avg", "max", "none"]
 Resize = Literal["squash", "crop", "pad"]
@@ -60,6 +63,9 @@ class Decoding:
             raise FeatcacheError(f"a share of {self.crop:g} is of --resize crop, not {self.resize}")
         if not 0.0 < self.crop <= 1.0:
             raise FeatcacheError(f"--resize crop:{self.crop:g}: expected a share from 0 to 1")
+        if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in self.size):
+            sides = "x".join(map(str, self.size))
+            raise FeatcacheError(f"--size {sides}: expected 1 to {LARGEST_SIDE:,} pixels a side")
 
     @property
     def pixel_type(self) -> str:
@@ -100,6 +106,9 @@ class Recipe:
     pipeline: int = PIPELINE
 
     def __post_init__(self) -> None:
+        for name in ("backbone", "weights", "layer", "runtime", "augment"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is {getattr(self, name)!r:.80}, not text")
         _check_choice("--pooling", self.pooling, get_args(Pooling))
         _check_choice("--resize", self.decoding.resize, get_args(Resize))
         _check_choice("--interpolation", self.decoding.interpolation, get_args(Interpolation))
@@ -129,7 +138,7 @@ class Recipe:
         Raises `FeatcacheError` where the text is not a recipe, or one of a newer pipeline.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
+            values: dict[str, Any] = parse_json(text)
             if values["pipeline"] > PIPELINE:
                 raise FeatcacheError(
                     f"the recipe was made by a newer featcache (pipeline {values['pipeline']}; "
@@ -147,7 +156,9 @@ class Recipe:
                 ),
                 **values,
             )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except FeatcacheError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise FeatcacheError(f"not a recipe: {error!r} in {text[:200]!r}") from error
 
     @property
@@ -224,7 +235,8 @@ def parse_resize(text: str) -> tuple[Resize, float]:
 
 def _decoding(values: dict[str, Any]) -> Decoding:
     crop = float(values.pop("crop", 1.0))
-    return Decoding(**{**values, "size": tuple(values["size"])}, crop=crop)
+    height, width = values.pop("size")
+    return Decoding(size=(height, width), crop=crop, **values)
 
 
 def _triple(values: list[str]) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ import numpy as np
 from featcache.augment import view
 from featcache.backbones import Network
 from featcache.filling import Filling
-from featcache.images import StatCache
+from featcache.images import STAT_CACHE, StatCache
 from featcache.job import Job, Progress, Target
 from featcache.known import Known
 from featcache.pipeline import Batch
@@ -25,7 +25,6 @@ from featcache.runtimes import Runtime, default_batch
 from featcache.saving import Saver
 from featcache.timing import Timing
 
-STAT_CACHE = "scan.json.gz"
 STAT_CACHE_SECONDS = 60.0
 
 
@@ -148,7 +147,9 @@ def begin(job: Job) -> Iterator[Run]:
         yield Run(
             job=job,
             fillings=fillings,
-            stat_cache=StatCache.load(job.folder / STAT_CACHE),
+            stat_cache=(
+                StatCache() if job.settings.rehash else StatCache.load(job.folder / STAT_CACHE)
+            ),
             keys=np.zeros(len(job.images), "S64"),
             noted=np.zeros(len(job.images), bool),
             computed=np.zeros(len(job.images), bool),

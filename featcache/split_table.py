@@ -11,8 +11,10 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features
+from featcache.files import whole_text
+from featcache.images.csv_cells import csv_line, guarded
+from featcache.small_files import MOST_OF_A_TABLE, read_small
 from featcache.splits import SPLITS, canonical
-from featcache.whole_file import whole_file
 
 #: Lines named in a complaint.
 _SHOWN = 5
@@ -32,12 +34,11 @@ def write_splits(path: Path, features: Features, splits: np.ndarray) -> None:
         for name, column in (("label", features.labels), ("group", features.groups))
         if np.any(column != "")
     ]
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "split", *[name for name, _ in extra]])
+    with whole_text(path) as file:
+        file.write(csv_line(["path", "split", *[name for name, _ in extra]]))
         for row in np.flatnonzero(features.views == 0).tolist():
-            cells = [column[row] for _, column in extra]
-            writer.writerow([_path_cell(str(features.names[row])), splits[row], *cells])
+            cells = [guarded(str(column[row])) for _, column in extra]
+            file.write(csv_line([_path_cell(str(features.names[row])), splits[row], *cells]))
 
 
 def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
@@ -64,7 +65,7 @@ def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
 def _read(path: Path) -> dict[str, str]:
     try:
         # Not read_text: a name may hold a line break, which must come back as it is.
-        text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+        text = io.StringIO(read_small(path, MOST_OF_A_TABLE).decode("utf-8-sig"), newline="")
         lines = list(csv.reader(text, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise FeatcacheError(f"{path}: not a CSV file in UTF-8: {error}") from error
@@ -100,4 +101,4 @@ def _complain(path: Path, problem: str, numbers: list[int]) -> None:
 
 def _path_cell(name: str) -> str:
     """A path that no spreadsheet takes for a formula, and that means the same file."""
-    return f"./{name}" if name[:1] in ("=", "+", "-", "@", "\t", "\r") else name
+    return f"./{name}" if guarded(name) != name else name

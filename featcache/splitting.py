@@ -101,7 +101,7 @@ def twins(
         return Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     plain = np.flatnonzero(features.views == 0) if among is None else among
     first = plain[np.sort(np.unique(features.keys[plain], return_index=True)[1])]
-    return near_pairs(features.vectors, near, among=first, looks=looks)
+    return near_pairs(features.vectors_of(first), near, among=first, looks=looks)
 
 
 def _partitioned(

@@ -302,11 +302,10 @@ def featcache(*arguments: object) -> tuple[dict, int]:
 
 def has_bfloat16() -> bool:
     """Whether OpenVINO reports bfloat16 for this processor."""
-    try:
-        import openvino
-    except ImportError:
-        return False
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    from featcache.runtimes.choice import has_openvino
+    from featcache.runtimes.openvino import available_precisions
+
+    return has_openvino() and "bfloat16" in available_precisions()
 
 
 def photographs(folder: Path, count: int, size: tuple[int, int]) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
+from writers import Watch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +27,22 @@ def featcache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEATCACHE_HOME", str(folder))
         yield folder
+
+
+_watch = Watch()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watched(tmp_path_factory: pytest.TempPathFactory) -> None:
+    _watch.start(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(autouse=True)
+def every_change_goes_one_way(watched: None) -> Iterator[None]:
+    """Whatever a test makes featcache do: only the modules for it write and delete."""
+    _watch.strays.clear()
+    yield
+    assert _watch.strays == []
 
 
 @pytest.fixture(scope="session")

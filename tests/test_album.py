@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.album import album_of
-from featcache.cache import MARKER
+from featcache.claims import MARKER
 from featcache.cli import app
 from featcache.splits import uniform
 

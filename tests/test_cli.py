@@ -71,8 +71,10 @@ def test_the_whole_story_in_json(digits, tmp_path):
     assert described["key"] == extracted["key"]
     listed, _ = run_json("ls", *cache)
     assert [row["rows"] for row in listed["features"]] == [300]
-    assert run_json("verify", *cache) == ({"checked": [listed["features"][0]["name"]],
-                                           "problems": []}, 0)  # fmt: skip
+    verified, code = run_json("verify", *cache)
+    assert (verified["checked"], verified["problems"]) == ([listed["features"][0]["name"]], [])
+    (looked,) = verified["looked_at"]
+    assert (code, looked["rows"], looked["heads"]) == (0, 300, 1)
     assert run_json("gc", *cache)[1] == 0
     removed, _ = run_json("rm", "digits", "--yes", *cache)
     assert removed["removed"] == listed["features"][0]["name"]
@@ -182,7 +184,7 @@ def test_predictions_as_csv_cannot_be_formulas(digits, tmp_path):
     assert again.read_bytes() == (tmp_path / "p.csv").read_bytes()
     below_a_file = run("predict", head, images, "--out", again / "p.csv", *cache)
     assert below_a_file.exit_code == 5
-    assert f"File exists: {again}. Make room" in " ".join(below_a_file.stderr.split())
+    assert f"Not a directory: {again}. Make room" in " ".join(below_a_file.stderr.split())
     assert list(tmp_path.rglob(".tmp-*")) == []
 
 

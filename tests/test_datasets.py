@@ -93,3 +93,50 @@ def test_an_existing_folder_is_never_overwritten(tmp_path):
     with pytest.raises(FeatcacheError, match="digits, fashion_mnist, cats_and_dogs"):
         write_dataset("mnist", tmp_path / "new")
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["/OUTSIDE/x.jpg", "//OUTSIDE/a/x.jpg", "a/train/../../x.jpg", "train//x.jpg", "./a/b/x.jpg"],
+)
+def test_a_member_that_leads_elsewhere_is_not_written(tmp_path, member):
+    """Absolute paths, steps up and empty names in an archive write nothing, inside or outside."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr(member.replace("OUTSIDE", str(outside).strip("/")), b"evil")
+        members.writestr("x/train/cats/cat.0.jpg", b"1")
+    assert write_dataset("cats_and_dogs", tmp_path / "pets", archive) == 1
+    written = [path for path in tmp_path.rglob("*.jpg")]
+    assert written == [tmp_path / "pets" / "train" / "cats" / "cat.0.jpg"]
+
+
+def test_what_lies_beside_is_left_alone(tmp_path, monkeypatch):
+    """A folder of the user's own beside the data set stays, whatever it is called; the current
+    folder is refused by a sentence.
+    """
+    own = tmp_path / ".digits-unfinished"
+    own.mkdir()
+    (own / "thesis.txt").write_text("mine")
+    assert write_dataset("digits", tmp_path / "digits") == 1797
+    assert (own / "thesis.txt").read_text() == "mine"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FeatcacheError, match="the current folder"):
+        write_dataset("digits", ".")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    """An archive that cannot be read without a password is an error with exit code 2."""
+    archive = tmp_path / "locked.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("x/train/cats/cat.0.jpg", b"1")
+    content = bytearray(archive.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags] |= 1
+    archive.write_bytes(bytes(content))
+    with pytest.raises(FeatcacheError, match="not a readable zip") as caught:
+        write_dataset("cats_and_dogs", tmp_path / "pets", archive)
+    assert caught.value.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["locked.zip"]

@@ -24,7 +24,7 @@ def test_the_demo_ends_with_its_confusion_matrix_as_a_picture(digits, tmp_path):
         assert done.exit_code == 0, done.output
         answers.append(done.output)
 
-    run_demo(tmp_path, command, said.append)
+    run_demo(tmp_path, command, lambda *lines: said.extend(lines))
     assert len(answers) == 6
     assert "extracted 0" in answers[1] or "0 extracted" in answers[1]
     for name in ("confusion", "reliability", "predictions"):

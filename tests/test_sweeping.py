@@ -78,7 +78,7 @@ def test_values_of_c_solved_together_score_as_one_by_one(features):
     plan = make_plan(features, folds=3, nested=True, seed=0)
     settings = [{"C": 0.001}, {"C": 0.1}]
     tasks = [
-        Task(features.path, "logreg", settings, Side.of(features, part.train),
+        Task(features.path, features.identity, "logreg", settings, Side.of(features, part.train),
              Side.of(features, part.judged), 0)
         for part in plan.every
     ]  # fmt: skip
@@ -94,7 +94,15 @@ def test_a_part_without_a_class_and_another_head_are_fitted_alone(features):
     small = part.train[features.labels[part.train] != features.classes[0]]
     judged = Side.of(features, part.judged)
     whole, lacking = (
-        Task(features.path, "logreg", [{"C": 0.01}], Side.of(features, rows), judged, 0)
+        Task(
+            features.path,
+            features.identity,
+            "logreg",
+            [{"C": 0.01}],
+            Side.of(features, rows),
+            judged,
+            0,
+        )
         for rows in (part.train, small)
     )
     ridge = replace(whole, head="ridge", settings=[{}])
@@ -224,7 +232,7 @@ def test_settings_of_ones_own_are_compared(features, tmp_path):
     sides = Side.of(uneven, part.train), Side.of(uneven, part.judged)
     for head, grid in grids.items():
         for piece in pieces_of(head, grid):
-            task = Task(uneven.path, head, piece, *sides, 0)
+            task = Task(uneven.path, uneven.identity, head, piece, *sides, 0)
             for each, outcome in zip(piece, run_tasks([task], None, print)[0], strict=True):
                 (alone,) = run_task(replace(task, settings=[each]))
                 assert (alone.right != outcome.right).sum() <= 1

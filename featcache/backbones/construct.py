@@ -63,10 +63,10 @@ def download(backbone: Backbone, shape: Shape) -> Any:
         if not _is_download_failure(error):
             raise
         raise FeatcacheError(
-            f"the ImageNet weights of {backbone.name} could not be had: {error}\n"
-            "They are looked for in ~/.keras/models and downloaded when they are not there. "
+            f"the ImageNet weights of {backbone.name} could not be had: {error}",
+            after="They are looked for in ~/.keras/models and downloaded when they are not there. "
             "Without a network: --weights PATH (a .weights.h5, .h5 or .safetensors file), or "
-            "--backbone efficientnet_lite0, whose weights come with featcache"
+            "--backbone efficientnet_lite0, whose weights come with featcache",
         ) from error
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +13,8 @@ from typing import Any
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.user_model import one_line
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.files import put
+from featcache.folders import scratch_folder
 from featcache.store.foreign import check_weights_file
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -78,11 +78,11 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
 
 def _check_weights(archive: zipfile.ZipFile) -> None:
     """Walk the weights as any other weights file; HDF5 needs them unpacked."""
-    with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
+    with scratch_folder() as folder:
         unpacked = Path(folder) / _WEIGHTS
         try:
-            with archive.open(_WEIGHTS) as source, unpacked.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+            with archive.open(_WEIGHTS) as source:
+                put(Path(folder), [_WEIGHTS], source)
         except OSError as error:
             raise StorageFailure(f"no room to unpack the weights in {folder}: {error}") from error
         try:

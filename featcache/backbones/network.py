@@ -13,6 +13,7 @@ import numpy as np
 
 from featcache.backbones.aliases import PENULTIMATE, penultimate_layer
 from featcache.backbones.construct import Shape, construct, preprocess
+from featcache.backbones.float64 import disturb, disturbed, in_float64
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import find_layer, has_layer, output_of, pooled
 from featcache.backbones.table import Backbone
@@ -112,11 +113,26 @@ class Network:
         (n, H, W, 3) of any number type; the result is (n, \\*row_shape) float32 for each tap.
         """
         scaled = preprocess(self.backbone, np.asarray(pixels))
-        pieces = []
-        for start in range(0, len(scaled), LIVE_BATCH):
-            rows = self.base(scaled[start : start + LIVE_BATCH], training=False)
-            pieces.append([np.array(tap, np.float32) for tap in each_tap(rows)])
-        return [np.concatenate(tap) for tap in zip(*pieces, strict=True)]
+        return [tap.astype(np.float32, copy=False) for tap in _called(self.base, scaled)]
+
+    def exact(self, pixels: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]] | None:
+        """The same computed in float64, (n, \\*row_shape) float64 for each tap.
+
+        None where the network cannot be built in float64: see `disturbed`.
+        """
+        copy = in_float64(self.base)
+        if copy is None:
+            return None
+        return _called(copy, preprocess(self.backbone, np.asarray(pixels)).astype(np.float64))
+
+    def disturbed(self, pixels: np.ndarray[Any, Any], seed: int) -> list[np.ndarray[Any, Any]]:
+        """What `live` gives where weights and inputs differ by their last bit.
+
+        Which of them, and in which direction, is a function of `seed`.
+        """
+        scaled = preprocess(self.backbone, np.asarray(pixels))
+        with disturbed(self.base, seed):
+            return _called(self.base, disturb(scaled, np.random.default_rng([seed])))
 
     def only(self, taps: Sequence[Tap]) -> Network:
         """The same network with some of its taps, in the order given."""
@@ -129,6 +145,15 @@ class Network:
             return assemble(self.base.input, outputs, self.backbone, self.size)
 
         return replace(self, taps=tuple(taps), build=build)
+
+
+def _called(model: Any, scaled: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """A Keras model's rows for each tap, called eagerly on a few images at a time."""
+    pieces = []
+    for start in range(0, len(scaled), LIVE_BATCH):
+        rows = model(scaled[start : start + LIVE_BATCH], training=False)
+        pieces.append([np.array(tap) for tap in each_tap(rows)])
+    return [np.concatenate(tap) for tap in zip(*pieces, strict=True)]
 
 
 def each_tap(outputs: Any) -> list[Any]:

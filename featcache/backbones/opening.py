@@ -12,6 +12,7 @@ from featcache.backbones.own_taps import OWN, OwnModel, recall_own_taps, scale_o
 from featcache.backbones.recall import recall_taps
 from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.backbones.tuned import Tuned
+from featcache.backbones.tuned_record import check_weights
 from featcache.errors import FeatcacheError
 from featcache.recipe import Recipe
 
@@ -65,6 +66,7 @@ def _recall_tuned(
     """The taps of a fine-tuned backbone, which is called by the name of its folder."""
     if source.weights:
         raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
+    check_weights(tuned.weights or tuned.backbone)
     source = Source(tuned.weights, source.size or tuned.size, tuned.scale, source.trusted)
     title = Path(name).expanduser().resolve().name
     titled: dict[int, Network] = {}
@@ -79,6 +81,7 @@ def recall_recipe(recipe: Recipe, weights: str, *, trusted: bool = False) -> tup
 
     Raises `FeatcacheError` where they are not the weights that the recipe was made with.
     """
+    check_weights(weights)
     asked = [(recipe.layer, recipe.pooling)]
     size = recipe.decoding.size
     if recipe.backbone.startswith(OWN):

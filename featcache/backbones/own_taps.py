@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from featcache.backbones.own_model import (
 )
 from featcache.backbones.table import Backbone
 from featcache.backbones.user_model import SCALES, UserModel
-from featcache.home import home, read_record, touch, write_record
+from featcache.errors import FeatcacheError
+from featcache.files import touch
+from featcache.home import home, read_record, write_record
 from featcache.recipe import PIPELINE, Scaling
 
 #: What the name of a backbone begins with where the SHA-256 of a model's file follows.
@@ -98,7 +101,15 @@ def _recalled(own: OwnModel, asked: Sequence[Asked], note: Path, digest: str) ->
     record = read_record(note)
     if record is None:
         return None
-    touch(note)
+    touch(note, home())
+    try:
+        return _network(own, asked, digest, record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None  # not as `_keep` writes it: found out anew
+
+
+def _network(own: OwnModel, asked: Sequence[Asked], digest: str, record: dict[str, Any]) -> Network:
+    """The network that a note tells of."""
     noted = record["scaling"]
     scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
     size = (record["size"][0], record["size"][1])
@@ -123,11 +134,9 @@ def _keep(note: Path, network: Network) -> None:
         "taps": [asdict(tap) for tap in network.taps],
         "remarks": network.remarks,
     }
-    try:
+    # A home that cannot be written costs time at the next start, and nothing else.
+    with suppress(FeatcacheError):
         write_record(note, record)
-    except OSError:
-        # A home that cannot be written costs time at the next start, and nothing else.
-        return
 
 
 def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:

@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import resolve_weights
 from featcache.errors import FeatcacheError
-from featcache.home import home, read_record, touch, write_record
+from featcache.files import remove, touch
+from featcache.home import home, is_record, read_record, write_record
 from featcache.images import FileStamp
 from featcache.recipe import PIPELINE
 
@@ -66,7 +68,15 @@ def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | No
     record = read_record(note)
     if record is None:
         return None
-    touch(note)
+    touch(note, home())
+    try:
+        return _networks(question, note, record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None  # not as `_keep` writes it: found out anew
+
+
+def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[tuple[Network, Tap]]:
+    """The networks and taps that a note tells of."""
     opened: dict[int, Network] = {}
 
     def build(number: int, taps: tuple[Tap, ...]) -> Built:
@@ -93,7 +103,7 @@ def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | No
 
 def _refuse(note: Path, hint: str) -> NoReturn:
     """The weights that Keras has built have not the values that the note promised."""
-    note.unlink(missing_ok=True)
+    remove(note, is_record, base=home())
     raise FeatcacheError(
         f"the weights {hint!r} are not those that were noted: they changed without their file's "
         "times changing. The note is deleted: run the same command again"
@@ -113,11 +123,9 @@ def _keep(note: Path, found: list[tuple[Network, Tap]]) -> None:
             for network, tap in found
         ],
     }
-    try:
+    # A home that cannot be written costs time at the next start, and nothing else.
+    with suppress(FeatcacheError):
         write_record(note, record)
-    except OSError:
-        # A home that cannot be written costs time at the next start, and nothing else.
-        return
 
 
 def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path | None:

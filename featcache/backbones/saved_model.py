@@ -54,8 +54,10 @@ def open_saved_model(
     path: Path, digest: str, *, size: tuple[int, int] | None, scale: str | None
 ) -> UserModel:
     """Open a SavedModel that the user trusts; its outputs can be tapped by name."""
-    root = load_graph(path)
+    graph = load_graph(path)
+    root = graph.root
     endpoint = _choose(path, root, size)
+    graph.check_call(endpoint.name)
     settled = settle_size(path, (endpoint.shape[1], endpoint.shape[2]), size)
     known = f"{endpoint.name!r} takes uint8 pixels" if endpoint.dtype == "uint8" else ""
     scaling, remarks = settle_scale(path, scale, known)
@@ -85,7 +87,7 @@ def _choose(path: Path, root: Any, size: tuple[int, int] | None) -> Endpoint:
     """
     usable: dict[str, Endpoint] = {}
     problems: list[str] = []
-    for endpoint in (*_signatures(root), *_own_calls(root)):
+    for endpoint in _endpoints(path, root):
         if isinstance(endpoint, str):
             problems.append(endpoint)
         elif endpoint.name not in usable:
@@ -100,11 +102,20 @@ def _choose(path: Path, root: Any, size: tuple[int, int] | None) -> Endpoint:
     if fitting:
         names = ", ".join(endpoint.name for endpoint in fitting)
         raise FeatcacheError(f"{path} has several signatures, {names}: save it with one of them")
-    listed = "\n  ".join(problems) or "it has none"
     raise FeatcacheError(
-        f"{path} has no signature that takes one batch of RGB images:\n  {listed}\n"
-        "Export it again with one input of shape (None, height, width, 3), float32 or uint8"
+        f"{path} has no signature that takes one batch of RGB images:",
+        problems or ["it has none"],
+        "Export it again with one input of shape (None, height, width, 3), float32 or uint8",
     )
+
+
+def _endpoints(path: Path, root: Any) -> list[Endpoint | str]:
+    """Every function as an endpoint, or as a sentence that says why it is none."""
+    try:
+        return [*_signatures(root), *_own_calls(root)]
+    except Exception as error:
+        # Objects can be saved under any names, also where functions are expected.
+        raise FeatcacheError(f"{path} has functions of no known form: {one_line(error)}") from error
 
 
 def _fits(endpoint: Endpoint, size: tuple[int, int] | None) -> bool:
@@ -195,8 +206,7 @@ def _row_shapes(
         else:
             rows[name] = tuple(one[name].shape[1:])
     if not rows:
-        listed = "\n  ".join(problems)
-        raise FeatcacheError(f"{path}: no output of {endpoint.name!r} can be used:\n  {listed}")
+        raise FeatcacheError(f"{path}: no output of {endpoint.name!r} can be used:", problems)
     return rows
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
+
+from featcache.folders import scratch_file
 
 _NOISE = re.compile(
     rb"^(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} |"
@@ -27,7 +28,7 @@ def without_startup_noise() -> Iterator[None]:
         # There is no stderr (a service): nobody would see the noise.
         yield
         return
-    with tempfile.TemporaryFile() as said:
+    with scratch_file() as said:
         os.dup2(said.fileno(), 2)
         try:
             yield

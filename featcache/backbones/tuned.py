@@ -7,23 +7,19 @@ OUT/finetuned.head          the head on its vectors
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featcache.backbones import tuned_record
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import Network, whole_network
 from featcache.backbones.own_model import open_user_model
 from featcache.backbones.own_taps import scale_of
-from featcache.errors import FeatcacheError
-from featcache.whole_file import whole_file
-
-RECORD = "finetuned.json"
-FORMAT = "featcache-finetuned"
-VERSION = 1
-WEIGHTS, MODEL = "backbone.weights.h5", "backbone.keras"
-HEAD = "finetuned.head"
+from featcache.backbones.tuned_record import MODEL, RECORD, WEIGHTS, read_record
+from featcache.errors import DamagedFile, FeatcacheError
+from featcache.files import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +52,16 @@ class Tuned:
         try:
             size = (int(record["size"][0]), int(record["size"][1]))
             backbone, scale = str(record["backbone"]), record["scale"]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise _damaged(folder, error) from error
+            if not (scale is None or isinstance(scale, str)):
+                raise TypeError(f"the scale is {scale!r:.80}")
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+            raise DamagedFile(
+                f"{folder / RECORD}: not the record of a fine-tuning: {error!r}"
+            ) from error
         # Only these names: a record from a stranger cannot point anywhere else.
         if (folder / MODEL).is_file():
             return cls(str(folder / MODEL), None, size, scale)
         return cls(backbone, str(folder / WEIGHTS), size, None)
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of the fine-tuning that a folder holds; None where it holds none.
-
-    Raises `FeatcacheError` where it is damaged, or newer than this featcache.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made = (record["format"], record["version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, error) from error
-    if made != (FORMAT, VERSION):
-        raise FeatcacheError(
-            f"{path}: a record of format {made[0]} {made[1]}; this featcache reads {FORMAT} "
-            f"{VERSION}: upgrade it"
-        )
-    return record
 
 
 def weights_in(folder: Path, hint: str) -> str:
@@ -93,10 +72,6 @@ def weights_in(folder: Path, hint: str) -> str:
     here = folder.absolute() / Path(hint).name
     is_tuned = here.name in (WEIGHTS, MODEL) and (folder / RECORD).is_file()
     return str(here) if is_tuned and here.is_file() else hint
-
-
-def _damaged(folder: Path, error: Exception) -> FeatcacheError:
-    return FeatcacheError(f"{folder / RECORD}: not a record of a fine-tuning: {error!r}")
 
 
 def check_writable(network: Network) -> None:
@@ -124,26 +99,25 @@ def export_tuned(network: Network, folder: Path) -> Path:
         if layer.weights:
             layers[name].set_weights(layer.get_weights())
     target = folder / (MODEL if own else WEIGHTS)
-    with whole_file(target) as draft:
+    with whole_file(target, base=folder) as draft:
         (whole.save if own else whole.save_weights)(draft)
     return target
 
 
-def write_record(network: Network, folder: Path, about: dict[str, Any]) -> Path:
-    """Write what makes the folder a backbone, with what is to be known `about` it."""
+def write_record(
+    network: Network, folder: Path, about: dict[str, Any], files: Iterable[str] = ()
+) -> Path:
+    """Write what makes the folder a backbone, with what is to be known `about` it.
+
+    `files` are the names of those that are whole by now; see `tuned_record`.
+    """
     own = network.backbone.source == "own"
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
+    values = {
         "backbone": network.backbone.name,
         "size": list(network.size),
         "scale": scale_of(network.backbone.scaling) if own else None,
-        **about,
     }
-    target = folder / RECORD
-    with whole_file(target) as draft:
-        draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    return target
+    return tuned_record.write_record(folder, {**about, **values}, files)
 
 
 def _own_network(network: Network) -> Any:

@@ -110,13 +110,15 @@ def settle_scale(path: Path, scale: str | None, known: str) -> tuple[Scaling, tu
         raise FeatcacheError(f"--scale {scale!r} is not one of {', '.join(SCALES)}")
     if scale is None and not known:
         raise FeatcacheError(
-            f"{path} does not tell which pixel range it was trained on: give --scale, one of\n"
-            "  0..1   pixels / 255: the convention of TF-Hub and Kaggle image models\n"
-            "  -1..1  pixels / 127.5 - 1, also called tf: MobileNet, Inception, ResNetV2\n"
-            "  torch  pixels / 255, less the ImageNet mean, by its deviation: DenseNet, PyTorch\n"
-            "  caffe  BGR, less the ImageNet mean: VGG, ResNet of keras.applications\n"
-            "  none   pixels 0..255 as they are: models that scale them themselves\n"
-            "The model's page says it, or the training script where it prepares the images"
+            f"{path} does not tell which pixel range it was trained on: give --scale, one of",
+            [
+                "0..1   pixels / 255: the convention of TF-Hub and Kaggle image models",
+                "-1..1  pixels / 127.5 - 1, also called tf: MobileNet, Inception, ResNetV2",
+                "torch  pixels / 255, less the ImageNet mean, by its deviation: DenseNet, PyTorch",
+                "caffe  BGR, less the ImageNet mean: VGG, ResNet of keras.applications",
+                "none   pixels 0..255 as they are: models that scale them themselves",
+            ],
+            "The model's page says it, or the training script where it prepares the images",
         )
     if scale is None:
         return SCALES["none"], (f"--scale none: {known}",)

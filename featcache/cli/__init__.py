@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that --help answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -22,9 +23,11 @@ from featcache.cli import (
     splitting,
     start,
     sweep,
+    verifying,
     views,
 )
-from featcache.cli.console import report_usage_error
+from featcache.cli.console import end, flush, has_ended, hear_library
+from featcache.interruption import INTERRUPTED
 
 app = typer.Typer(
     name="featcache",
@@ -35,15 +38,22 @@ app = typer.Typer(
 )
 for group in (
     start, extract, fit_head, finetune, baseline, judging, predict, sweep, splitting, classify,
-    networks, views, care,
+    networks, views, verifying, care,
 ):  # fmt: skip
     group.register(app)
 
 
 def main() -> None:
-    """The `featcache` command."""
+    """The `featcache` command, from its arguments to its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know all letters
+    hear_library()
     try:
-        app()
-    except SystemExit as stop:
-        report_usage_error(stop.code, sys.argv)
-        raise
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED and not has_ended():
+            raise KeyboardInterrupt  # typer heard it, and says nothing
+        flush()
+    except (Exception, KeyboardInterrupt) as error:
+        code = end(error, as_json="--json" in sys.argv)
+    raise SystemExit(code)

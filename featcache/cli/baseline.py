@@ -20,6 +20,7 @@ from featcache.cli.options import (
     Threads,
     pair_of,
 )
+from featcache.files import check_output
 
 if TYPE_CHECKING:
     from featcache.baseline import Baseline
@@ -97,6 +98,8 @@ def baseline(
     for remark in found.remarks:
         say(f"note: {remark}")
     say_counts(found)
+    if out:
+        check_output(out, [images, *found.files()])
     trained = train_baseline(found, plan, say=say)
     course = Course(trained.learned.history, trained.learned.best_epoch)
     drawn = draw_report(trained.report, plots, course)
@@ -113,8 +116,9 @@ def baseline(
     more = f" --test-from {test_from}" if test_from else ""
     show(
         f"for        comparison: `featcache extract {images} --backbone efficientnet_lite0{more}` "
-        f"and\n           `featcache fit-head {found.name}` show what a pretrained network makes "
-        f"of the same images"
+        f"and",
+        f"           `featcache fit-head {found.name}` show what a pretrained network makes "
+        f"of the same images",
     )
 
 

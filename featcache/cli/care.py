@@ -1,20 +1,27 @@
-"""featcache info, ls, verify, repair, rm, gc: looking after the cache"""
+"""featcache info, ls, rm, gc: looking after the cache"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.cli.console import answer, command, printable, say, show, size_text, table
+from featcache.cli.console import agreed, answer, command, say, show, size_text, table
 from featcache.cli.options import Cache, FeaturesName, Json
-from featcache.errors import DamagedFile, FeatcacheError
+from featcache.cli.verifying import entry_of
+from featcache.errors import FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:
     from featcache.cache import Entry
     from featcache.features import Features
-    from featcache.store import Problem
+    from featcache.store import GcResult
+
+#: Files that are listed by name.
+_SHOWN = 20
 
 SomeFeatures = Annotated[
     str | None, typer.Argument(help="A path or a name.", show_default="everything in the cache")
@@ -23,7 +30,7 @@ SomeFeatures = Annotated[
 
 def register(app: typer.Typer) -> None:
     for name, function in (
-        ("info", info), ("ls", ls), ("verify", verify), ("repair", repair), ("rm", rm), ("gc", gc),
+        ("info", info), ("ls", ls), ("rm", rm), ("gc", gc),
     ):  # fmt: skip
         app.command(name)(command(function))
 
@@ -78,7 +85,7 @@ def ls(cache: Cache = None, json: Json = False) -> None:
     from featcache.cache import FeatureCache
 
     opened = FeatureCache.open(cache)
-    rows = [_row(entry) for entry in opened.entries()]
+    rows = [_row(entry, cache) for entry in opened.entries()]
     if json:
         answer({"cache": str(opened.directory), "features": rows})
     elif rows:
@@ -87,74 +94,52 @@ def ls(cache: Cache = None, json: Json = False) -> None:
             for r in rows
         ]
         table(cells, ("features", "rows", "width", "on disk", "state", "recipe"))
+        for row in rows:
+            if row["state"] == "interrupted":
+                show(f"{row['name']} was interrupted: {row['rows']:,} rows are saved; {_how(row)}")
     else:
         show(f"the cache {opened.directory} is empty: `featcache extract` fills it")
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _how(row: dict[str, Any]) -> str:
+    """How to finish an entry."""
+    if row["finish"]:
+        return f"this finishes it:\n  {row['finish']}"
+    return "the same `featcache extract` as before finishes it"
+
+
+def _row(entry: Entry, cache: str | None) -> dict[str, Any]:
     from featcache.cache import folder_size
     from featcache.features import open_features
 
     parts = len(list((entry.directory / "parts").glob("p-*.h5")))
-    row: dict[str, Any] = {"name": entry.name, "rows": 0, "width": 0, "parts": parts}
+    row: dict[str, Any] = {"name": entry.name, "rows": 0, "width": 0, "parts": parts, "finish": ""}
     row |= {"bytes": folder_size(entry.directory), "recipe": entry.summary}
-    row["state"] = "interrupted" if parts else "empty"
-    if entry.packed.exists():
-        try:
-            found = open_features(entry.packed)
-            row |= {"rows": len(found), "width": found.width, "state": "ready"}
-        except FeatcacheError as error:
-            row["state"] = f"damaged: {error}"
+    try:
+        if not entry.packed.exists():
+            return row | _interrupted(entry, cache)
+        found = open_features(entry.packed)
+        row |= {"rows": len(found), "width": found.width, "state": "ready"}
+    except FeatcacheError as error:
+        row["state"] = f"damaged: {error}"
     return row
 
 
-def verify(features: SomeFeatures = None, cache: Cache = None, json: Json = False) -> None:
-    """Check every byte against its checksums; exit code 4 where damage is found."""
-    entries = _entries(features, cache)
-    found = {entry: entry.store().verify() for entry in entries}
-    problems = [problem for listed in found.values() for problem in listed]
-    if json:
-        answer({"checked": [e.name for e in entries], "problems": [_plain(p) for p in problems]})
-    for entry, listed in found.items():
-        if not json:
-            show(f"{entry.name}  {'damaged' if listed else 'sound'}")
-        for problem in listed:
-            say(f"  {problem.path}: {problem.reason}{_rows_text(problem)}")
-    if problems:
-        if json:
-            raise typer.Exit(DamagedFile.exit_code)
-        raise DamagedFile(
-            f"{len(problems)} damaged files. `featcache repair` keeps the good rows, then the same "
-            f"`featcache extract` computes the rest"
-        )
+def _interrupted(entry: Entry, cache: str | None) -> dict[str, Any]:
+    """What is saved of an extraction that was killed, or that `repair` left."""
+    from featcache.cli.finishing import finishing_command
 
-
-def _plain(problem: Problem) -> dict[str, Any]:
-    return {"path": str(problem.path), "reason": problem.reason, "rows": problem.rows}
-
-
-def _rows_text(problem: Problem) -> str:
-    if not problem.rows:
-        return ""
-    more = "..." if len(problem.rows) > 8 else ""
-    return f" (rows {', '.join(str(row) for row in problem.rows[:8])}{more})"
-
-
-def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
-    """Keep the good rows of damaged files; the next extract recomputes the rest."""
-    entry = _entries(features, cache)[0]
-    result = entry.store().repair()
-    if json:
-        answer({"features": entry.name, "kept": result.kept, "lost": result.lost,
-                "moved": [str(path) for path in result.moved]})  # fmt: skip
-        return
-    if not result.moved:
-        show(f"{entry.name} is sound: nothing to repair")
-        return
-    show(f"{entry.name}: {result.kept:,} good rows kept, {result.lost:,} rows lost")
-    for path in result.moved:
-        show(f"moved aside: {path}")
-    show("Run the same `featcache extract` again: it computes only what is missing.")
+    snapshot = entry.store().snapshot()
+    if snapshot.problems and not len(snapshot):
+        return {"state": f"damaged: {snapshot.problems[0].reason}; run `featcache repair`"}
+    if not len(snapshot):
+        return {"state": "empty", "recipe": "" if not snapshot.files else entry.summary}
+    return {
+        "rows": len(snapshot),
+        "width": prod(snapshot.row_shape or (0,)),
+        "state": "interrupted",
+        "finish": finishing_command(entry, snapshot, cache),
+    }
 
 
 def rm(
@@ -167,40 +152,92 @@ def rm(
     from featcache.cache import FeatureCache, folder_size
 
     opened = FeatureCache.open(cache)
-    entry = opened.find(features)
+    entry = opened.find_whole(features)
     size = size_text(folder_size(entry.directory))
-    if not yes and not typer.confirm(f"Delete {printable(entry.name)} ({size})?", err=True):
+    if not yes and not agreed(f"Delete {entry.name} ({size})?"):
         raise FeatcacheError("nothing was deleted")
-    entry, freed = opened.remove(features)
+    entry, result = opened.remove(features)
     if json:
-        answer({"removed": entry.name, "bytes": freed})
-    else:
-        show(f"deleted {entry.name}, {size_text(freed)} freed")
+        answer({"removed": entry.name, "files": result.files, "bytes": result.bytes,
+                "left": [str(path) for path in result.strangers]})  # fmt: skip
+        return
+    show(f"deleted {entry.name}, {size_text(result.bytes)} freed")
+    _say_left(result.strangers)
 
 
-def gc(features: SomeFeatures = None, cache: Cache = None, json: Json = False) -> None:
+def _say_left(paths: list[Path]) -> None:
+    """What was not deleted, since nothing says that featcache wrote it."""
+    for path in paths[:_SHOWN]:
+        say(f"left, not recognised as featcache's: {path}")
+    if len(paths) > _SHOWN:
+        say(f"and {len(paths) - _SHOWN} more")
+
+
+def gc(
+    features: SomeFeatures = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete also rows that are nowhere else.")
+    ] = False,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
     """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts.
 
-    Without FEATURES also compiled networks that were not used for 30 days.
+    Rows that are nowhere else are deleted after a question, or with --yes. Without FEATURES also
+    compiled networks that were not used for 30 days.
     """
+    from featcache.cache import FeatureCache
     from featcache.runtimes.kept import delete_unused_graphs
 
+    opened = FeatureCache.open(cache)
     entries = _entries(features, cache)
-    results = {entry.name: entry.store().gc() for entry in entries}
-    files = sum(result.files for result in results.values())
-    freed = sum(result.bytes for result in results.values())
+    spared = {entry: opened.last_copies(entry) for entry in entries}
+    rows = sum(sum(files.values()) for files in spared.values())
+    if yes or (rows and _is_wanted(f"Delete {rows:,} rows that are nowhere else?", json=json)):
+        spared, rows = {}, 0
+    results = {entry: _collect(entry, list(spared.get(entry, {}))) for entry in entries}
+    files, freed, strangers = _sum(results.values())
     graphs, graph_bytes = (0, 0) if features else delete_unused_graphs()
     if json:
-        answer({"files": files, "bytes": freed, "checked": list(results),
+        answer({"files": files, "bytes": freed, "checked": [entry.name for entry in entries],
+                "kept_rows": rows, "left": [str(path) for path in strangers],
                 "graphs": graphs, "graph_bytes": graph_bytes})  # fmt: skip
         return
     show(f"{files} files deleted, {size_text(freed)} freed")
+    if rows:
+        show(f"{rows:,} rows kept, whose image left its folder: they are nowhere else. --yes "
+             f"deletes them")  # fmt: skip
     if graphs:
         show(f"{graphs} unused compiled networks and notes deleted, {size_text(graph_bytes)} freed")
+    _say_left(strangers)
+
+
+def _is_wanted(question: str, *, json: bool) -> bool:
+    """What a person at the terminal answers; nobody there is a no."""
+    return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
+
+
+def _collect(entry: Entry, spare: list[Path]) -> GcResult:
+    """Clear one entry; one that a link leads to stays as it is, and is listed."""
+    from featcache.store import GcResult, collect
+
+    try:
+        return collect(entry.directory, spare)
+    except StorageFailure:
+        raise
+    except FeatcacheError as error:
+        say(f"note: {error}")
+        return GcResult(0, 0, [entry.directory])
+
+
+def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
+    """Files, bytes and strangers of several."""
+    listed = list(results)
+    files, freed = sum(each.files for each in listed), sum(each.bytes for each in listed)
+    return files, freed, [path for each in listed for path in each.strangers]
 
 
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:
     from featcache.cache import FeatureCache
 
-    opened = FeatureCache.open(cache)
-    return [opened.find(features)] if features else opened.entries()
+    return [entry_of(features, cache)] if features else FeatureCache.open(cache).entries()

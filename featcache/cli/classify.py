@@ -59,4 +59,5 @@ def classify(
         say(f"note: {remark}")
     threads = threads or joblib.cpu_count()
     stream = classified(found, backbone, source, top=top, threads=threads, say=say)
-    deliver(stream, top=top, out=out, json=json, about={"backbone": backbone})
+    deliver(stream, top=top, out=out, inputs=[images, *found.files()], json=json,
+            about={"backbone": backbone})  # fmt: skip

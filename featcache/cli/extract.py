@@ -102,6 +102,10 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try images again that failed before.")
     ] = False,
+    rehash: Annotated[
+        bool,
+        typer.Option("--rehash", help="Hash all images again, whatever their files' times say."),
+    ] = False,
     follow_symlinks: FollowLinks = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say rows, bytes and time; extract nothing.")
@@ -143,6 +147,7 @@ def extract(
         test_from=test_from,
         on_error=on_error,
         retry_failed=retry_failed,
+        rehash=rehash,
         follow_symlinks=follow_symlinks,
     )
     _introduce(job)
@@ -184,8 +189,8 @@ def _show_file(result: Extraction) -> None:
         f"rows       {result.rows:,} x {result.dim:,} {recipe.dtype}: {result.extracted:,} "
         f"extracted, {result.reused:,} reused, {len(result.failures):,} images failed"
     )
-    if result.parity is not None:
-        show(f"parity     {_parity_text(recipe.precision, result.parity)}")
+    if result.parity is not None and result.rounding is not None:
+        show(f"parity     {_parity_text(recipe.precision, result.parity, result.rounding)}")
 
 
 def _show_run(results: list[Extraction]) -> None:
@@ -204,9 +209,10 @@ def _show_run(results: list[Extraction]) -> None:
     )
 
 
-def _parity_text(precision: str, error: float) -> str:
+def _parity_text(precision: str, error: float, rounding: float) -> str:
     if precision == "float32":
-        return f"probe agrees with live Keras to {error:.1e}"
+        own = f"live Keras itself is {rounding:.1e} from float64"
+        return f"the probe agrees with live Keras to {error:.1e} ({own})"
     return f"{precision} differs from float32 by {error:.1e} on the probe"
 
 
@@ -231,6 +237,7 @@ def _record(job: Job, results: list[Extraction], errors: list[float]) -> dict[st
         "dim": result.dim,
         "taps": {_tap_name(job, each): str(each.path) for each in results},
         "probe_error": result.parity,
+        "rounding": result.rounding,
         "checked": [
             {"tap": _tap_name(job, each), "error": error}
             for each, error in zip(results, errors, strict=False)

@@ -213,7 +213,7 @@ def _draw(tuned: Tuned, plots: str | None) -> list[str]:
 
 
 def _show(tuned: Tuned, images: str) -> None:
-    from featcache.backbones.tuned import MODEL
+    from featcache.backbones.tuned_record import MODEL
 
     for remark in tuned.report.remarks:
         say(f"note: {remark}")

@@ -212,7 +212,7 @@ def _show(report: Report, comparison: Comparison | None, against: str | None) ->
         ("class", "precision", "recall", "f1", "images"),
     )
     if len(report.classes) <= WIDEST:
-        show("\nconfusion (row: true class, column: predicted)")
+        show("", "confusion (row: true class, column: predicted)")
         table(
             [(name, *row) for name, row in zip(report.classes, report.confusion, strict=True)],
             ("", *[name[:8] for name in report.classes]),
@@ -257,11 +257,11 @@ def _show_comparison(comparison: Comparison, against: str) -> None:
     chance = "" if comparison.p_value is None else f", McNemar's p = {comparison.p_value:.3g}"
     show(
         f"against    {against}: {comparison.other_accuracy:.4f}, this head "
-        f"{comparison.accuracy:.4f} on the same {comparison.rows:,} images\n"
+        f"{comparison.accuracy:.4f} on the same {comparison.rows:,} images",
         f"           difference {comparison.difference:+.4f} (95 % interval {low:+.4f} to "
-        f"{high:+.4f}{chance})\n"
+        f"{high:+.4f}{chance})",
         f"           right alone: this head {comparison.only_first}, the other "
-        f"{comparison.only_other}"
+        f"{comparison.only_other}",
     )
 
 

@@ -60,4 +60,6 @@ def predict(
         threads=threads or joblib.cpu_count(),
         say=say,
     )
-    deliver(stream, top=min(top, len(saved.classes)), out=out, json=json, about={"head": str(head)})
+    inputs = [images, *found.files(), str(head)]
+    top = min(top, len(saved.classes))
+    deliver(stream, top=top, out=out, inputs=inputs, json=json, about={"head": str(head)})

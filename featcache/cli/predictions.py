@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from featcache.cli.console import answer, say, show
+from featcache.cli.console import answer, json_text, say, show
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.whole_file import whole_file
+from featcache.files import check_output, whole_text
+from featcache.images.csv_cells import csv_line, guarded
 
 if TYPE_CHECKING:
     from featcache.heads.head import Prediction
 
 
 def deliver(
-    stream: Iterable[Prediction], *, top: int, out: str | None, json: bool, about: dict[str, Any]
+    stream: Iterable[Prediction],
+    *,
+    top: int,
+    out: str | None,
+    inputs: Iterable[str],
+    json: bool,
+    about: dict[str, Any],
 ) -> None:
     """Print the predictions or write them to `out`; `about` goes into the JSON object.
+
+    `inputs` are the files that the command reads: `out` is none of them.
 
     With `out` the JSON object has their number instead, and no memory grows with it.
 
@@ -27,6 +35,7 @@ def deliver(
     """
     tally = _Tally(stream)
     if out:
+        check_output(Path(out), inputs)
         _write(Path(out), tally, top)
         tally.require_success()
         predicted = tally.done - tally.failed
@@ -74,7 +83,7 @@ def _print(predictions: Iterable[Prediction]) -> None:
 def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
     if path.suffix.lower() not in (".csv", ".json"):
         raise FeatcacheError(f"--out {path}: expected a name that ends in .csv or .json")
-    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with whole_text(path) as file:
         if path.suffix.lower() == ".json":
             _write_json(file, predictions)
         else:
@@ -82,29 +91,22 @@ def _write(path: Path, predictions: Iterable[Prediction], top: int) -> None:
 
 
 def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
-    from json import dumps
-
     separator = "[\n"
     for prediction in predictions:
-        file.write(separator + dumps(_plain(prediction), ensure_ascii=False))
+        file.write(separator + json_text(_plain(prediction)))
         separator = ",\n"
     file.write("\n]\n")
 
 
 def _write_csv(file: IO[str], predictions: Iterable[Prediction], top: int) -> None:
-    writer = csv.writer(file)
     columns = [f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability")]
-    writer.writerow(["path", *columns, "failure"])
+    file.write(csv_line(["path", *columns, "failure"], "\r\n"))
     for prediction in predictions:
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-        cells: list[Any] = [cell for name, p in pairs for cell in (_cell(name), f"{p:.6f}")]
+        cells: list[Any] = [cell for name, p in pairs for cell in (guarded(name), f"{p:.6f}")]
         cells += [""] * (2 * top - len(cells))
-        writer.writerow([_cell(prediction.name), *cells, _cell(prediction.failure)])
-
-
-def _cell(text: str) -> str:
-    """A CSV cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+        cells = [guarded(prediction.name), *cells, guarded(prediction.failure)]
+        file.write(csv_line(cells, "\r\n"))
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 from featcache.cli.console import answer, command, say, show, table
 from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import FeatcacheError
+from featcache.files import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +93,8 @@ def split(
     from featcache.split_table import write_splits
     from featcache.splitting import divide
 
+    if splits:
+        check_output(splits, [splits_from] if splits_from else [])
     kept = former if splits_from else None
     shares = _shares(rows, kept, test, validation)
     division = divide(rows, shares, seed=seed or 0, near=cosine, former=kept)

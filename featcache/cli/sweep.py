@@ -11,6 +11,7 @@ from featcache.cli.console import answer, command, say, show, size_text, table, 
 from featcache.cli.judging import course_of, draw_album, draw_report, tell_drawn
 from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
+from featcache.files import check_output
 
 if TYPE_CHECKING:
     from featcache.sweeping import Candidate, Sweep
@@ -72,8 +73,11 @@ def sweep(
     from featcache.sweeping import sweep as run
 
     Cs = _numbers(c)
+    loaded = [load(each, cache=cache) for each in features]
+    if out:
+        check_output(Path(out), [each.path for each in loaded])
     found = run(
-        [load(each, cache=cache) for each in features],
+        loaded,
         heads=None if heads is None else heads.replace(",", " ").split(),
         Cs=Cs,
         grids=parse_grids(grid or [], Cs),
@@ -109,7 +113,7 @@ def _show(found: Sweep, *, several: bool) -> None:
     for remark in dict.fromkeys([*found.remarks, *found.report.remarks]):
         say(f"note: {remark}")
     _show_candidates(found, several=several)
-    show(f"\nprotocol   {found.protocol}")
+    show("", f"protocol   {found.protocol}")
     if found.nested:
         show(f"nested     {found.nested.accuracy:.4f} ({_words(found.nested.interval)}), "
              f"choosing included")  # fmt: skip
@@ -153,7 +157,7 @@ def _show_learning_curve(found: Sweep) -> None:
     ]
     table(rows, ("training images", "accuracy", "95 % interval"))
     told = found.gain.words if found.gain else "cannot be told: there is one size only"
-    show(f"more images? {told}\n")
+    show(f"more images? {told}", "")
 
 
 def _ranked(found: Sweep) -> list[Candidate]:

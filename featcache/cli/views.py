@@ -10,7 +10,10 @@ import typer
 from featcache.cli.console import answer, command, show
 from featcache.cli.options import Json, parse_size
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.files import check_output
+from featcache.images.file_bytes import MAX_BYTES
 from featcache.recipe import BitDepth, Decoding, Interpolation, parse_resize
+from featcache.small_files import read_small
 
 if TYPE_CHECKING:
     from featcache.augment import Pixels
@@ -46,6 +49,7 @@ def views(
     from featcache.augment import Augmentation, view
     from featcache.plots import draw_grid
 
+    check_output(out, [image])
     augmentation = Augmentation.parse(augment)
     geometry, share = parse_resize(resize)
     decoding = Decoding(_sides(size), geometry, interpolation, bit_depth, share)
@@ -69,7 +73,7 @@ def _decode(image: str, decoding: Decoding) -> tuple[Pixels, str]:
     from featcache.decode import BadImage, decode
 
     try:
-        raw = Path(image).read_bytes()
+        raw = read_small(image, MAX_BYTES)
     except OSError as error:
         raise FeatcacheError(
             f"cannot read {image}: {error.strerror}; expected one image"

@@ -37,6 +37,9 @@ _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION = 0x0112
 _START_OF_SCAN = 0xDA
+# Segments that say a JPEG's size; C4, C8 and CC are tables.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 # Within a scan FF is followed by 00 or a restart marker; anything else ends the scan.
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
@@ -124,6 +127,19 @@ def jpeg_segments(raw: bytes) -> Iterator[tuple[int, bytes]]:
             continue
         yield marker, raw[at + 4 : at + 2 + length]
         at += 2 + length
+
+
+def jpeg_size(raw: bytes) -> tuple[int, int]:
+    """(height, width) of a JPEG; raises `BadImage` where no segment before its scans says it."""
+    for marker, part in jpeg_segments(raw):
+        if marker in _FRAMES and len(part) >= 5:
+            return int.from_bytes(part[1:3], "big"), int.from_bytes(part[3:5], "big")
+    raise BadImage("damaged", "its header says no size")
+
+
+def is_progressive(raw: bytes) -> bool:
+    """Whether a JPEG comes in scans that refine the whole image."""
+    return any(marker in _PROGRESSIVE for marker, _ in jpeg_segments(raw))
 
 
 def jpeg_orientation(raw: bytes) -> int:

@@ -11,9 +11,12 @@ from featcache.decode.bad_image import BadImage
 from featcache.decode.image_header import (
     check_pixels,
     has_adobe_marker,
+    is_progressive,
     jpeg_orientation,
     jpeg_scans,
+    jpeg_size,
 )
+from featcache.decode.strips import in_strips, passage
 from featcache.decode.to_rgb import to_rgb
 from featcache.recipe import Decoding
 
@@ -43,11 +46,15 @@ def decode_jpeg(raw: bytes, decoding: Decoding, *, max_pixels: int) -> tuple[Pix
     except ValueError as error:
         if "subsampling" not in str(error):
             raise
-        _check_scans(raw, 0, max_pixels)
+        size = jpeg_size(raw)
+        check_pixels(*size, max_pixels)
+        _check_scans(raw, size[0] * size[1], max_pixels)
         return _by_pillow(raw, decoding, max_pixels)
     check_pixels(height, width, max_pixels)
     _check_scans(raw, height * width, max_pixels)
-    pixels, warning = _decode(raw, space, decoding, max_pixels=max_pixels)
+    # All coefficients of a progressive JPEG are held, two bytes each.
+    with passage(height, width, 9 if is_progressive(raw) else 3):
+        pixels, warning = _decode(raw, space, decoding, max_pixels=max_pixels)
     return pixels, jpeg_orientation(raw), warning
 
 
@@ -84,9 +91,15 @@ def _check_scans(raw: bytes, pixels: int, max_pixels: int) -> None:
 def _colours(raw: bytes, space: str, *, fast: bool, strict: bool) -> Pixels:
     if space not in ("CMYK", "YCCK"):
         return np.asarray(simplejpeg.decode_jpeg(raw, "RGB", fastdct=fast, strict=strict))
-    inks = simplejpeg.decode_jpeg(raw, "CMYK", fastdct=fast, strict=strict).astype(np.uint16)
-    light = inks if has_adobe_marker(raw) else 255 - inks
-    return np.asarray(light[..., :3] * light[..., 3:] // 255, dtype=np.uint8)
+    inks = np.asarray(simplejpeg.decode_jpeg(raw, "CMYK", fastdct=fast, strict=strict))
+    is_light = has_adobe_marker(raw)
+
+    def convert(top: int, bottom: int) -> Pixels:
+        light = inks[top:bottom].astype(np.uint16)
+        light = light if is_light else 255 - light
+        return np.asarray(light[..., :3] * light[..., 3:] // 255, dtype=np.uint8)
+
+    return in_strips(inks.shape[0], inks.shape[1], convert)
 
 
 def _by_pillow(raw: bytes, decoding: Decoding, max_pixels: int) -> tuple[Pixels, int, str]:

@@ -24,6 +24,7 @@ from PIL.ImageFile import ImageFile
 
 from featcache.decode.bad_image import BadImage
 from featcache.decode.image_header import check_pixels, exif_orientation, webp_size
+from featcache.decode.strips import check_bytes, in_strips, passage
 from featcache.recipe import Decoding
 
 Pixels = np.ndarray[Any, Any]
@@ -38,6 +39,8 @@ _READERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "WEBP": WebPImagePlugin.WebPImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,  # only where libjpeg-turbo needs help (see `jpeg.py`)
 }
+#: Bytes of a pixel as Pillow holds it, where it is not four.
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 _NEW_SUBFILE, _BITS_PER_SAMPLE, _DNG_VERSION = 254, 258, 50706
 _LEAST_SHARE = 8  # 16-bit data that stays below 1/8 of the range is likely 12-bit or less
 
@@ -57,13 +60,22 @@ def to_rgb(
         check_pixels(image.height, image.width, max_pixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _refuse_camera_raw(image)
-        frame = image.tile[0][1] if kind == "GIF" else None
         deep = _is_deep(raw, image)
-        image.load()
-        # A GIF's first frame may be smaller than its canvas; around it there is nothing.
-        shown: Image = image.crop(frame) if frame else image
-        pixels, warning = _convert(shown, raw if deep else None, decoding)
+        depth = 2 * (4 if "A" in image.mode else 3) if deep else _BYTES.get(image.mode, 4)
+        check_bytes(image.height, image.width, depth, max_pixels)
+        with passage(image.height, image.width, depth):
+            pixels, warning = _pixels(image, raw if deep else None, decoding)
         return pixels, exif_orientation(image.info.get("exif", b"")), warning
+
+
+def _pixels(image: ImageFile, deep: bytes | None, decoding: Decoding) -> tuple[Pixels, str]:
+    frame = image.tile[0][1] if isinstance(image, GifImagePlugin.GifImageFile) else None
+    image.load()
+    if deep is not None:
+        image.close()  # found whole; its 8 bits are not used
+        return _from_16_bits(_deep_pixels(deep), decoding)
+    # A GIF's first frame may be smaller than its canvas; around it there is nothing.
+    return _convert(image.crop(frame) if frame else image, decoding)
 
 
 def _refuse_camera_raw(image: TiffImagePlugin.TiffImageFile) -> None:
@@ -89,43 +101,54 @@ def _is_deep(raw: bytes, image: Image) -> bool:
     return False
 
 
-def _convert(image: Image, deep: bytes | None, decoding: Decoding) -> tuple[Pixels, str]:
-    if deep is not None:
-        return _from_16_bits(_deep_pixels(deep), decoding)
+def _convert(image: Image, decoding: Decoding) -> tuple[Pixels, str]:
     if image.mode.startswith("I;16"):
         return _from_16_bits(np.asarray(image).astype(np.uint16)[..., np.newaxis], decoding)
     if image.mode in ("I", "F"):
         return _from_32_bits(np.asarray(image), decoding), ""
-    if decoding.interpolation == "area" and image.has_transparency_data:
-        pixels = np.asarray(image.convert("RGBA"))
-        return _over_white(pixels[..., :3], pixels[..., 3:]), ""
-    return np.asarray(image.convert("RGB")), ""
+    is_over_white = decoding.interpolation == "area" and image.has_transparency_data
+
+    def convert(top: int, bottom: int) -> Pixels:
+        is_whole = bottom - top == image.height
+        rows = image if is_whole else image.crop((0, top, image.width, bottom))
+        if not is_over_white:
+            return np.asarray(rows.convert("RGB"))
+        pixels = np.asarray(rows.convert("RGBA"))
+        return _over_white(pixels[..., :3], pixels[..., 3:])
+
+    return in_strips(image.height, image.width, convert), ""
 
 
 def _deep_pixels(raw: bytes) -> Pixels:
-    """(H, W, 3 or 4) uint16; Pillow has already found the file whole."""
+    """(H, W, 3 or 4) uint16, blue first; Pillow has already found the file whole."""
     pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise BadImage(
             "not-supported", "16-bit colour is stored in a way that is not read: convert it to PNG"
         )
-    return np.asarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+    return np.asarray(pixels)
 
 
 def _from_16_bits(pixels: Pixels, decoding: Decoding) -> tuple[Pixels, str]:
+    """Of (H, W, 1) grey or (H, W, 3 or 4) blue, green, red and alpha."""
     colours = pixels[..., :3]
-    eight, warning = _to_8_bits(colours, decoding), _depth_warning(colours, decoding)
-    if eight.shape[2] == 1:
-        eight = np.repeat(eight, 3, axis=2)
-    if pixels.shape[2] == 4 and decoding.interpolation == "area":
-        alpha = _rounded(pixels[..., 3:], 257)
-        eight = _over_white(eight, alpha)
-    return eight, warning
+    least, most = int(colours.min()), int(colours.max())
+
+    def convert(top: int, bottom: int) -> Pixels:
+        rows = pixels[top:bottom]
+        eight = _to_8_bits(rows[..., 2::-1] if rows.shape[2] > 1 else rows, decoding, least, most)
+        if eight.shape[2] == 1:
+            eight = np.repeat(eight, 3, axis=2)
+        if rows.shape[2] == 4 and decoding.interpolation == "area":
+            return _over_white(eight, _rounded(rows[..., 3:], 257))
+        return eight
+
+    return in_strips(pixels.shape[0], pixels.shape[1], convert), _depth_warning(most, decoding)
 
 
-def _to_8_bits(pixels: Pixels, decoding: Decoding) -> Pixels:
+def _to_8_bits(pixels: Pixels, decoding: Decoding, least: int, most: int) -> Pixels:
     if decoding.bit_depth == "minmax":
-        return _stretched(pixels)
+        return _stretched(pixels, least, most)
     if decoding.bit_depth == "12":
         return _rounded(np.minimum(pixels, 4095).astype(np.uint32) * 255, 4095)
     if decoding.interpolation == "keras":
@@ -133,8 +156,7 @@ def _to_8_bits(pixels: Pixels, decoding: Decoding) -> Pixels:
     return _rounded(pixels, 257)
 
 
-def _depth_warning(pixels: Pixels, decoding: Decoding) -> str:
-    most = int(pixels.max())
+def _depth_warning(most: int, decoding: Decoding) -> str:
     if decoding.bit_depth != "16" or not 0 < most < 65536 // _LEAST_SHARE:
         return ""
     return (
@@ -152,15 +174,19 @@ def _from_32_bits(pixels: Pixels, decoding: Decoding) -> Pixels:
         )
     if not np.isfinite(pixels).all():
         raise BadImage("not-finite", "some of its pixels are NaN or infinite")
-    return np.repeat(_stretched(pixels)[..., np.newaxis], 3, axis=2)
+    least, most = float(pixels.min()), float(pixels.max())
+
+    def convert(top: int, bottom: int) -> Pixels:
+        eight = _stretched(pixels[top:bottom], least, most)
+        return np.repeat(eight[..., np.newaxis], 3, axis=2)
+
+    return in_strips(pixels.shape[0], pixels.shape[1], convert)
 
 
-def _stretched(pixels: Pixels) -> Pixels:
-    """From the least and greatest value of this image to 0 and 255; one value becomes 0."""
-    values = pixels.astype(np.float64)
-    values -= values.min()
-    most = values.max()
-    return np.rint(values * (255.0 / most) if most else values).astype(np.uint8)
+def _stretched(pixels: Pixels, least: float, most: float) -> Pixels:
+    """From the least and greatest value of the image to 0 and 255; one value becomes 0."""
+    values = pixels.astype(np.float64) - least
+    return np.rint(values * (255.0 / (most - least)) if most > least else values).astype(np.uint8)
 
 
 def _rounded(values: Pixels, divisor: int) -> Pixels:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.keras_import import import_keras
+from featcache.backbones.tuned_record import CLASSES
+from featcache.backbones.tuned_record import CLASSIFIER as FILE
 from featcache.errors import FeatcacheError
+from featcache.files import whole_file, write_whole
 from featcache.recipe import Decoding
-from featcache.whole_file import whole_file
-
-FILE = "classifier.keras"
-CLASSES = "classes.txt"
 
 
 def build_classifier(whole: Any, decoding: Decoding) -> Any:
@@ -61,8 +60,8 @@ def check_can_be_saved(whole: Any, decoding: Decoding) -> None:
 def save_classifier(model: Any, classes: list[str], folder: Path) -> Path:
     """Write the model, and the names of its outputs; raises `StorageFailure`."""
     target = folder / FILE
-    with whole_file(folder / CLASSES) as draft:
-        draft.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-    with whole_file(target) as draft:
+    names = "".join(f"{name}\n" for name in classes).encode("utf-8")
+    write_whole(folder / CLASSES, names, base=folder)
+    with whole_file(target, base=folder) as draft:
         model.save(draft)
     return target

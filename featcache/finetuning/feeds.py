@@ -28,8 +28,9 @@ def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
 
     def feed(mask: np.ndarray) -> RowFeed:
         rows = start.features[mask]
+        same = _same_rows(rows, activations)
         return RowFeed(
-            vectors=Rows(activations.vectors, _same_rows(rows, activations)),
+            vectors=Rows(activations.vectors_of(same), same),
             codes=start.codes(rows),
             weights=_weights(start, rows, plan),
             images=np.unique(rows.names, return_inverse=True)[1],

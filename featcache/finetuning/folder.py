@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.tuned import RECORD
+from featcache.backbones.tuned_record import RECORD
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
 from featcache.finetuning.settings import CHECKPOINT

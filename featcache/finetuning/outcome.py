@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import HEAD, export_tuned, read_record, write_record
+from featcache.backbones import tuned_record
+from featcache.backbones.tuned import export_tuned, write_record
+from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_record
 from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
+from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.finetuning.classifier import build_classifier, save_classifier
@@ -29,9 +32,6 @@ from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report
 from featcache.store import Failure, open_packed
-
-#: In the record of a fine-tuning that was finished.
-AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,27 +68,48 @@ class Tuned:
 def write_outcome(
     start: Start, graphs: Graphs, learned: Learned, folder: Path, about: dict[str, Any]
 ) -> Tuned:
-    """Write the backbone, extract with it, judge the head on its vectors, write both as one."""
+    """Write the backbone and the bare model; then extract, judge and prove what they give.
+
+    Raises `FeatcacheError` where that fails, saying how to go on: the training is kept.
+    """
     about = {**about, "learned": asdict(learned)}
-    export_tuned(graphs.network, folder)
+    # Names no file: what an interrupted run left is about to be written over.
     write_record(graphs.network, folder, about)
+    weights = export_tuned(graphs.network, folder)
+    model = build_classifier(graphs.plain, start.features.recipe.decoding)
+    saved = save_classifier(model, start.head.classes, folder)
+    written = [weights.name, CLASSES, saved.name]
+    write_record(graphs.network, folder, about, written)
+    try:
+        head, rows = _judged(start, graphs, folder, about)
+        about[AGREEMENT] = check_classifier(saved, head, rows, start)
+    except FeatcacheError as error:
+        raise type(error)(
+            f"the training is finished and kept in {folder} (the backbone's weights, "
+            f"{saved.name}), but what it gives could not be proved: {error}\n"
+            f"Run the same command again to go on from here, with --runtime tensorflow or openvino "
+            f"if that may help: nothing is trained again"
+        ) from error
+    # Written again, with what only a finished one has.
+    write_record(graphs.network, folder, about, [*written, HEAD])
+    return _tuned(start, folder, head, rows, about)
+
+
+def _judged(
+    start: Start, graphs: Graphs, folder: Path, about: dict[str, Any]
+) -> tuple[Head, Features]:
+    """The head on the vectors of the new backbone, saved, and the rows that judge it."""
     features = _extracted(start, folder)
     head = _head(start, features, graphs, about)
     rows = features[_judging(start, features)]
     report = judge(head, rows, protocol=start.roles.protocol, remarks=start.roles.remarks)
     head = replace(head, metrics={**report.to_dict(), "frozen": start.report.to_dict()})
-    head = replace(head, path=head.save(folder / HEAD))
-    model = build_classifier(graphs.plain, features.recipe.decoding)
-    saved = save_classifier(model, head.classes, folder)
-    about[AGREEMENT] = check_classifier(saved, head, rows, start)
-    # Written again, with what only a finished one has.
-    write_record(graphs.network, folder, about)
-    return _tuned(start, folder, head, rows, about)
+    return replace(head, path=head.save(folder / HEAD, base=folder)), rows
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a fine-tuning that ended well lies in a folder."""
-    return AGREEMENT in (read_record(folder) or {})
+    return tuned_record.is_finished(read_record(folder) or {})
 
 
 def recall_outcome(start: Start, folder: Path) -> Tuned:
@@ -124,7 +145,9 @@ def _extracted(start: Start, folder: Path) -> Features:
 def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any]) -> Head:
     """The Keras head as it is now, with everything needed to use it."""
     roles, packed = start.roles, open_packed(features.path)
-    settings = {"finetuned": about, "history": about["learned"]["history"]}
+    # Without times: the same fine-tuning gives the same bytes.
+    learned = {name: value for name, value in about["learned"].items() if name != "seconds"}
+    settings = {"finetuned": {**about, "learned": learned}, "history": learned["history"]}
     used = prefixes(start.features.keys[roles.used(start.features)])
     return Head(
         kind="dense",

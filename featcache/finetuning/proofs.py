@@ -19,17 +19,19 @@ from featcache.heads import Head
 from featcache.heads.dense import DenseHead
 from featcache.heads.layers import as_layers
 from featcache.learning import Feed
+from featcache.probe import probe_pixels
+from featcache.provenance import roundings_of
 from featcache.recipe import Decoding
+from featcache.rounding import allowed_error, rounding_of
+from featcache.store import open_packed
 
-#: How far logits may be from the cached head's, as a share of their terms' size.
-LOGITS = {"float32": 1e-3, "float16": 1e-2}
-#: How far the joined model may be from its two parts.
-JOINED = 1e-5
+#: How far logits may be from the cached head's where float16 was stored, as a share of the size of
+#: their terms: below the cut its rounding passes through the rest of the network.
+HALF_LOGITS = 1e-2
+#: The same for the saved model's probabilities, whose vectors alone were stored in float16.
+HALF_VECTORS = 1e-3
 #: Images that are compared.
 COMPARED = 64
-#: How far the saved model's probabilities may be from predict's where logits are small; as a share
-#: of their terms' size where that is above 1.
-SAME = {"float32": 1e-5, "float16": 1e-3}
 #: Images on which that is checked.
 CHECKED = 8
 
@@ -58,7 +60,7 @@ class Agreement:
             f"({self.share:.1e} of the largest), {self.images - self.changed} of {self.images} "
             f"predictions the same"
         )
-        if self.share > LOGITS["float32"] and self.stored == "float16":
+        if self.share > 1e-3 and self.stored == "float16":
             words += "; that is the rounding of float16 activations, --cut-dtype float32 has none"
         return words
 
@@ -77,8 +79,9 @@ def check_start(start: Start, model: Any, feeds: Feeds, *, stored: str) -> Agree
     vectors = rows[: len(inputs)].vectors.astype(np.float32)
     expected = start.layers.logits(vectors)
     error = float(np.abs(given - expected).max())
-    half = "float16" in (stored, start.features.recipe.dtype)
-    bound = LOGITS["float16" if half else "float32"] * size_of_terms(start.layers, vectors)
+    bound = allowed_error(rounding_at_start(start)) * reach(start.layers, vectors)
+    if "float16" in (stored, start.features.recipe.dtype):
+        bound += HALF_LOGITS * size_of_terms(start.layers, vectors)
     if not error <= bound:
         raise FeatcacheError(
             f"before the first epoch the network's logits differ from the cached head's by "
@@ -100,6 +103,21 @@ def _first_inputs(feed: Feed) -> np.ndarray:
     return np.concatenate(found)[:COMPARED]
 
 
+def rounding_at_start(start: Start) -> float:
+    """That of the network as it was when the features were made; Keras has built it."""
+    pixels = probe_pixels(start.features.recipe.decoding).astype(np.float32)
+    return rounding_of(start.draft.network, pixels)[0]
+
+
+def reach(layers: DenseHead, vectors: np.ndarray) -> float:
+    """How far an error of 1 in the vectors can move a logit, the largest of any row.
+
+    Errors of vectors are shares of the largest value of a row (see `probe.row_error`).
+    """
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    return max(float(layers.passed_on(np.broadcast_to(largest, vectors.shape)).max()), 1e-6)
+
+
 def size_of_terms(layers: DenseHead, vectors: np.ndarray) -> float:
     """The largest sum of a logit's terms without their signs: its rounding grows with that.
 
@@ -116,19 +134,25 @@ def _decided(logits: np.ndarray) -> np.ndarray:
     return codes
 
 
-def check_joined(whole: Any, parts: tuple[Any, Any], pixels: np.ndarray) -> float:
+def check_joined(start: Start, whole: Any, parts: tuple[Any, Any], *, rounding: float) -> float:
     """How far the whole network is from its part below the cut followed by that above it.
 
-    Raises `FeatcacheError` above 1e-5 of the largest logit.
+    As a share of the largest logit, on two images of the probe; `rounding` is the network's.
+    Raises `FeatcacheError` where it is more than rounding.
     """
     below, above = parts
+    pixels = probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
     given = np.asarray(whole(pixels, training=False))
     expected = np.asarray(above(below(pixels, training=False), training=False))
-    error = float(np.abs(given - expected).max() / max(np.abs(expected).max(), 1e-6))
-    if not error <= JOINED:
+    size = max(float(np.abs(expected).max()), 1e-6)
+    error = float(np.abs(given - expected).max()) / size
+    vectors = start.draft.network.live(pixels)[0].reshape(len(pixels), -1)
+    bound = allowed_error(rounding) * reach(start.layers, vectors) / size
+    if not error <= bound:
         raise FeatcacheError(
-            f"the joined network differs from its two parts by {error:.1e}: a defect of "
-            f"featcache or Keras; run with --from-cut no, and report it, please"
+            f"the joined network differs from its two parts by {error:.1e} of the largest logit, "
+            f"at most {bound:.1e} is rounding: a defect of featcache or Keras; run with "
+            f"--from-cut no, and report it, please"
         )
     return error
 
@@ -145,7 +169,10 @@ def check_classifier(path: Path, head: Head, rows: Features, start: Start) -> fl
     given = np.concatenate([np.asarray(model(each[None], training=False)) for each in pixels])
     error = float(np.abs(given - head.predict_proba(rows)).max())
     vectors = rows.vectors.astype(np.float32)
-    bound = SAME[rows.recipe.dtype] * max(1.0, size_of_terms(as_layers(head.model), vectors))
+    layers = as_layers(head.model)
+    bound = allowed_error(*roundings_of(open_packed(rows.path).provenance)) * reach(layers, vectors)
+    if rows.recipe.dtype == "float16":
+        bound += HALF_VECTORS * max(1.0, size_of_terms(layers, vectors))
     if not error <= bound:
         raise FeatcacheError(
             f"{path}: the model's probabilities differ from those of `featcache predict` by "

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import read_record
+from featcache.backbones.tuned_record import read_record
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.finetuning.plan import Plan

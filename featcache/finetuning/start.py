@@ -24,6 +24,7 @@ from featcache.finetuning.settings import (
     plan_settings,
 )
 from featcache.fitting import fit
+from featcache.folders import check_no_link
 from featcache.heads import Head
 from featcache.heads.dense import DenseHead
 from featcache.heads.kinds import option_names
@@ -115,6 +116,7 @@ def _fitted(features: Features, kind: str, plan: Plan, together: Belonging, say:
     path = plan.out / "frozen" / f"{kind}.head"
     if path.exists() and earlier_settings(plan.out) is not None:
         return Head.load(path)
+    check_no_link(path.parent)
     options: dict[str, Any] = {}
     if "class_weight" in option_names(kind):
         options = {"class_weight": plan.class_weight}

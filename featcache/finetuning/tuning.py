@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featcache.backbones.cutting import total_multiply_adds
 from featcache.errors import FeatcacheError
 from featcache.finetuning.classifier import check_can_be_saved
@@ -20,13 +18,12 @@ from featcache.finetuning.freezing import Freeze, freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
 from featcache.finetuning.plan import Plan
-from featcache.finetuning.proofs import check_joined, check_start
+from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
 from featcache.finetuning.settings import CHECKPOINT
 from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.job import Progress
 from featcache.learning import Checkpoint, Learned, learn
-from featcache.probe import probe_pixels
 
 
 def tune(
@@ -76,6 +73,10 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     )
     say(choice.reason)
     model, feeds = _model_and_feeds(start, graphs, choice, plan, say)
+    if choice.cut:
+        parts = (graphs.below(choice.cut), model)
+        error = check_joined(start, graphs.whole, parts, rounding=rounding_at_start(start))
+        say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
     agreement = check_start(start, model, feeds, stored=plan.cut_dtype if choice.cut else "")
     say(agreement.words)
     cut = choice.cut.layer if choice.cut else None
@@ -83,7 +84,6 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     images = len(feeds.train) * plan.learning.epochs
     work = images * _multiply_adds(graphs.base, frozen, choice)
     learned = _learn(start, model, feeds, plan, checkpoint, work=work, say=say)
-    _check_joined(graphs, choice, model, start, say)
     about = {
         "unfreeze_from": frozen.first,
         "cut": cut,
@@ -99,14 +99,6 @@ def _multiply_adds(base: Any, frozen: Freeze, choice: Choice) -> float:
     """Of an image in training: once forward, and twice backward where layers learn."""
     forward = choice.share * total_multiply_adds(base)
     return forward + 2 * total_multiply_adds(base, frozen.learning)
-
-
-def _check_joined(graphs: Graphs, choice: Choice, model: Any, start: Start, say: Say) -> None:
-    if choice.cut is None:
-        return
-    pixels = probe_pixels(start.features.recipe.decoding)[:2].astype(np.float32)
-    error = check_joined(graphs.whole, (graphs.below(choice.cut), model), pixels)
-    say(f"joined     the whole network gives what its two parts give, to {error:.1e}")
 
 
 def _choice(

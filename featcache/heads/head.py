@@ -1,13 +1,12 @@
 """Head: a fitted classifier with everything needed to use it and to judge it.
 
-A head is one file: a safetensors file of arrays whose metadata is one JSON text. It carries its
-classes, its recipe, where local weights lay, the probe, the protocol and the metrics. Loading it
-runs no code of its maker's: the kind is looked up in a table, the arrays are checked.
+A head is one file (see `head_file`). It carries its classes, its recipe, where local weights lay,
+the probe, the protocol and the metrics. Loading it runs no code of its maker's: the kind is looked
+up in a table, the arrays are checked.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,22 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned import HEAD as TUNED_HEAD
 from featcache.backbones.tuned import weights_in
+from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
 from featcache.cache import FeatureCache
 from featcache.calibration import rescale
 from featcache.errors import FeatcacheError
 from featcache.features import Features
+from featcache.files import write_whole
 from featcache.heads.checks import above_zero
+from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
 from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
-from featcache.whole_file import whole_file
-
-FORMAT = "featcache-head"
-VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,7 @@ class Head:
     protocol: how the accuracy in `metrics` was measured, in words.
     metrics: what `fit_head` measured.
     temperature: what the logarithms of the model's probabilities are divided by; 1: not calibrated.
+    is_digested: whether a digest vouches for the file it came from; those of version 1 have none.
     """
 
     kind: str
@@ -68,6 +66,7 @@ class Head:
     versions: dict[str, str]
     path: Path | None = None
     temperature: float = 1.0
+    is_digested: bool = True
 
     @property
     def recipe(self) -> Recipe:
@@ -171,22 +170,20 @@ class Head:
             probabilities=[float(probabilities[place]) for place in order],
         )
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, base: Path | None = None) -> Path:
         """Write the head as one file, whole or not at all.
 
-        Raises `StorageFailure`; `FeatcacheError` for a classifier of your own.
+        `base`: the folder that the user named, where it was not `path` itself (see
+        `featcache.files`). Raises `StorageFailure`; `FeatcacheError` for a classifier of your own,
+        and where something is there that is not to be written over.
         """
-        from safetensors.numpy import save
+        write_whole(Path(path), self._content(), base=base)
+        return Path(path)
 
+    def _content(self) -> bytes:
         arrays = {f"model.{name}": array for name, array in self.model.state().items()}
         arrays |= {"probe": self.source.probe, "trained_on": self.trained_on}
-        # safetensors writes an array's memory as it lies: Fortran order would come back scrambled.
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        metadata = {"format": FORMAT, "version": str(VERSION), "head": json.dumps(self._record())}
-        target = Path(path)
-        with whole_file(target) as draft:
-            draft.write_bytes(save(arrays, metadata))
-        return target
+        return pack_head(arrays, self._record())
 
     def _record(self) -> dict[str, Any]:
         return {
@@ -205,29 +202,29 @@ class Head:
     def load(cls, path: str | Path) -> Head:
         """Read a head: a file, or the only one in a folder, or that of a fine-tuned backbone.
 
-        Raises `FeatcacheError` where the file is not one, or not a sound one.
+        Raises `FeatcacheError` where the file is not one, `DamagedFile` where it was one once.
         """
         target = _head_file(Path(path))
-        arrays, metadata = _read(target)
-        if metadata.get("format") != FORMAT:
-            raise FeatcacheError(f"{target}: not a featcache head (made by `featcache fit-head`)")
-        if metadata.get("version") != str(VERSION):
-            raise FeatcacheError(
-                f"{target}: a head of format {metadata.get('version')}, this featcache reads "
-                f"{VERSION}: upgrade featcache"
-            )
+        arrays, record, is_digested = read_head(target)
         try:
-            head = _head_of(json.loads(metadata["head"]), arrays)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FeatcacheError(f"{target}: a damaged head: {error}") from error
+            head = _head_of(record, arrays)
+        except _Unknown as error:
+            raise FeatcacheError(f"{target}: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise damaged_head(target, error) from error
         hint = weights_in(target.parent, head.source.weights_hint)
-        return replace(head, source=replace(head.source, weights_hint=hint), path=target)
+        source = replace(head.source, weights_hint=hint)
+        return replace(head, source=source, path=target, is_digested=is_digested)
+
+
+class _Unknown(Exception):
+    """Nothing is wrong with the file: this featcache is too old for it."""
 
 
 def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
     kind = HEADS.get(record["kind"])
     if kind is None:
-        raise FeatcacheError(f"unknown kind of head {record['kind']!r}: upgrade featcache")
+        raise _Unknown(f"unknown kind of head {record['kind']!r}: upgrade featcache")
     state = {
         name.removeprefix("model."): array
         for name, array in arrays.items()
@@ -258,24 +255,15 @@ def _head_file(path: Path) -> Path:
     """The file meant by a path: itself, or the head of a folder of features or of a backbone."""
     if path.is_dir():
         tuned = path / TUNED_HEAD
-        heads = [tuned] if tuned.is_file() else sorted(path.glob("*.head"))
+        listed = sorted(head for head in path.glob("*.head") if head.is_file())
+        heads = [tuned] if tuned.is_file() else listed
         if len(heads) == 1:
             return heads[0]
-        listed = ", ".join(head.name for head in heads) or "none"
-        raise FeatcacheError(f"{path}: a folder with {len(heads)} heads ({listed}): name one file")
+        names = ", ".join(head.name for head in heads) or "none"
+        raise FeatcacheError(f"{path}: a folder with {len(heads)} heads ({names}): name one file")
     if not path.is_file():
         raise FeatcacheError(f"{path}: no such head file; `featcache fit-head` makes one")
     return path
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FeatcacheError(f"{path}: not a featcache head: {error}") from error
 
 
 def _checked_top(top: int, classes: int) -> int:

@@ -60,6 +60,6 @@ def rows_of(features: Features, mask: np.ndarray) -> Any:
     numbers = np.flatnonzero(mask)
     if len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers):
         return features[int(numbers[0]) : int(numbers[-1]) + 1].vectors
-    if len(numbers) * features.width * features.vectors[:1].dtype.itemsize <= IN_MEMORY:
+    if len(numbers) * features.row_bytes <= IN_MEMORY:
         return features[numbers].vectors
-    return Rows(features.vectors, numbers)
+    return Rows(features.vectors_of(numbers), numbers)

@@ -2,6 +2,15 @@
 
 from featcache.images.file_bytes import FileStamp
 from featcache.images.image_set import ImageBytes, ImageSet, find_images, label_conflicts
-from featcache.images.stat_cache import StatCache
+from featcache.images.stat_cache import STAT_CACHE, StatCache, is_stat_cache
 
-__all__ = ["FileStamp", "ImageBytes", "ImageSet", "StatCache", "find_images", "label_conflicts"]
+__all__ = [
+    "FileStamp",
+    "ImageBytes",
+    "ImageSet",
+    "STAT_CACHE",
+    "StatCache",
+    "find_images",
+    "is_stat_cache",
+    "label_conflicts",
+]

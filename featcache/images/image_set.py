@@ -116,6 +116,10 @@ class ImageSet:
             return None
         return stamp_file(self._path(index), self._fence())
 
+    def files(self) -> list[str]:
+        """The paths of the images; none for arrays."""
+        return [self._path(index) for index in range(len(self.paths))]
+
     def _path(self, index: int) -> str:
         path = self.paths[index]
         return path if path.startswith("/") else f"{self.root}/{path}"

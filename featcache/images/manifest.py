@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.images.csv_cells import plain
 from featcache.images.file_bytes import leads_inside
 from featcache.images.folder import LONGEST_PATH, SPLITS
+from featcache.small_files import MOST_OF_A_TABLE, read_small
 
 _COLUMNS = ("path", "label", "split", "group")
 _LINES_SHOWN = 10
@@ -18,9 +21,14 @@ _LINES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a manifest; `path` as written, `name` relative to the manifest's folder."""
+    """One line of a manifest.
+
+    `written` is the path in it; `path` is the one to open, in which no ".." follows a folder, that
+    could be a link; `name` is it, relative to the manifest's folder.
+    """
 
     line: int
+    written: str
     path: str
     name: str
     label: str
@@ -46,7 +54,7 @@ def read_manifest(path: Path, *, follow_symlinks: bool) -> tuple[list[Row], list
         f"expected {len(columns)} cells, as in the header (quote cells that hold a comma)",
         [(line, f"has {len(row)}") for line, row in cells if len(row) != len(columns)],
     )
-    rows = [_row(path.parent, line, dict(zip(columns, row, strict=True))) for line, row in cells]
+    rows = _rows(path.parent, columns, cells)
     _check(path, rows)
     if not follow_symlinks:
         _check_links(path, rows)
@@ -55,7 +63,7 @@ def read_manifest(path: Path, *, follow_symlinks: bool) -> tuple[list[Row], list
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_small(path, MOST_OF_A_TABLE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise FeatcacheError(
@@ -73,29 +81,57 @@ def _header(path: Path, cells: list[str]) -> tuple[list[str], list[str]]:
             f"{path}: the first line must name the columns, with `path` among them (path,label,"
             f"split,group); it is {','.join(cells)[:200]!r}"
         )
-    if twice := sorted({column for column in columns if columns.count(column) > 1}):
-        raise FeatcacheError(f"{path}: column named twice: {', '.join(map(repr, twice))}")
+    if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
+        raise FeatcacheError(f"{path}: column named twice: {_some(twice)}")
     unknown = [column for column in columns if column not in _COLUMNS]
-    return columns, [f"{path.name}: ignored the column {column!r}" for column in unknown]
+    word = "column" if len(unknown) == 1 else "columns"
+    return columns, [f"{path.name}: ignored the {word} {_some(unknown)}"] if unknown else []
 
 
-def _row(folder: Path, line: int, cells: dict[str, str]) -> Row:
-    path = cells["path"]
-    split = cells.get("split", "").strip()
-    return Row(
-        line=line,
-        path=path,
-        name=_name(str(folder), path),
-        label=cells.get("label", "").strip(),
-        split=SPLITS.get(split.lower(), split),
-        group=cells.get("group", "").strip(),
-    )
+def _some(columns: list[str]) -> str:
+    shown = ", ".join(map(repr, columns[:_LINES_SHOWN]))
+    more = len(columns) - _LINES_SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def _name(folder: str, path: str) -> str:
+def _rows(folder: Path, columns: list[str], cells: list[tuple[int, list[str]]]) -> list[Row]:
+    inside = str(folder.absolute())
+    places = [columns.index(name) if name in columns else None for name in _COLUMNS]
+    rows = []
+    for line, row in cells:
+        written, label, split, group = ("" if at is None else row[at] for at in places)
+        path, split = _resolved(folder, written), split.strip()
+        rows.append(
+            Row(
+                line=line,
+                written=written,
+                path=path,
+                name=_name(inside, path),
+                label=plain(label.strip()),
+                split=SPLITS.get(split.lower(), split),
+                group=plain(group.strip()),
+            )
+        )
+    return rows
+
+
+def _resolved(folder: Path, path: str) -> str:
+    """The path without a ".." behind a folder: to the system, it leads out of where a link leads,
+    and so to another file than the text says.
+    """
+    if ".." not in path or "\0" in path:
+        return path
+    steps = Path(path).parts
+    climbs = [at for at, step in enumerate(steps) if step == ".."]
+    if not any(step != ".." for at in climbs for step in steps[:at]):
+        return path
+    found, root = os.path.realpath(folder / path), os.path.realpath(folder)
+    return found if path.startswith("/") else os.path.relpath(found, root)
+
+
+def _name(inside: str, path: str) -> str:
     """Relative to the manifest's folder where it lies below it, so that the folder may move."""
     name = os.path.normpath(path) if path else ""
-    inside = str(Path(folder).absolute())
     if name.startswith("/") and leads_inside(name, inside):
         return os.path.relpath(name, inside)
     return name
@@ -131,23 +167,37 @@ def _check(path: Path, rows: list[Row]) -> None:
     _complain(
         path,
         f"no such file (paths are relative to {str(path.parent)!r})",
-        [(row.line, repr(row.path)) for row in rows if not os.path.lexists(path.parent / row.path)],
+        [
+            (row.line, repr(row.written))
+            for row in rows
+            if not os.path.lexists(_place(path, row.written))
+        ],
     )
+
+
+def _place(manifest: Path, path: str) -> str:
+    """Where the image lies; text, for `Path` is slow on lists of hundreds of thousands."""
+    return path if path.startswith("/") else f"{manifest.parent}/{path}"
 
 
 def _check_links(path: Path, rows: list[Row]) -> None:
     """Links to files are looked at when read; a folder on the way there must be checked here."""
     root = os.path.realpath(path.parent)
-    relative = [row for row in rows if "/" in row.name and not _leads_up(row.name)]
+    relative = [row for row in rows if not _leads_up(_name(str(path.parent), row.written))]
+    folders = {row.name.rpartition("/")[0] for row in relative}
     leaving = {
         folder
-        for folder in {row.name.rpartition("/")[0] for row in relative}
+        for folder in folders
         if not leads_inside(os.path.realpath(path.parent / folder), root)
     }
     _complain(
         path,
         "the path goes through a link out of the manifest's folder: --follow-symlinks allows it",
-        [(row.line, repr(row.path)) for row in relative if row.name.rpartition("/")[0] in leaving],
+        [
+            (row.line, repr(row.written))
+            for row in relative
+            if row.name.rpartition("/")[0] in leaving
+        ],
     )
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from featcache.errors import StorageFailure
+from featcache.files import whole_stream
 from featcache.images.file_bytes import FileStamp
+from featcache.small_files import open_regular
 
 #: Git's racy rule: a file written within this time of its hashing may change once more without
 #: its times changing, where the file system's clock is coarse (2 s on FAT).
 RACY_NS = 2_000_000_000
+
+#: What it is called, beside the folders of a data set's features.
+STAT_CACHE = "scan.json.gz"
 
 _HEADER = {"format": "featcache-stat-cache", "version": 1}
 # One packed `bytes` an entry takes a third of the memory of a tuple of numbers and a hex string.
@@ -76,15 +79,21 @@ class StatCache:
 
         Raises `StorageFailure` where the file cannot be written.
         """
-        unfinished = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex}")
-        try:
-            try:
-                _write(unfinished, self._known)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageFailure(f"{path}: could not be written: {error.strerror}") from error
+        with (
+            whole_stream(path, base=path.parent.parent) as file,
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=file) as packed,
+        ):
+            _write(packed, self._known)
+
+
+def is_stat_cache(file: BinaryIO) -> bool:
+    """Whether an open file begins as a stat cache does."""
+    try:
+        with gzip.open(file, "rb") as lines:
+            found: bool = json.loads(lines.readline(_LONGEST_LINE)) == _HEADER
+            return found
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, struct.error):
+        return False
 
 
 def _pack(size: int, mtime_ns: int, ctime_ns: int, inode: int, key: str) -> bytes:
@@ -95,7 +104,7 @@ def _pack(size: int, mtime_ns: int, ctime_ns: int, inode: int, key: str) -> byte
 
 
 def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
-    with gzip.open(path, "rb") as lines:
+    with open_regular(path) as file, gzip.open(file, "rb") as lines:
         if json.loads(lines.readline(_LONGEST_LINE)) != _HEADER:
             raise ValueError("not a stat cache of this version")
         # Line by line, and to the very end, where gzip compares its CRC.
@@ -110,12 +119,11 @@ def _entry(fields: Any) -> tuple[str, bytes]:
     return name, _pack(size, mtime_ns, ctime_ns, inode, key)
 
 
-def _write(path: Path, entries: dict[str, bytes]) -> None:
-    with gzip.open(path, "xb", compresslevel=1) as file:
-        file.write(_line(_HEADER))
-        for name in sorted(entries):
-            *numbers, digest = _ENTRY.unpack(entries[name])
-            file.write(_line([name, *numbers, digest.hex()]))
+def _write(file: gzip.GzipFile, entries: dict[str, bytes]) -> None:
+    file.write(_line(_HEADER))
+    for name in sorted(entries):
+        *numbers, digest = _ENTRY.unpack(entries[name])
+        file.write(_line([name, *numbers, digest.hex()]))
 
 
 def _line(value: Any) -> bytes:

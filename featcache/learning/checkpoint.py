@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+from featcache.files import remove, write_whole
 
 FORMAT = "featcache-checkpoint 1"
+
+_MOST_METADATA = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +65,10 @@ class Checkpoint:
             "crc32": _checksum(state, arrays),
         }
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._draft.open("wb") as file:
-                file.write(save(arrays, metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            self._draft.replace(self.path)
-        except OSError as error:
-            with suppress(OSError):  # there may be no folder for it to be in
-                self._draft.unlink()
+            write_whole(self.path, save(arrays, metadata), base=self.path.parent)
+        except StorageFailure as error:
             raise StorageFailure(
-                f"cannot save the training at {self.path}: {error}. Make room, or give another "
-                f"--out; the last epoch that was saved is still there"
+                f"{error} (--out); the state after the last epoch that was saved is still there"
             ) from error
 
     def load(self) -> Saved | None:
@@ -114,13 +108,13 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file, if it is there: the training's result is safe elsewhere."""
-        self.path.unlink(missing_ok=True)
-        self._draft.unlink(missing_ok=True)
+        remove(self.path, _is_checkpoint, base=self.path.parent)
 
-    @property
-    def _draft(self) -> Path:
-        # Always the same name: what a killed process left half-written is written over.
-        return self.path.with_name(f".tmp-{self.path.name}")
+
+def _is_checkpoint(file: BinaryIO) -> bool:
+    """Whether an open file begins as one, or is empty; safetensors puts the metadata first."""
+    beginning = file.read(_MOST_METADATA)
+    return not beginning or f'"format":"{FORMAT}"'.encode() in beginning
 
 
 def digest_of(*columns: np.ndarray) -> str:

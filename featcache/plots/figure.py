@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from featcache.errors import FeatcacheError
-from featcache.whole_file import whole_file
+from featcache.files import whole_stream
 
 #: Dots for an inch of the figure.
 DPI = 100
@@ -66,13 +66,13 @@ def save(figure: Figure, path: Path, *, tight: bool = True) -> Path:
     if path.suffix.lower() != ".png":
         raise FeatcacheError(f"--out {path}: expected a name that ends in .png")
     FigureCanvasAgg(figure)
-    with whole_file(path) as draft, warnings.catch_warnings():
+    with whole_stream(path) as file, warnings.catch_warnings():
         # A class name in a script that the font lacks is drawn as boxes: no more can be done.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         # Tight, whatever the layout makes of long names nothing is cut off.
         box = "tight" if tight else None
         figure.savefig(
-            draft, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches=box,
+            file, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches=box,
             pad_inches=0.08,
         )  # fmt: skip
     return path

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from featcache.errors import StorageFailure
+from featcache import folders
+from featcache.files import writing
 from featcache.plots.confusion import draw_confusion
 from featcache.plots.curves import draw_history
 from featcache.plots.reliability import Bin, draw_reliability
@@ -68,8 +69,6 @@ def plots_of_report(
 def make_folder(directory: str | Path) -> Path:
     """The folder for pictures; raises `StorageFailure` where it cannot be made."""
     folder = Path(directory)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageFailure(f"--plots {folder}: cannot make the folder: {error}") from error
+    with writing(folder):
+        folders.make_folder(folder)
     return folder

@@ -12,28 +12,38 @@ import base64
 import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
-import uuid
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from featcache.backbones import Network
-from featcache.errors import StorageFailure
-from featcache.home import home, read_record, sync, touch, unused, write_record
+from featcache.errors import FeatcacheError, StorageFailure
+from featcache.files import finish_folder, remove, touch
+from featcache.folders import (
+    draft_name,
+    make_folder,
+    move_folder,
+    private_folder,
+    remove_folder,
+    scratch_folder,
+)
+from featcache.home import home, is_record, read_record, tag_home, unused, write_record
 from featcache.recipe import PIPELINE
+from featcache.runtimes.openvino_import import import_openvino
 
-_GRAPH = "graph.xml"
-_FILES = (_GRAPH, "graph.bin")
-_PROOF = "proof"
-_DRAFT = ".tmp-"
+_GRAPH, _WEIGHTS, _PROOF = "graph.xml", "graph.bin", "proof"
+_FILES = (_GRAPH, _WEIGHTS)
+
+#: Names of ours in the home: graphs and their drafts, also of earlier versions; notes and theirs.
+_GRAPH_NAME = re.compile(r"[0-9a-f]{64}|\.tmp-[0-9a-f]+")
+_NOTE_NAME = re.compile(r"[0-9a-f]{64}\.note|\.tmp-[0-9a-f]+")
 
 #: Counts the ways in which graphs were made: 2, since their outputs are named by their places.
 _FORM = 2
@@ -81,10 +91,10 @@ def find_graph(key: str) -> KeptGraph | None:
         return None
     # OpenVINO takes as long to import as its graph to check: both at once, on two cores.
     with ThreadPoolExecutor(1) as second:
-        second.submit(import_module, "openvino")
+        second.submit(import_openvino)
         if not _is_whole(folder, record["files"]):
             return None
-    touch(folder)
+    touch(folder, home())
     return KeptGraph(
         path=folder / _GRAPH,
         probes=[
@@ -103,33 +113,38 @@ def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
         return False
 
 
-def draft_graph(save: Callable[[Path], None]) -> tuple[Path, list[str]]:
-    """A new graph's file, for `keep_graph` and `discard_draft`, and what the user should know.
+@contextmanager
+def drafted_graph(key: str, save: Callable[[Path], None]) -> Iterator[tuple[Path, list[str]]]:
+    """A new graph's file, for `keep_graph`, and what the user should know; it goes at the end.
 
     `save` writes the graph to a path. Where the home cannot hold it, it lies in the system's
     temporary folder, and cannot be kept. Raises `StorageFailure` where that is full, too.
     """
-    draft = _folder(f"{_DRAFT}{uuid.uuid4().hex}") / _GRAPH
-    try:
-        draft.parent.mkdir(parents=True)
-        _saved(draft, save)
-    except OSError as error:
-        remark = _not_kept(error)
-    else:
-        return draft, []
-    try:
-        return _saved(Path(tempfile.mkdtemp(prefix="featcache-")) / _GRAPH, save), [remark]
-    except OSError as error:
-        raise StorageFailure(f"no room for the compiled network: {remark}; {error}") from error
+    with ExitStack() as draft:
+        remarks: list[str] = []
+        try:
+            path = draft.enter_context(_draft_at_home(key)) / _GRAPH
+            save(path)
+        except (OSError, FeatcacheError) as error:
+            draft.close()
+            remarks.append(_not_kept(error))
+            path = Path(draft.enter_context(scratch_folder())) / _GRAPH
+            _save_there(save, path, remarks[0])
+        yield path, remarks
 
 
-def _saved(path: Path, save: Callable[[Path], None]) -> Path:
+def _draft_at_home(key: str) -> AbstractContextManager[Path]:
+    graphs = _folder("")
+    make_folder(graphs, home())
+    tag_home()
+    return private_folder(graphs, key, base=home())
+
+
+def _save_there(save: Callable[[Path], None], path: Path, remark: str) -> None:
     try:
         save(path)
-    except BaseException:
-        discard_draft(path)
-        raise
-    return path
+    except OSError as error:
+        raise StorageFailure(f"no room for the compiled network: {remark}; {error}") from error
 
 
 def keep_graph(key: str, graph: KeptGraph) -> list[str]:
@@ -149,28 +164,21 @@ def keep_graph(key: str, graph: KeptGraph) -> list[str]:
             "versions": graph.versions,
         }
         write_record(draft / _PROOF, record)
-        for path in (*(draft / name for name in _FILES), draft):
-            sync(path)
+        finish_folder(draft, _FILES)
         _put(draft, target)
-        sync(target.parent)
-    except OSError as error:
+    except (OSError, FeatcacheError) as error:
         return [_not_kept(error)]
     return []
-
-
-def discard_draft(path: Path) -> None:
-    """Delete what `draft_graph` made and nobody kept."""
-    shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _put(draft: Path, target: Path) -> None:
     """Rename a folder to a name that a damaged one may have, or one of a quicker process."""
     with contextlib.suppress(FileNotFoundError):
-        earlier = target.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
-        target.rename(earlier)
-        shutil.rmtree(earlier, ignore_errors=True)
+        earlier = target.with_name(draft_name(target.name))
+        move_folder(target, earlier, home())
+        _delete_graph(earlier)
     try:
-        draft.rename(target)
+        move_folder(draft, target, home())
     except OSError:
         if not target.exists():
             raise
@@ -178,21 +186,43 @@ def _put(draft: Path, target: Path) -> None:
 
 
 def delete_unused_graphs() -> tuple[int, int]:
-    """Delete graphs and notes that were not used for a month; gives how many, and their bytes."""
+    """Delete graphs and notes that were not used for a month; gives how many, and their bytes.
+
+    Only those that are recognised: the names are ours, and so is what is in them.
+    """
     count = size = 0
-    for path in [*unused(home() / "graphs"), *unused(home() / "notes")]:
-        inside = [*path.iterdir()] if path.is_dir() else [path]
-        size += sum(each.lstat().st_size for each in inside)
-        count += 1
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for path in unused(_folder("")):
+        freed = _delete_graph(path) if _GRAPH_NAME.fullmatch(path.name) else None
+        count, size = count + (freed is not None), size + (freed or 0)
+    for path in unused(home() / "notes"):
+        length = path.lstat().st_size
+        if _NOTE_NAME.fullmatch(path.name) and remove(path, is_record, base=home()):
+            count, size = count + 1, size + length
     return count, size
 
 
-def _not_kept(error: OSError) -> str:
-    reason = error.strerror or error
+def _delete_graph(folder: Path) -> int | None:
+    """Delete the files of a graph and its folder; their bytes, None where it is none of ours."""
+    if folder.is_symlink() or not folder.is_dir():
+        return None
+    kinds = {_PROOF: is_record, _GRAPH: _is_graph, _WEIGHTS: lambda file: True}
+    sizes = {path.name: path.lstat().st_size for path in folder.iterdir()}
+    if not sizes.keys() <= kinds.keys():
+        return None
+    freed = sum(
+        sizes[name] for name, is_ours in kinds.items()
+        if name in sizes and remove(folder / name, is_ours, base=home())
+    )  # fmt: skip
+    return freed if remove_folder(folder, home()) else None
+
+
+def _is_graph(file: BinaryIO) -> bool:
+    beginning = file.read(5)
+    return not beginning or beginning == b"<?xml"
+
+
+def _not_kept(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or error
     return f"the compiled network could not be kept for the next run in {home()}: {reason}"
 
 

@@ -10,9 +10,10 @@ import joblib
 import numpy as np
 
 from featcache.backbones import Network
-from featcache.backbones.keras_import import import_tensorflow
+from featcache.backbones.keras_import import import_keras, import_tensorflow
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import Choice, check_precision
+from featcache.runtimes.openvino_import import import_openvino
 from featcache.runtimes.runtime import Array, Result, Runtime
 
 #: The outputs of a graph are called so, with their places: tap0000, tap0001, ...
@@ -27,8 +28,7 @@ def convert_network(network: Network) -> Any:
     Imports Keras. Raises `FeatcacheError` where OpenVINO has no operation for one of the
     network's.
     """
-    import openvino
-
+    openvino = import_openvino()
     traced = _traced(network)
     try:
         return openvino.convert_model(traced)
@@ -61,8 +61,7 @@ def save_graph(graph: Any, path: Path) -> None:
 
     Raises `OSError` where the disk refuses, or takes less than all of it.
     """
-    import openvino
-
+    openvino = import_openvino()
     try:
         openvino.save_model(graph, path, compress_to_fp16=False)
     except RuntimeError as error:
@@ -71,8 +70,7 @@ def save_graph(graph: Any, path: Path) -> None:
 
 def read_graph(path: Path) -> Any:
     """The graph that `save_graph` wrote; raises `FeatcacheError` where it cannot be read."""
-    import openvino
-
+    openvino = import_openvino()
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
@@ -86,8 +84,7 @@ def compile_graph(
 
     Raises `FeatcacheError` where the device does not compute in that precision.
     """
-    import openvino
-
+    openvino = import_openvino()
     check_precision("openvino", precision)
     graph.reshape(list(shape))
     steps = openvino.preprocess.PrePostProcessor(graph)
@@ -152,10 +149,7 @@ def _launcher(requests: list[Any], tensor: Any, taps: list[str]) -> Callable[[Ar
 
 def versions() -> dict[str, str]:
     """Of the libraries that make a graph and prove it."""
-    import keras
-    import openvino
-    import tensorflow
-
+    openvino, keras, tensorflow = import_openvino(), import_keras(), import_tensorflow()
     return {
         "openvino": openvino.__version__.split("-")[0],
         "keras": keras.__version__,
@@ -165,8 +159,7 @@ def versions() -> dict[str, str]:
 
 def available_precisions() -> list[str]:
     """The types in which OpenVINO computes on this CPU."""
-    import openvino
-
+    openvino = import_openvino()
     names = {"FP32": "float32", "BF16": "bfloat16", "FP16": "float16"}
     reported = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [name for capability, name in names.items() if capability in reported]

@@ -18,9 +18,11 @@ from featcache.errors import FeatcacheError
 if os.name == "nt":
     raise FeatcacheError("featcache runs on Linux and macOS; on Windows, use WSL")
 
-from featcache.store.disk import Disk
+from featcache.store.care import verify_file
+from featcache.store.clearing import collect, last_copies, remove_place
+from featcache.store.disk import Disk, FileIdentity
 from featcache.store.packed_file import PackedFile, open_packed
-from featcache.store.recipe_store import RecipeStore, recipe_key_of
+from featcache.store.recipe_store import RecipeStore, recipe_key_of, recipe_text_of
 from featcache.store.records import (
     Block,
     Failure,
@@ -30,11 +32,13 @@ from featcache.store.records import (
     RepairResult,
     Stamp,
 )
-from featcache.store.snapshot import Snapshot
+from featcache.store.snapshot import Snapshot, rows_of_place
 
 __all__ = [
     "RecipeStore",
     "recipe_key_of",
+    "recipe_text_of",
+    "verify_file",
     "Snapshot",
     "PackedFile",
     "open_packed",
@@ -46,4 +50,9 @@ __all__ = [
     "RepairResult",
     "GcResult",
     "Disk",
+    "collect",
+    "last_copies",
+    "remove_place",
+    "rows_of_place",
+    "FileIdentity",
 ]

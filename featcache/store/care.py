@@ -1,23 +1,23 @@
-"""Care: verify finds what is damaged, repair saves what is not, gc gives space back."""
+"""Care: verify finds what is damaged, and repair saves what is not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.store.disk import Status, storage_errors
+from featcache.store.disk import Disk, Status, storage_errors
 from featcache.store.hdf5_view import hdf5_problem
-from featcache.store.index import build_index
-from featcache.store.layout import PART, Extent
-from featcache.store.place import LEFT, Place
-from featcache.store.records import Array, GcResult, Problem, RepairResult
+from featcache.store.layout import Extent
+from featcache.store.mending import Mended, mend, mended_file
+from featcache.store.place import Place
+from featcache.store.records import Array, Problem, RepairResult
 from featcache.store.skeleton import build_skeleton
-from featcache.store.snapshot import load_of_place, take_snapshot
-from featcache.store.stored_file import StoredFile, check_file_version, row_blocks, row_size
-from featcache.store.writing import TEMPORARY, is_stale, write_file
+from featcache.store.snapshot import Snapshot, load_of_place, take_snapshot
+from featcache.store.stored_file import StoredFile, check_file_version, load, row_blocks, row_size
+from featcache.store.writing import write_file
 
 
 def verify(place: Place) -> list[Problem]:
@@ -25,15 +25,27 @@ def verify(place: Place) -> list[Problem]:
     problems = [problem for path in place.files() if (problem := examine(place, path))]
     if problems:
         return problems
-    return take_snapshot(place).problems + _quarrels(place)
+    snapshot = take_snapshot(place)
+    return snapshot.problems + _quarrels(snapshot)
 
 
 def examine(place: Place, path: Path) -> Problem | None:
-    """What is wrong with one file, or None."""
+    """What is wrong with one file of a place, or None."""
+    return _examined(place.disk, path, lambda: load_of_place(place, path))
+
+
+def verify_file(path: Path) -> Problem | None:
+    """What is wrong with a `features.h5` or a part that lies anywhere, or None."""
+    disk = Disk()
+    with storage_errors(path):
+        return _examined(disk, path, lambda: load(disk, path))
+
+
+def _examined(disk: Disk, path: Path, load_it: Callable[[], StoredFile]) -> Problem | None:
     try:
-        check_file_version(place.disk, path)
-        file = load_of_place(place, path)
-        bad = bad_rows(file)
+        check_file_version(disk, path)
+        file = load_it()
+        bad = bad_rows(file, file.column("row_crc32"))
     except FileNotFoundError:  # packed meanwhile
         return None
     except FeatcacheError as error:
@@ -45,9 +57,8 @@ def examine(place: Place, path: Path) -> Problem | None:
     return Problem(path, difference, []) if difference else None
 
 
-def bad_rows(file: StoredFile) -> Array:
-    """Numbers of the rows that do not match their checksum, some 16 MB at a time."""
-    checksums = file.column("row_crc32")
+def bad_rows(file: StoredFile, checksums: Array) -> Array:
+    """Numbers of the rows that do not match their checksums, some 16 MB at a time."""
     bad = [np.empty(0, np.int64)]
     for block in row_blocks(len(file), row_size(file.layout.features)):
         bad.append(block[file.read_rows(block, checksums[block])[1]])
@@ -70,30 +81,24 @@ def repair(place: Place) -> RepairResult:
             saved, gone = _salvage(place, path)
             kept, lost = kept + saved, lost + gone
             moved += _move(place, path, status=status)
-    for problem in take_snapshot(place).problems:  # whole, and yet unlike its neighbours
+    snapshot = take_snapshot(place)
+    for problem in snapshot.problems:  # whole, and yet unlike its neighbours
+        moved.append(place.put_aside(problem.path))
+    for problem in _quarrels(snapshot):
+        saved, gone = _salvage(place, problem.path, but=problem.rows)
+        kept, lost = kept + saved, lost + gone
         moved.append(place.put_aside(problem.path))
     return RepairResult(moved, kept, lost)
 
 
-def gc(place: Place) -> GcResult:
-    """Delete the quarantine, the rows that the last pack found no image for, stale temporaries."""
-    sizes = {path: place.disk.status(path).size for path in _garbage(place)}
-    for path in sizes:
-        place.disk.unlink(path)
-    for folder in {path.parent for path in sizes}:
-        place.disk.sync_folder(folder)
-    return GcResult(len(sizes), sum(sizes.values()))
-
-
-def _quarrels(place: Place) -> list[Problem]:
+def _quarrels(snapshot: Snapshot) -> list[Problem]:
     """Files that have other rows for a key and view than the file that answers for them."""
-    files = [load_of_place(place, path) for path in place.files()]
-    index = build_index(files)
+    index = snapshot.index
     winners = index.find(index.names)
     differing = np.flatnonzero(index.checksums != index.checksums[winners])
     return [
         Problem(
-            files[number].path,
+            snapshot.files[number].path,
             f"{len(where)} rows differ from the rows of the same images in another file",
             (differing[where] - index.starts[number]).tolist(),
         )
@@ -102,33 +107,39 @@ def _quarrels(place: Place) -> list[Problem]:
     ]
 
 
-def _salvage(place: Place, path: Path) -> tuple[int, int]:
-    """Commit the good rows of a bad file as a part; (kept, lost), (0, 0) if nobody can tell."""
-    try:
-        file = load_of_place(place, path, is_cut_ok=True)
-    except FeatcacheError:  # `verify` has said it; its keys or checksums are not to be trusted
+def _salvage(place: Place, path: Path, but: Sequence[int] = ()) -> tuple[int, int]:
+    """Commit the good rows of a file as a part, leaving out some: how many were kept, and lost.
+
+    (0, 0) where nobody can tell how many there were.
+    """
+    file = mended_file(place.disk, path)
+    if file is None or file.layout.recipe_key != place.recipe_key:
         return 0, 0
-    good = np.setdiff1d(np.arange(len(file)), bad_rows(file))
-    if len(good) or len(file.column("failed_path")):
-        _write_part(place, file, good=good)
+    mended = mend(file)
+    if mended is None:
+        return 0, len(file)
+    bad = bad_rows(file, mended.columns["row_crc32"])
+    good = np.setdiff1d(np.flatnonzero(mended.usable), [*bad, *but])
+    if len(good) or len(mended.columns["failed_path"]):
+        _write_part(place, mended, good=good)
     return len(good), len(file) - len(good)
 
 
-def _write_part(place: Place, file: StoredFile, *, good: Array) -> None:
-    columns = file.columns(*PART)
+def _write_part(place: Place, mended: Mended, *, good: Array) -> None:
+    columns, features = dict(mended.columns), mended.file.layout.features
     for name in ("path", "key", "view", "source_size", "row_crc32"):
         columns[name] = columns[name][good]
-    features = file.layout.features
     rows = Extent(features.dtype, (len(good), *features.shape[1:]), 0)
     skeleton = build_skeleton("part", columns, rows=rows)
     target = place.parts / f"p-{skeleton.name}.h5"
-    write_file(place.disk, target, skeleton=skeleton, rows=_good_rows(file, good))
+    vectors = _good_rows(mended, good)
+    write_file(place.disk, target, skeleton=skeleton, rows=vectors)
 
 
-def _good_rows(file: StoredFile, good: Array) -> Iterator[Array]:
-    checksums = file.column("row_crc32")
-    for block in row_blocks(len(good), row_size(file.layout.features)):
-        yield file.rows(good[block], checksums[good[block]])
+def _good_rows(mended: Mended, good: Array) -> Iterator[Array]:
+    checksums = mended.columns["row_crc32"]
+    for block in row_blocks(len(good), row_size(mended.file.layout.features)):
+        yield mended.file.rows(good[block], checksums[good[block]])
 
 
 def _move(place: Place, path: Path, *, status: Status) -> list[Path]:
@@ -140,15 +151,3 @@ def _move(place: Place, path: Path, *, status: Status) -> list[Path]:
         place.disk.replace(target, path)
         place.disk.sync_folder(path.parent)
     return []
-
-
-def _garbage(place: Place) -> list[Path]:
-    quarantine = [place.quarantine / name for name in place.disk.names(place.quarantine)]
-    left = [path for path in place.part_files() if path.name.startswith(LEFT)]
-    temporaries = [
-        folder / name
-        for folder in (place.folder, place.parts)
-        for name in place.disk.names(folder)
-        if name.startswith(TEMPORARY) and is_stale(place.disk, folder / name)
-    ]
-    return quarantine + left + temporaries

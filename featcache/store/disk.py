@@ -7,7 +7,6 @@ kill, fail, shorten or reorder any step and look at what is left.
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import stat
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.files import sync
+from featcache.folders import create, lock, opened_folder, remove_abandoned, remove_folder
 
 _HINTS = {
     errno.ENOSPC: "free some space",
@@ -37,13 +38,30 @@ class Status(NamedTuple):
     changed: float
 
 
+class FileIdentity(NamedTuple):
+    """What changes when another file takes a name, or somebody writes into the file."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
 class Disk:
-    """The real file system. Every method raises a plain `OSError`, as the system does."""
+    """The real file system. Every method raises a plain `OSError`, as the system does.
+
+    Below `base`, the folder that the user named, nothing is changed through a link: there the
+    methods that change something raise `FeatcacheError`.
+    """
+
+    def __init__(self, base: Path | None = None) -> None:
+        self.base = base
 
     def create(self, path: Path) -> int:
         """A new file, read-only for everybody but this descriptor; fails where one exists."""
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        return os.open(path, flags, 0o444)
+        with opened_folder(path.parent, self.base) as folder:
+            return create(folder, path.name, 0o444)
 
     def allocate(self, descriptor: int, size: int) -> None:
         """Reserve `size` bytes, so that a full disk shows before a row is written."""
@@ -58,10 +76,7 @@ class Disk:
 
     def fsync(self, descriptor: int) -> None:
         """Return when the file's bytes are on the medium."""
-        if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone stops at the drive's own cache
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
+        sync(descriptor)
 
     def close(self, descriptor: int) -> None:
         """Give the descriptor back; also what lets go of a lock."""
@@ -69,33 +84,40 @@ class Disk:
 
     def replace(self, source: Path, target: Path) -> None:
         """Give a file its final name, in one step."""
-        source.replace(target)
+        with (
+            opened_folder(source.parent, self.base) as before,
+            opened_folder(target.parent, self.base) as after,
+        ):
+            os.replace(source.name, target.name, src_dir_fd=before, dst_dir_fd=after)
 
     def unlink(self, path: Path) -> None:
         """Take a name away."""
-        path.unlink()
+        with opened_folder(path.parent, self.base) as folder:
+            os.unlink(path.name, dir_fd=folder)
+
+    def unlink_abandoned(self, path: Path) -> bool:
+        """Take a draft's name away, if its writer is dead; whether that was done."""
+        with opened_folder(path.parent, self.base) as folder:
+            return remove_abandoned(folder, path.name)
 
     def mkdir(self, path: Path) -> None:
         """Make one folder."""
-        path.mkdir()
+        with opened_folder(path.parent, self.base) as folder:
+            os.mkdir(path.name, dir_fd=folder)
+
+    def rmdir(self, path: Path) -> bool:
+        """Take an empty folder away; whether that was done."""
+        return remove_folder(path, self.base)
 
     def sync_folder(self, path: Path) -> None:
         """Return when the names in a folder are on the medium."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with opened_folder(path, self.base) as folder:
+            os.fsync(folder)
 
     def lock(self, path: Path) -> int:
         """Wait for the exclusive lock; it ends with `close` or with the process."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        with opened_folder(path.parent, self.base) as folder:
+            return lock(folder, path.name)
 
     def open(self, path: Path) -> int:
         """Open a file for reading; a pipe or a device is refused, and never waited for."""
@@ -108,6 +130,13 @@ class Disk:
     def size(self, descriptor: int) -> int:
         """Length of an open file in bytes."""
         return os.fstat(descriptor).st_size
+
+    def identity(self, descriptor: int) -> FileIdentity:
+        """Which file is open, and when it was last written to."""
+        found = os.fstat(descriptor)
+        return FileIdentity(
+            found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        )
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """At most `size` bytes from `offset`; fewer only at the end of the file."""
@@ -127,6 +156,13 @@ class Disk:
     def exists(self, path: Path) -> bool:
         """Is there anything of this name?"""
         return os.path.lexists(path)
+
+    def is_folder(self, path: Path) -> bool:
+        """Is this a folder itself, and no link to one?"""
+        try:
+            return stat.S_ISDIR(path.lstat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def status(self, path: Path) -> Status:
         """Which file has this name, its length, and when it was last changed."""
@@ -171,7 +207,7 @@ def opened(disk: Disk, path: Path) -> Iterator[int]:
 
 def discard(disk: Disk, path: Path) -> None:
     """Remove an unfinished file, on the way out of an error that matters more."""
-    with suppress(OSError):  # `gc` sweeps what stays; the first error is the one to show
+    with suppress(OSError, FeatcacheError):  # `gc` sweeps what stays; the first error is shown
         disk.unlink(path)
 
 

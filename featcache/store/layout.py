@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.files import FEATURES
 
 BLOCK = 4096
 VERSION = 1
-_MAGIC = b"featcache-h5 "
 _ALLOWED = {"<f2", "<f4", "<i4", "<i8", "|u1", "<u4"}
 
 #: name of an array -> (its type, the names of its dimensions); "S" is text of any fixed width.
@@ -103,7 +103,7 @@ def build_header(layout: Layout) -> bytes:
         "recipe_key": layout.recipe_key,
     }
     text = json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
-    body = _MAGIC + str(VERSION).encode("ascii") + b"\n" + text + b"\n"
+    body = FEATURES + str(VERSION).encode("ascii") + b"\n" + text + b"\n"
     block = body + _digest(body) + b"\n"
     if len(block) > BLOCK:
         raise FeatcacheError(f"the header needs {len(block)} bytes, and {BLOCK} is the limit")
@@ -112,17 +112,21 @@ def build_header(layout: Layout) -> bytes:
 
 def check_version(block: bytes) -> None:
     """Refuse a file of a format that this version does not know; never mistake it for damage."""
-    if not block.startswith(_MAGIC):
+    if not block.startswith(FEATURES):
         return
-    version = block[len(_MAGIC) :].split(b"\n", 1)[0]
-    lines = block.split(b"\n", 3)
-    is_whole = len(lines) == 4 and _digest(b"\n".join(lines[:2]) + b"\n") == lines[2]
-    if is_whole and version != str(VERSION).encode("ascii"):
+    version = block[len(FEATURES) :].split(b"\n", 1)[0]
+    if is_vouched(block) and version != str(VERSION).encode("ascii"):
         shown = version[:20].decode("ascii", "backslashreplace")
         raise FeatcacheError(
             f"the file has format version {shown}, and this featcache reads version {VERSION}: "
             "upgrade featcache"
         )
+
+
+def is_vouched(block: bytes) -> bool:
+    """Whether the first two lines of a header match the checksum in the third."""
+    lines = block.split(b"\n", 3)
+    return len(lines) == 4 and _digest(b"\n".join(lines[:2]) + b"\n") == lines[2]
 
 
 def parse_header(block: bytes) -> Layout:
@@ -131,13 +135,13 @@ def parse_header(block: bytes) -> Layout:
     Raises `FeatcacheError` where the file is not ours or of another version, `DamagedFile` where
     it was ours once. The messages name no file: the caller does.
     """
-    if not block.startswith(_MAGIC):
+    if not block.startswith(FEATURES):
         raise FeatcacheError("not a featcache file: it does not begin with 'featcache-h5'")
     check_version(block)
     lines = block.split(b"\n", 3)
     if len(block) != BLOCK or len(lines) != 4 or lines[3].strip(b"\0"):
         raise DamagedFile("the header is damaged")
-    if _digest(b"\n".join(lines[:2]) + b"\n") != lines[2]:
+    if not is_vouched(block):
         raise DamagedFile("the header does not match its checksum")
     try:
         layout = _layout(strict_json(lines[1]))

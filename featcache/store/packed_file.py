@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from featcache.errors import DamagedFile, FeatcacheError
-from featcache.store.columns import checked_codes, decode, failures_of, row_checksums
-from featcache.store.disk import Disk, opened
+from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
+from featcache.store.columns import checked_codes, decode, failures_of
+from featcache.store.disk import Disk, FileIdentity, opened
 from featcache.store.layout import COLUMNS
 from featcache.store.records import Array, Failure
-from featcache.store.stored_file import StoredFile, as_array, load, row_blocks
+from featcache.store.row_checks import bad_rows
+from featcache.store.stored_file import StoredFile, as_array, load
+
+#: Looks at a file that others replace meanwhile.
+_ATTEMPTS = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,9 +32,11 @@ class PackedFile:
     source_sizes: (R, 2) int32, height and width of the image in pixels.
     probe: (8, k) float32.
     recipe, provenance: canonical JSON.
+    identity: which file it is.
     """
 
     path: Path
+    identity: FileIdentity
     recipe: str
     recipe_key: str
     provenance: str
@@ -54,14 +58,12 @@ class PackedFile:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def bad_rows(self) -> Array:
-        """Numbers of the rows that do not match their checksum, reading some 16 MB at a time."""
-        size = self.vectors[:1].nbytes
-        bad = [
-            block[row_checksums(self.vectors[block[0] : block[-1] + 1]) != self.row_crc32[block]]
-            for block in row_blocks(len(self), size)
-        ]
-        return np.concatenate(bad) if bad else np.empty(0, np.int64)
+    def bad_rows(self, rows: slice | Array = slice(None)) -> Array:
+        """Numbers of the rows, among some, that do not match their checksum.
+
+        Those that this process found right already are not read again.
+        """
+        return bad_rows(self.identity, self.vectors, self.row_crc32, rows, name=str(self.path))
 
 
 def open_packed(path: Path, disk: Disk | None = None) -> PackedFile:
@@ -70,12 +72,9 @@ def open_packed(path: Path, disk: Disk | None = None) -> PackedFile:
     Raises `FeatcacheError` where it is missing, no file of ours or of another format version, and
     `DamagedFile` where it is not what was written.
     """
-    path = Path(path)
+    path, disk = Path(path), disk or Disk()
     try:
-        stored = load(disk or Disk(), path)
-        if stored.layout.kind != "features":
-            raise FeatcacheError("it is a part of an unfinished run: open features.h5 instead")
-        return map_packed(stored)
+        return _open_again_and_again(path, disk)
     except FileNotFoundError as error:
         raise FeatcacheError(f"{path} does not exist: run `featcache ls` to see what does") from (
             error
@@ -88,6 +87,20 @@ def open_packed(path: Path, disk: Disk | None = None) -> PackedFile:
         raise type(error)(f"{path}: {error}") from error
 
 
+def _open_again_and_again(path: Path, disk: Disk) -> PackedFile:
+    """Open the file; where a pack replaces it meanwhile, the one that has its name by then."""
+    for _ in range(_ATTEMPTS):
+        try:
+            stored = load(disk, path)
+            if stored.layout.kind != "features":
+                raise FeatcacheError("it is a part of an unfinished run: open features.h5 instead")
+            return map_packed(stored)
+        except FileNotFoundError:
+            if not disk.exists(path):
+                raise
+    raise StorageFailure(f"{path} changes faster than it can be read: try again")
+
+
 def map_packed(stored: StoredFile) -> PackedFile:
     """Map a packed file that was loaded; `FileNotFoundError` where it was replaced meanwhile."""
     with opened(stored.disk, stored.path) as descriptor:
@@ -95,12 +108,14 @@ def map_packed(stored: StoredFile) -> PackedFile:
         if stored.disk.size(descriptor) != stored.layout.file_size:
             raise DamagedFile("the file was cut short while it was opened")
         buffer = stored.disk.map(descriptor, stored.layout.file_size)
+        identity = stored.disk.identity(descriptor)
     arrays = {name: as_array(buffer, stored.layout.arrays[name]) for name in (*COLUMNS, "features")}
     classes, split_names, group_names = (
         decode(arrays[name]) for name in ("classes", "split_names", "group_names")
     )
     return PackedFile(
         path=stored.path,
+        identity=identity,
         recipe=bytes(arrays["recipe"].item()).decode("utf-8"),
         recipe_key=stored.layout.recipe_key,
         provenance=bytes(arrays["provenance"].item()).decode("utf-8"),

@@ -62,12 +62,24 @@ class Place:
         packed = [self.packed] if self.disk.exists(self.packed) else []
         return packed + self.part_files()
 
+    @property
+    def lock(self) -> Path:
+        """The empty file whose lock is that of the folder."""
+        return self.folder / "lock"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the exclusive lock of the folder, which is made where it is missing."""
         with storage_errors(self.folder):
             make_folder(self.disk, self.parts)
-            lock = self.disk.lock(self.folder / "lock")
+        with self.locked_there():
+            yield
+
+    @contextmanager
+    def locked_there(self) -> Iterator[None]:
+        """Hold the exclusive lock of the folder, of which nothing is made but the lock."""
+        with storage_errors(self.folder):
+            lock = self.disk.lock(self.lock)
         try:
             yield
         finally:
@@ -84,3 +96,8 @@ class Place:
         self.disk.sync_folder(self.quarantine)
         self.disk.sync_folder(path.parent)
         return target
+
+
+def place_of(folder: Path, recipe: str = "", disk: Disk | None = None) -> Place:
+    """The place of a folder of a cache: below the cache no link is followed to change anything."""
+    return Place(folder, recipe, disk or Disk(folder.parent.parent))

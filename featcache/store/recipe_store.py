@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from featcache.store import care, pack, snapshot
+from featcache.store import care, clearing, pack, snapshot
 from featcache.store.columns import (
     attribute,
     block_columns,
@@ -14,8 +14,9 @@ from featcache.store.columns import (
 )
 from featcache.store.disk import Disk, make_folder, opened, storage_errors
 from featcache.store.layout import BLOCK, Extent, parse_header
+from featcache.store.mending import mended_file, recipe_of
 from featcache.store.packed_file import PackedFile
-from featcache.store.place import Place
+from featcache.store.place import place_of
 from featcache.store.records import Block, GcResult, Identity, Problem, RepairResult, Stamp
 from featcache.store.skeleton import build_skeleton
 from featcache.store.snapshot import Snapshot
@@ -32,6 +33,16 @@ def recipe_key_of(path: Path) -> str:
         return parse_header(disk.read(descriptor, BLOCK, 0)).recipe_key
 
 
+def recipe_text_of(path: Path) -> str | None:
+    """The recipe of a part or a `features.h5`, even of a damaged one; None where it is lost.
+
+    Raises `StorageFailure`.
+    """
+    with storage_errors(path):
+        file = mended_file(Disk(), path)
+    return None if file is None else recipe_of(file)
+
+
 class RecipeStore:
     """The folder ``<data set>/<backbone>-<key8>``: commit rows, look at them, pack, take care.
 
@@ -42,7 +53,7 @@ class RecipeStore:
 
     def __init__(self, directory: Path, recipe: str, disk: Disk | None = None) -> None:
         attribute(recipe, "recipe")
-        self._place = Place(Path(directory), recipe, disk or Disk())
+        self._place = place_of(Path(directory), recipe, disk)
         self._has_folder = False
 
     @property
@@ -78,6 +89,7 @@ class RecipeStore:
         `DamagedFile` where one does not match its checksum: then nothing was changed.
         """
         with storage_errors(self._place.folder), self._place.locked():
+            clearing.drop_drafts(self._place)
             return pack.pack(self._place, identity, stamp=stamp)
 
     def verify(self) -> list[Problem]:
@@ -90,12 +102,15 @@ class RecipeStore:
         with storage_errors(self._place.folder), self._place.locked():
             return care.repair(self._place)
 
+    def put_aside(self, path: Path) -> Path:
+        """Move a damaged file that lies beside the rows to ``quarantine/``; gives its new place."""
+        with storage_errors(path), self._place.locked():
+            return self._place.put_aside(path)
+
     def gc(self) -> GcResult:
         """Delete the quarantine, rows without an image, and what dead processes left."""
-        if not self._place.disk.exists(self._place.folder):
-            return GcResult(0, 0)
-        with storage_errors(self._place.folder), self._place.locked():
-            return care.gc(self._place)
+        with storage_errors(self._place.folder):
+            return clearing.gc(self._place)
 
     def _make_folder(self, needed: int) -> None:
         if not self._has_folder:

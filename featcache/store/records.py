@@ -104,10 +104,11 @@ class RepairResult:
 
 @dataclass(frozen=True, slots=True)
 class GcResult:
-    """How many files went, and the bytes that frees."""
+    """How many files went, the bytes that frees, and what stays: it is not known to be ours."""
 
     files: int
     bytes: int
+    strangers: list[Path]
 
 
 #: float32 and int32 as they lie in the files, whatever machine we are on.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.store.disk import opened
+from featcache.store.columns import decode
+from featcache.store.disk import opened, storage_errors
 from featcache.store.index import Index, build_index, name_parts, row_names
 from featcache.store.layout import BLOCK
 from featcache.store.packed_file import PackedFile, map_packed
-from featcache.store.place import Place
+from featcache.store.place import LEFT, Place, place_of
 from featcache.store.records import Array, Failure, Problem
 from featcache.store.stored_file import StoredFile, check_file_version, load
 
@@ -175,9 +177,9 @@ def _load_all(place: Place, paths: list[Path]) -> tuple[list[StoredFile], list[P
     return files, problems
 
 
-def load_of_place(place: Place, path: Path, *, is_cut_ok: bool = False) -> StoredFile:
+def load_of_place(place: Place, path: Path) -> StoredFile:
     """Load a file that belongs to this place: of its recipe, and of the kind its name says."""
-    file = load(place.disk, path, is_cut_ok=is_cut_ok)
+    file = load(place.disk, path)
     if file.layout.recipe_key != place.recipe_key:
         raise FeatcacheError("the file holds the rows of another recipe")
     kind = "features" if path == place.packed else "part"
@@ -203,3 +205,18 @@ def _check_same_rows(file: StoredFile, first: StoredFile | None) -> None:
             f"rows of shape {mine.shape[1:]} and type {mine.dtype}, and {first.path.name} has "
             f"{other.shape[1:]} and {other.dtype}"
         )
+
+
+def rows_of_place(folder: Path) -> Iterator[tuple[str, str]]:
+    """Path and key of every row of a folder, whatever its recipe; not of what a pack left over.
+
+    Raises `FeatcacheError` where a file is damaged, `StorageFailure`.
+    """
+    place = place_of(folder)
+    for path in place.files():
+        if not path.name.startswith(LEFT):
+            with storage_errors(path):
+                file = load(place.disk, path)
+            keys = file.column("key").tolist()
+            for name, key in zip(decode(file.column("path")), keys, strict=True):
+                yield name, key.decode("ascii")

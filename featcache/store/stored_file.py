@@ -107,8 +107,8 @@ class StoredFile:
         return as_array(content, Extent(extent.dtype, extent.shape, 0))
 
 
-def load(disk: Disk, path: Path, *, is_cut_ok: bool = False) -> StoredFile:
-    """Check header and metadata of a file; with `is_cut_ok` rows may be missing at its end.
+def load(disk: Disk, path: Path) -> StoredFile:
+    """Check header and metadata of a file.
 
     Raises `FeatcacheError` or `DamagedFile` (their messages name no file), `FileNotFoundError`.
     """
@@ -116,13 +116,21 @@ def load(disk: Disk, path: Path, *, is_cut_ok: bool = False) -> StoredFile:
         header = disk.read(descriptor, BLOCK, 0)
         layout = parse_header(header)
         size = disk.size(descriptor)
-        if size != layout.file_size and not (is_cut_ok and size >= layout.features.offset):
+        if size != layout.file_size:
             raise DamagedFile(f"the file has {size:,} bytes, and {layout.file_size:,} were written")
-        if _digest(disk, descriptor, end=layout.features.offset) != layout.metadata_sha256:
-            raise DamagedFile("the names, keys or checksums in the file were changed or damaged")
     stored = StoredFile(disk, path, header, layout)
+    if not is_metadata_sound(stored):
+        raise DamagedFile("the names, keys or checksums in the file were changed or damaged")
     _check_meaning(stored)
     return stored
+
+
+def is_metadata_sound(file: StoredFile) -> bool:
+    """Whether everything between header and rows is what the header vouches for."""
+    with opened(file.disk, file.path) as descriptor:
+        file.check_same(descriptor)
+        found = _digest(file.disk, descriptor, end=file.layout.features.offset)
+    return found == file.layout.metadata_sha256
 
 
 def check_file_version(disk: Disk, path: Path) -> None:

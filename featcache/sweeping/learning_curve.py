@@ -87,7 +87,7 @@ def measure_learning_curve(
     say(f"learning curve: {len(sizes)} sizes, {len(parts) * len(sizes)} fits")
     tasks = [
         Task(
-            features.path, head, [settings], Side.of(features, subset),
+            features.path, features.identity, head, [settings], Side.of(features, subset),
             Side.of(features, part.judged), seed,
         )
         for size in sizes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from featcache.class_weights import balanced_weights
-from featcache.features import Features, open_features
+from featcache.features import Features
 from featcache.heads.logistic import LogisticHead
 from featcache.heads.rows import rows_of
 from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
@@ -56,7 +56,7 @@ def run_joined(tasks: Sequence[Task]) -> list[list[Score]]:
     The seconds are those of all, shared alike.
     """
     began = time.monotonic()
-    features = open_features(tasks[0].path)
+    features = tasks[0].open()
     found = _solved(features, tasks)
     classes, count = np.unique(tasks[0].train.labels), len(tasks[0].settings)
     # All are as large: the classes are the same.
@@ -64,7 +64,8 @@ def run_joined(tasks: Sequence[Task]) -> list[list[Score]]:
     right = []
     for number, task in enumerate(tasks):
         mine = found[number * count : (number + 1) * count]
-        called = classes[predictions(mine, features.vectors, task.judged.rows)]
+        vectors = features.vectors_of(task.judged.rows)
+        called = classes[predictions(mine, vectors, task.judged.rows)]
         right.append(called == task.judged.labels)
     seconds = (time.monotonic() - began) / len(found)
     return [[Score(row, seconds, size) for row in rows] for rows in right]
@@ -77,7 +78,6 @@ def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
         labels[task.train.rows] = task.train.labels
     mask = labels != ""
     rows, vectors = features[mask], rows_of(features, mask)
-    rows.check()
     check_finite(rows, vectors)
     codes = np.unique(labels[mask].astype(str), return_inverse=True)[1]
     balanced = balanced_weights(np.bincount(codes))[codes] if _is_balanced(tasks[0]) else None

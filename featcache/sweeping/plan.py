@@ -21,6 +21,11 @@ class Part:
     train: np.ndarray
     judged: np.ndarray
 
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both."""
+        return self.train, self.judged
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import LokyBackend, get_active_backend
 
 from featcache.belonging import Belonging
 from featcache.errors import FeatcacheError
 from featcache.heads import HEADS, Training, knn, options_of
+from featcache.interruption import end_with_parent
 from featcache.model_fitting import fit_model, training_of
 from featcache.roles import assign_roles
 from featcache.splits import units
@@ -31,12 +33,21 @@ def run_tasks(
     results: list[list[Outcome]] = []
     spoken = time.monotonic()
     runs = map(delayed(_run), join(tasks))
-    for outcomes in Parallel(n_jobs=jobs, return_as="generator")(runs):
+    for outcomes in _parallel(jobs, len(tasks))(runs):
         results += outcomes
         if time.monotonic() - spoken > PATIENCE:
             spoken = time.monotonic()
             say(f"{sum(map(len, results))} of {total} fits")
     return results
+
+
+def _parallel(jobs: int | None, tasks: int) -> Parallel:
+    """joblib as it is configured; its own worker processes (loky's) end with this process."""
+    if jobs is not None:
+        jobs = min(jobs, tasks)  # each of more would be a process that finds nothing to do
+    backend, _ = get_active_backend()
+    extra = {"initializer": end_with_parent} if isinstance(backend, LokyBackend) else {}
+    return Parallel(n_jobs=jobs, return_as="generator", **extra)
 
 
 def _run(tasks: list[Task]) -> list[list[Outcome]]:
@@ -72,14 +83,14 @@ def run_task(task: Task) -> list[Score]:
 
     Raises `FeatcacheError` where one of them cannot be fitted.
     """
+    features = task.open()
     both = Side(
         np.concatenate([task.train.rows, task.judged.rows]),
         np.concatenate([task.train.labels, task.judged.labels]),
-    ).open(task.path)
+    ).of_file(features)
     # The sides of the task stand in for the file's own splits.
     sides = np.repeat(["train", "test"], [len(task.train.rows), len(task.judged.rows)])
-    part, judged = replace(both, splits=sides), task.judged.open(task.path)
-    part.check()
+    part, judged = replace(both, splits=sides), task.judged.of_file(features)
     # Near duplicates share a side of the task already; rows that stop a training judge nothing.
     together = Belonging(units(part.keys, part.groups))
     roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped, together=together)

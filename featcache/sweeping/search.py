@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from featcache.belonging import belonging
 from featcache.errors import FeatcacheError
 from featcache.features import Features
@@ -30,6 +32,9 @@ from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task
 
 #: What is said where the nested cross-validation came to nothing.
 NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"
+
+#: Fits at a time, at most: each is a process.
+MOST_JOBS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,11 @@ def sweep(
 
 
 def _check_jobs(jobs: int | None) -> None:
-    if jobs == 0:
-        raise FeatcacheError("--jobs 0: expected the fits at a time, such as 2; -1: all cores")
+    if jobs == 0 or (jobs or 0) > MOST_JOBS:
+        raise FeatcacheError(
+            f"--jobs {jobs}: expected the fits at a time, such as 2, at most {MOST_JOBS}; -1: all "
+            f"cores"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +196,19 @@ def _outcomes(
     aligned: Aligned, plan: Plan, grids: dict[str, list[Settings]], running: _Running
 ) -> list[list[Outcome]]:
     """For every candidate, in order, its outcomes on every part of the plan."""
+    used = np.unique(np.concatenate([rows for part in plan.every for rows in part.rows]))
+    for tap in aligned.taps:  # here and once: the tasks may be many, in many processes
+        tap[used].check()
     tasks = [
         Task(
-            tap.path, head, piece, Side.of(tap, part.train), Side.of(tap, part.judged), running.seed
+            tap.path, tap.identity, head, piece,
+            Side.of(tap, part.train), Side.of(tap, part.judged), running.seed,
         )
         for tap in aligned.taps
         for head, grid in grids.items()
         for piece in pieces_of(head, grid)
         for part in plan.every
-    ]
+    ]  # fmt: skip
     results = run_tasks(tasks, running.jobs, running.say)
     count = len(plan.every)
     return [

@@ -13,6 +13,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
 from featcache.heads import Model
+from featcache.store import FileIdentity
 from featcache.sweeping.grids import Settings
 
 
@@ -27,21 +28,29 @@ class Side:
     def of(cls, features: Features, rows: np.ndarray) -> Side:
         return cls(features.rows[rows], features.labels[rows])
 
-    def open(self, path: Path) -> Features:
-        """The features of these rows, with these labels."""
-        return replace(open_features(path)[self.rows], labels=self.labels)
+    def of_file(self, features: Features) -> Features:
+        """These rows of a whole file, with these labels."""
+        return replace(features[self.rows], labels=self.labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Fit each of some settings on the rows `train` of a file, and try it on the rows `judged`."""
+    """Fit each of some settings on the rows `train` of a file, and try it on the rows `judged`.
+
+    `sound` is the file whose rows the one who made the task has checked.
+    """
 
     path: Path
+    sound: FileIdentity
     head: str
     settings: list[Settings]
     train: Side
     judged: Side
     seed: int
+
+    def open(self) -> Features:
+        """The features of the whole file; its rows are checked here only if it has changed."""
+        return open_features(self.path).known_sound(self.sound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def small_network(name: str, **options: object) -> Network:
     return network
 
 
-def set_statistics(network: Network, pixels: np.ndarray) -> None:
+def set_statistics(network: Network, pixels: np.ndarray, *, offset: float = 2.0) -> None:
     """Set every moving mean and variance to those of this batch, and every offset to 2.
 
     With an offset of 0, half of each map is cut off by its ReLU at random, and a deep network
@@ -80,7 +80,7 @@ def set_statistics(network: Network, pixels: np.ndarray) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
-        layer.beta.assign(np.full(layer.beta.shape, 2.0, np.float32))
+        layer.beta.assign(np.full(layer.beta.shape, offset, np.float32))
     network.base(preprocess(network.backbone, pixels), training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -203,6 +203,17 @@ def test_unusual_subsampling_goes_to_pillow() -> None:
     assert decode(bytes(raw), DECODING).pixels.shape == (32, 32, 3)
 
 
+def test_scans_of_unusual_subsampling_are_limited_too() -> None:
+    """What goes to Pillow is refused for its scans or its pixels before it is decoded."""
+    raw = bytearray(_many_scans(200))
+    frame = raw.index(b"\xff\xc2")
+    raw[frame + 11], raw[frame + 14] = 0x22, 0x12
+    for limit, words in ((60 * 80 * 2, "200|scans"), (60 * 80 - 1, "pixels")):
+        with pytest.raises(BadImage, match=words) as caught:
+            decode(bytes(raw), DECODING, max_pixels=limit)
+        assert caught.value.code in ("too-many-scans", "too-many-pixels")
+
+
 def test_versions_name_all_three_decoders() -> None:
     """A failure is filed with what decoded it."""
     versions = decoder_versions()

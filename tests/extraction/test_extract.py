@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 import featcache
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.images import FileStamp, StatCache, find_images
 from featcache.probe import row_error
 
 
@@ -33,6 +36,34 @@ def test_rows_are_sorted_and_carry_their_labels(photos, cache):
     assert features.vectors.shape == (48, 1280)
     assert np.isfinite(features.vectors).all()
     assert counts(features) == (48, 0, 0)
+
+
+def test_rehash_sees_what_a_files_times_do_not_tell(photos, cache):
+    """An image that changed while size and times stayed is extracted with `rehash`, not without."""
+    first, other = sorted((photos / "flower").iterdir())[:2]
+    long = max(first.stat().st_size, other.stat().st_size)
+    contents = [path.read_bytes().ljust(long, b"\0") for path in (first, other)]
+    first.write_bytes(contents[0])
+    for path in photos.rglob("*.jpg"):
+        os.utime(path, (1e9, 1e9))
+    extract(photos, cache)
+    scan = next(cache.glob("*/scan.json.gz"))
+    keys = StatCache.load(scan)
+    first.write_bytes(contents[1])
+    os.utime(first, (1e9, 1e9))
+    # The change time cannot be set back: the scan is told of it, as of a write by a memory map.
+    stamp = FileStamp.of(first.stat())
+    images = find_images(photos)
+    for index, name in enumerate(images.names):
+        now = images.stat(index)
+        key = images.read(index).key if name != "flower/24.jpg" else sha256(contents[0]).hexdigest()
+        keys.remember(name, stamp if name == "flower/24.jpg" else now, key, 2**62)
+    keys.save(scan)
+    assert extract(photos, cache).run.extracted == 0
+    again = extract(photos, cache, rehash=True)
+    assert again.run.extracted == 1
+    assert sha256(contents[1]).hexdigest() in again.keys.tolist()
+    assert extract(photos, cache).keys.tolist() == again.keys.tolist()
 
 
 def test_only_what_is_new_is_extracted(photos, cache, photographs):

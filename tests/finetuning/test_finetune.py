@@ -260,6 +260,36 @@ def interrupt(images: Path, network: Path, out: Path, **options: object) -> None
         tuned(images, network, out, say=stop, **options)
 
 
+def test_a_finished_training_outlives_a_failed_proof(digits, network, tmp_path, monkeypatch):
+    """Where the new network is refused, the training is written and told; the same command, run
+    again, trains nothing and ends as an undisturbed one does.
+    """
+    import featcache.rounding as rounding
+
+    out, lines = tmp_path / "out", []
+
+    def refuse_the_new_network(line: str) -> None:
+        lines.append(line)
+        if line.startswith("writing the new backbone"):
+            monkeypatch.setattr(rounding, "LARGEST", 0.0)
+
+    with pytest.raises(FeatcacheError, match="the training is finished and kept in") as raised:
+        tuned(digits, network, out, say=refuse_the_new_network)
+    assert "magnifies rounding too much" in str(raised.value)
+    assert "Run the same command again" in str(raised.value)
+    assert {"classifier.keras", "classes.txt", "finetuned.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    monkeypatch.undo()
+    lines.clear()
+    again = tuned(digits, network, out, say=lines.append)
+    assert not [line for line in lines if line.startswith("epoch ")]
+    calm = tuned(digits, network, tmp_path / "calm")
+    assert again.report.accuracy == calm.report.accuracy
+    for name, array in calm.head.model.state().items():
+        assert np.abs(array - again.head.model.state()[name]).max() < 1e-5
+
+
 def test_a_cut_is_kept_when_the_disk_fills(digits, network, tmp_path, monkeypatch):
     """A run goes on from the cut that it was interrupted at, whatever room there is now."""
     from featcache.job import Job

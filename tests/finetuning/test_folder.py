@@ -10,10 +10,12 @@ import pytest
 import featcache
 from featcache.backbones import Source, recall_backbone
 from featcache.backbones.tuned import check_writable
-from featcache.errors import FeatcacheError
+from featcache.errors import DamagedFile, FeatcacheError
 from featcache.finetuning.folder import check_folder
 from featcache.heads import Head
+from featcache.verification import verify_path
 from tests.finetuning.tuning_samples import save_network, tuned
+from tests.made_features import damage
 
 #: Keras's own saving and OpenVINO's conversion warn of what we cannot change.
 pytestmark = [
@@ -43,6 +45,15 @@ def test_a_moved_folder_predicts(own, digits, tmp_path):
     assert Head.load(moved).predict_images(images, cache=tmp_path / "b", **trusted) == before
     features = featcache.extract(digits, backbone=str(moved), cache=tmp_path / "cache", **trusted)
     assert features.run.extracted == 0
+    assert verify_path(moved).state == "sound"
+    (weights,) = moved.glob("backbone.*")
+    damage(weights, weights.stat().st_size // 2)
+    with pytest.raises(DamagedFile, match=str(weights)):
+        featcache.extract(digits, backbone=str(moved), cache=tmp_path / "cache", **trusted)
+    with pytest.raises(DamagedFile, match=str(weights)):
+        Head.load(moved).predict_images(images, cache=tmp_path / "d", **trusted)
+    assert [problem.path for problem in verify_path(moved).problems] == [weights]
+    damage(weights, weights.stat().st_size // 2)
     # Another fine-tuning in its old place is not taken for it.
     shutil.copytree(moved, folder)
     for weights in folder.glob("backbone.*"):

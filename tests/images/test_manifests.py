@@ -116,6 +116,31 @@ def test_links_in_a_manifest_stay_inside_too(manifest, tmp_path) -> None:
     assert find_images(path, follow_symlinks=True).read(0).raw == b"x"
 
 
+def test_a_way_up_behind_a_link_is_resolved_before_it_is_opened(manifest, tmp_path) -> None:
+    """`link/../1.png` is the file that the system would open, never called by another's name."""
+    path = manifest("path\nlink/../1.jpg\n")
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "1.jpg").write_bytes(b"outside")
+    (path.parent / "1.jpg").write_bytes(b"inside")
+    (path.parent / "link").symlink_to(outside / "deep")
+    with pytest.raises(FeatcacheError, match="--follow-symlinks allows it: line 2"):
+        find_images(path)
+    followed = find_images(path, follow_symlinks=True)
+    assert (followed.names, followed.read(0).raw) == (["../outside/1.jpg"], b"outside")
+    # Inside, ways up are fine, and the name is that of the file that is read.
+    (path.parent / "a" / "deep").mkdir(parents=True, exist_ok=True)
+    (path.parent / "a" / "1.jpg").write_bytes(b"of a")
+    (path.parent / "inner").symlink_to(path.parent / "a" / "deep")
+    path.write_text("path\ninner/../1.jpg\na/deep/../../1.jpg\n../outside/1.jpg\n")
+    found = find_images(path)
+    read = {name: found.read(at).raw for at, name in enumerate(found.names)}
+    assert read == {"a/1.jpg": b"of a", "1.jpg": b"inside", "../outside/1.jpg": b"outside"}
+    path.write_text(f"path\n{path.parent}/link/../1.jpg\n")
+    with pytest.raises(FeatcacheError, match="--follow-symlinks allows it: line 2"):
+        find_images(path)
+
+
 def test_a_folder_in_a_manifest_is_no_image(manifest) -> None:
     """33: a line that names a folder costs itself when read."""
     with pytest.raises(BadImage, match="it is a folder"):

@@ -175,8 +175,9 @@ def test_a_missing_or_damaged_file_is_an_empty_cache(hashed, tmp_path) -> None:
 def test_a_full_disk_is_said_and_leaves_nothing(hashed, tmp_path) -> None:
     """Where the file cannot be written there is an error, and no unfinished file."""
     cache = StatCache()
-    with pytest.raises(StorageFailure, match="could not be written"):
-        cache.save(tmp_path / "no folder" / "scan.json.gz")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageFailure, match="cannot write"):
+        cache.save(tmp_path / "file" / "scan.json.gz")
     (tmp_path / "taken").mkdir()
     with pytest.raises(StorageFailure):
         cache.save(tmp_path / "taken")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import featcache
@@ -17,6 +14,7 @@ from featcache import metrics
 from featcache.calibration import fit_temperature, rescale
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.heads.head_file import pack_head, read_head
 
 
 @pytest.fixture
@@ -141,14 +139,11 @@ def test_a_head_without_calibration_is_as_before(digit_features, tmp_path):
     features = featcache.load("digits", cache=digit_features)
     head = featcache.fit_head(features, head="centroid", out=tmp_path / "a.head")
     assert (head.temperature, head.metrics["calibration"]) == (1.0, None)
-    with safe_open(head.path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
+    arrays, written, _ = read_head(head.path)
     for given, temperature in ((None, 1.0), (2.0, 2.0), (0, None), ("warm", None)):
-        record = json.loads(metadata["head"])
-        del record["temperature"]
+        record = {name: value for name, value in written.items() if name != "temperature"}
         record |= {} if given is None else {"temperature": given}
-        save_file(arrays, tmp_path / "b.head", {**metadata, "head": json.dumps(record)})
+        (tmp_path / "b.head").write_bytes(pack_head(arrays, record))
         if temperature is None:
             with pytest.raises(FeatcacheError, match="temperature"):
                 featcache.Head.load(tmp_path / "b.head")

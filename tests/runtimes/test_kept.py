@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -178,6 +179,51 @@ def test_gc_deletes_what_was_not_used_for_a_month(home, network):
     assert count == 1
     assert size > 5_000
     assert kept_files(home) == []
+
+
+def test_gc_leaves_the_users_own_files_in_the_home(home, network, tmp_path):
+    """What is old in graphs/ and notes/ and not ours by name and content stays; no link is
+    followed.
+    """
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "graph.xml").write_bytes(b"<?xml")
+    prove(network)
+    kept = next(path for path in home.glob("graphs/*") if path.is_dir())
+    (home / "notes").mkdir(exist_ok=True)
+    own = {
+        "notes/thesis.txt": b"mine",
+        f"notes/{'0' * 64}.note": b"not a record",
+        "graphs/mine/graph.xml": b"<?xml",
+        f"graphs/{'1' * 64}/mine.txt": b"mine",
+        f"graphs/{kept.name}/mine.txt": b"mine",
+    }
+    for name, content in own.items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_bytes(content)
+    (home / "graphs" / ("2" * 64)).symlink_to(outside)
+    past = time.time() - 31 * 86_400
+    for path in home.rglob("*"):
+        os.utime(path, (past, past), follow_symlinks=False)
+    assert delete_unused_graphs() == (0, 0)
+    assert all((home / name).read_bytes() == content for name, content in own.items())
+    (kept / "mine.txt").unlink()
+    os.utime(kept, (past, past))
+    assert delete_unused_graphs()[0] == 1
+    assert not kept.exists()
+    assert (outside / "graph.xml").read_bytes() == b"<?xml"
+
+
+def test_only_a_home_of_its_own_gets_a_tag(home, network):
+    """Backup programs may leave a folder of kept graphs out, but not one with a user's files."""
+    prove(network)
+    assert (home / "CACHEDIR.TAG").read_bytes().startswith(b"Signature: 8a477f597d28d172789f06886")
+    (home / "CACHEDIR.TAG").unlink()
+    (home / "thesis.txt").write_text("mine")
+    for folder in home.glob("graphs/*"):
+        shutil.rmtree(folder)
+    prove(network)
+    assert not (home / "CACHEDIR.TAG").exists()
 
 
 def unconvertible() -> Network:

@@ -30,6 +30,8 @@ _COUNTED = (
     "close",
     "replace",
     "unlink",
+    "unlink_abandoned",
+    "rmdir",
     "mkdir",
     "sync_folder",
     "lock",
@@ -38,7 +40,19 @@ ERRORS = {
     "ENOSPC": (errno.ENOSPC, {"create", "allocate", "write", "mkdir", "lock", "fsync"}),
     "EIO": (errno.EIO, set(_COUNTED)),
     "EROFS": (errno.EROFS, set(_COUNTED) - {"close", "fsync"}),
-    "EACCES": (errno.EACCES, {"create", "mkdir", "lock", "replace", "unlink", "sync_folder"}),
+    "EACCES": (
+        errno.EACCES,
+        {
+            "create",
+            "mkdir",
+            "lock",
+            "replace",
+            "unlink",
+            "unlink_abandoned",
+            "rmdir",
+            "sync_folder",
+        },
+    ),
 }
 KINDS = ("kill", "power", "short", *ERRORS)
 

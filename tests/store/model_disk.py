@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from featcache.store.disk import Status
+from featcache.store.disk import FileIdentity, Status
 
 _NUMBERS = count(1)
 
@@ -128,6 +128,19 @@ class ModelDisk:
         self._node(path)
         self._folder(path.parent).change({path.name: None})
 
+    def unlink_abandoned(self, path: Path) -> bool:
+        self.unlink(path)  # whoever wrote it here is dead
+        return True
+
+    def rmdir(self, path: Path) -> bool:
+        if self._folder(path).seen:
+            return False
+        self._folder(path.parent).change({path.name: None})
+        return True
+
+    def is_folder(self, path: Path) -> bool:
+        return self.exists(path) and isinstance(self._node(path), Folder)
+
     def mkdir(self, path: Path) -> None:
         folder = self._folder(path.parent)
         if path.name in folder.seen:
@@ -148,6 +161,10 @@ class ModelDisk:
 
     def size(self, descriptor: int) -> int:
         return len(self.open_files[descriptor].seen)
+
+    def identity(self, descriptor: int) -> FileIdentity:
+        file = self.open_files[descriptor]
+        return FileIdentity(0, file.number, len(file.seen), 0, 0)
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         return bytes(self.open_files[descriptor].seen[offset : offset + size])

@@ -12,6 +12,8 @@ import pytest
 from crafting import overwrite
 from store_samples import STAMP, block, failure, identity, keys, packed, store, vectors, views
 
+from featcache.folders import create, draft_name, opened_folder
+
 
 def _flip(path: Path, offset: int) -> None:
     content = bytearray(path.read_bytes())
@@ -83,11 +85,11 @@ def test_repair_saves_the_rows_before_the_end_of_a_cut_file(tmp_path):
 
 
 def test_repair_puts_aside_what_it_cannot_read(tmp_path):
-    """A file whose keys are damaged cannot be trusted in any row; twice gives two names."""
+    """A file whose layout is lost gives no row; twice gives two names."""
     made = store(tmp_path)
     for _ in range(2):
         part = made.commit(block([1, 2]), STAMP)
-        _flip(part, 5000)
+        overwrite(part, bytes(512) + part.read_bytes()[512:])
         assert made.repair().kept == 0
     names = sorted(each.name for each in (part.parent.parent / "quarantine").iterdir())
     assert names == [f"{part.stem}-2.h5", part.name]
@@ -100,7 +102,7 @@ def test_gc_frees_what_nobody_needs(tmp_path):
     made.commit(block(range(5)), STAMP)
     made.pack(identity([1, 2]), STAMP)
     damaged = made.commit(block([7]), STAMP)
-    _flip(damaged, 5000)
+    _flip(damaged, -1)
     made.repair()
     fresh = made.commit(block([8]), STAMP)
     folder = made.packed_path.parent
@@ -130,26 +132,25 @@ def test_gc_of_nowhere_makes_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gc_sweeps_only_stale_temporaries(tmp_path):
-    """An unfinished file goes when its process is gone or after a day; a live one stays."""
+def test_gc_sweeps_only_stale_drafts(tmp_path):
+    """A draft goes when its writer is dead, one of an earlier version after a day; others stay."""
     made = store(tmp_path)
     made.commit(block([1]), STAMP)
     parts = made.packed_path.parent / "parts"
-    from featcache.store.writing import _host
-
-    living = parts / f".tmp-{_host()}-{os.getpid()}-0"
-    dead = parts / f".tmp-{_host()}-4194303-0"
-    elsewhere = parts / ".tmp-elsewhere-1-0"
-    old = parts / ".tmp-elsewhere-1-1"
-    for each in (living, dead, elsewhere, old):
-        each.write_bytes(b"x")
+    living, dead = (draft_name("p-1.h5") for _ in range(2))
+    young, old, theirs = ".tmp-host-1-0a", ".tmp-host-1-0b", ".tmp-thesis"
+    with opened_folder(parts) as folder:
+        descriptor = create(folder, living)
     yesterday = time.time() - 25 * 3600
-    os.utime(old, (yesterday, yesterday))
-    made.gc()
-    assert living.exists()
-    assert elsewhere.exists()
-    assert not dead.exists()
-    assert not old.exists()
+    for name in (dead, young, old, theirs):
+        (parts / name).write_bytes(b"x")
+    for name in (old, theirs, living):
+        os.utime(parts / name, (yesterday, yesterday))
+    assert made.gc().files == 2
+    assert {living, young, theirs} <= {each.name for each in parts.iterdir()}
+    assert {dead, old}.isdisjoint(each.name for each in parts.iterdir())
+    os.close(descriptor)
+    assert made.gc().files == 1
 
 
 def test_a_good_file_that_comes_while_repair_looks_is_not_put_aside(tmp_path, monkeypatch):

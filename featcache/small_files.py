@@ -1,0 +1,55 @@
+"""Small files: records, notes and tables, read whole; regular files only, of a limited size.
+
+A pipe in the place of a record would be waited for without end, and a device never ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+#: Bytes of the largest record or note that is read; ours have some thousand.
+MOST = 16 * 2**20
+#: Bytes of the largest table or archive that is read whole.
+MOST_OF_A_TABLE = 2**30
+
+# O_NONBLOCK: opening a pipe would wait for a writer. O_NOCTTY: a terminal stays a file.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """A regular file, open for reading, links followed; raises `OSError` for anything else."""
+    descriptor = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_small(path: str | Path, most: int = MOST) -> bytes:
+    """All bytes of a regular file; raises `OSError`, also where it has more than `most` bytes."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON in a small file; raises `OSError`, and `ValueError` where it is none."""
+    return parse_json(read_small(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that a JSON text says; raises `ValueError` where it is none, or nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON is nested too deeply") from error
