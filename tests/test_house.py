@@ -52,7 +52,7 @@ HOMES = {
     "torch": set(),
 }
 
-#: Imports that close a circle of files. None may join them.
+#: Imports that go up, and close a circle of files. None may join them.
 CLOSING = {("heads/dense_training", "heads/dense"), ("runtimes/openvino", "runtimes/choice")}
 
 #: Names of faces that are names of their folder's modules too. None may join them.
@@ -120,7 +120,7 @@ def test_imports_point_down(place, path):
     """No module imports one that stands above it in the house."""
     floor = entry_of(place, FLOORS)
     assert floor, f"{place} has no place in the house: add it to FLOORS"
-    for target in imports_of(path):
+    for target in imports_of(path) - {target for source, target in CLOSING if source == place}:
         assert FLOORS.index(entry_of(target, FLOORS)) >= FLOORS.index(floor), (
             f"{place} imports {target}, which stands above {floor}"
         )
