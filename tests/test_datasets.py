@@ -123,7 +123,7 @@ def test_what_lies_beside_is_left_alone(tmp_path, monkeypatch):
     assert (own / "thesis.txt").read_text() == "mine"
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(FeatcacheError, match="the current folder"):
+    with pytest.raises(FeatcacheError, match="where you are"):
         write_dataset("digits", ".")
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.cli import app
+from featcache.digests import ZEROS, sealed
 from featcache.errors import FeatcacheError
 from featcache.heads import Head
 from featcache.images import StatCache, find_images
@@ -95,7 +96,8 @@ def crafted(path: Path, target: Path, **changes: object) -> Path:
     arrays |= changes.pop("arrays", {})
     text = changes.pop("text", None)
     metadata["head"] = text or json.dumps({**json.loads(metadata["head"]), **changes})
-    target.write_bytes(save(arrays, metadata))
+    metadata["digest"] = ZEROS
+    target.write_bytes(sealed(save(arrays, metadata)))
     return target
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +18,9 @@ HERE = Path(__file__).parent
 #: The only modules that write, append, make, rename or delete anything.
 WRITERS = {"files.py", "folders.py", "store/disk.py"}
 
+#: Keras makes the folder of its own downloads there.
+DOWNLOADING = {"backbones/construct.py"}
+
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate",
@@ -25,6 +29,7 @@ _CHANGES = {
 }  # fmt: skip
 #: What Python's own modules do, whoever called them did.
 _STANDARD = str(Path(os.__file__).parent)
+_SCRATCH = tempfile.__file__
 _DRAFT = re.compile(r"/\.tmp-[0-9a-f]{40}(/|$)")
 
 
@@ -57,11 +62,14 @@ class Watch:
         is_direct = True
         while frame is not None:
             name = frame.f_code.co_filename
+            if name == _SCRATCH:  # a folder that it made itself
+                return ""
             if name.startswith("<frozen importlib") or name.startswith(str(HERE)):
                 return ""
             if name.startswith(str(ROOT)):
                 module = name[len(str(ROOT)) + 1 :]
-                return "" if module in WRITERS or not (is_direct or self._is_odd(path)) else module
+                is_odd = module not in DOWNLOADING and self._is_odd(path)
+                return "" if module in WRITERS or not (is_direct or is_odd) else module
             is_direct &= name.startswith(_STANDARD) and "site-packages" not in name
             frame = frame.f_back
         return ""

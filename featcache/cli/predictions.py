@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING, Any
 from featcache.cli.console import answer, json_text, say, show
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.files import check_output, whole_text
-from featcache.images.csv_cells import csv_line, guarded
 
 if TYPE_CHECKING:
     from featcache.heads.head import Prediction
@@ -99,6 +98,8 @@ def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
 
 
 def _write_csv(file: IO[str], predictions: Iterable[Prediction], top: int) -> None:
+    from featcache.images.csv_cells import csv_line, guarded
+
     columns = [f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability")]
     file.write(csv_line(["path", *columns, "failure"], "\r\n"))
     for prediction in predictions:

@@ -11,7 +11,6 @@ from featcache.cli.console import answer, command, show
 from featcache.cli.options import Json, parse_size
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.files import check_output
-from featcache.images.file_bytes import MAX_BYTES
 from featcache.recipe import BitDepth, Decoding, Interpolation, parse_resize
 from featcache.small_files import read_small
 
@@ -71,6 +70,7 @@ def _decode(image: str, decoding: Decoding) -> tuple[Pixels, str]:
     from hashlib import sha256
 
     from featcache.decode import BadImage, decode
+    from featcache.images.file_bytes import MAX_BYTES
 
     try:
         raw = read_small(image, MAX_BYTES)

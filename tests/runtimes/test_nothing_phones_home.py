@@ -30,7 +30,10 @@ sys.addaudithook(note)
 BUILDERS = ("CI", "TF_BUILD", "JENKINS_URL")
 
 #: Our own, Keras's settings, matplotlib's list of fonts.
-EXPECTED = {"featcache/graphs", "featcache/notes", ".keras/keras.json", ".cache/matplotlib"}
+EXPECTED = {
+    "featcache/graphs", "featcache/notes", "featcache/CACHEDIR.TAG", ".keras/keras.json",
+    ".cache/matplotlib",
+}  # fmt: skip
 
 ATTEMPT = """
 import multiprocessing, pathlib, socket
