@@ -68,9 +68,9 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
         raise FeatcacheError(f"no known data set {name!r}; there are: {', '.join(DATASETS)}")
     folder = Path(destination).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FeatcacheError(
-            f"{destination} is there already and not an empty folder: name another"
-        )
+        raise FeatcacheError(f"{folder} is there already and not an empty folder: name another")
+    if folder == Path.cwd():
+        raise FeatcacheError(f"{folder} is the current folder: name one that can be made")
     with writing(folder):
         make_folder(folder.parent)
         # Written beside and renamed, so that an interrupted run leaves no half data set.
