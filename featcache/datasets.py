@@ -71,9 +71,9 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
     if folder in (Path.cwd(), *Path.cwd().parents):
         raise FeatcacheError(f"{destination} is where you are, or above it: name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FeatcacheError(
-            f"{destination} is there already and not an empty folder: name another"
-        )
+        raise FeatcacheError(f"{folder} is there already and not an empty folder: name another")
+    if folder == Path.cwd():
+        raise FeatcacheError(f"{folder} is the current folder: name one that can be made")
     with writing(folder):
         make_folder(folder.parent)
         # Written beside and renamed, so that an interrupted run leaves no half data set.

@@ -89,8 +89,12 @@ def make_folder(folder: Path, base: Path | None = None) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent, base)
-    with opened_folder(folder.parent, base) as parent, suppress(FileExistsError):
-        os.mkdir(folder.name, dir_fd=parent)
+    with opened_folder(folder.parent, base) as parent:
+        try:
+            os.mkdir(folder.name, dir_fd=parent)
+        except FileExistsError as error:  # another process was quicker; or it is no folder
+            if not folder.is_dir():
+                raise FileExistsError(errno.EEXIST, error.strerror, str(folder)) from error
         os.fsync(parent)
 
 

@@ -68,7 +68,7 @@ class Checkpoint:
             write_whole(self.path, save(arrays, metadata), base=self.path.parent)
         except StorageFailure as error:
             raise StorageFailure(
-                f"{error} (--out); the state after the last epoch that was saved is still there"
+                f"{error}, such as another --out; the last epoch that was saved is still there"
             ) from error
 
     def load(self) -> Saved | None:
