@@ -46,7 +46,9 @@ Interpolation = Annotated[
 BitDepth = Annotated[str, typer.Option(help="How 16-bit images become 8-bit: 16, 12 or minmax.")]
 StoredType = Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")]
 Runtime = Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Larger images are refused (at 4 bytes a pixel).")]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="Larger images are refused (at 4 bytes a pixel).")
+]
 Name = Annotated[str | None, typer.Option(help="The data set's name.", show_default="the folder's")]
 TestFrom = Annotated[
     str | None,
