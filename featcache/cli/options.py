@@ -13,7 +13,7 @@ Images = Annotated[
     str, typer.Argument(help="A folder, a CSV manifest (path,label,split,group), or one image.")
 ]
 FeaturesName = Annotated[
-    str, typer.Argument(help="A path, or a name such as photos or photos/vgg16.")
+    str, typer.Argument(help="A name such as photos or photos/vgg16, or a path.")
 ]
 HeadFile = Annotated[str, typer.Argument(help="A head that fit-head saved.")]
 Cache = Annotated[
@@ -46,7 +46,9 @@ Interpolation = Annotated[
 BitDepth = Annotated[str, typer.Option(help="How 16-bit images become 8-bit: 16, 12 or minmax.")]
 StoredType = Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")]
 Runtime = Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Images with more pixels are refused.")]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="Larger images are refused (at 4 bytes a pixel).")
+]
 Name = Annotated[str | None, typer.Option(help="The data set's name.", show_default="the folder's")]
 TestFrom = Annotated[
     str | None,

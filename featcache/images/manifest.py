@@ -17,6 +17,8 @@ from featcache.small_files import MOST_OF_A_TABLE, read_small
 
 _COLUMNS = ("path", "label", "split", "group")
 _LINES_SHOWN = 10
+#: Images of one folder from which it is listed instead of asked for each.
+_MANY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +169,36 @@ def _check(path: Path, rows: list[Row]) -> None:
     _complain(
         path,
         f"no such file (paths are relative to {str(path.parent)!r})",
-        [
-            (row.line, repr(row.written))
-            for row in rows
-            if not os.path.lexists(_place(path, row.written))
-        ],
+        [(row.line, repr(row.written)) for row in _missing(path, rows)],
     )
 
 
-def _place(manifest: Path, path: str) -> str:
-    """Where the image lies; text, for `Path` is slow on lists of hundreds of thousands."""
-    return path if path.startswith("/") else f"{manifest.parent}/{path}"
+def _missing(manifest: Path, rows: list[Row]) -> list[Row]:
+    """The rows whose image is not there.
+
+    A folder of many of them is listed once: to ask for each by itself takes minutes on a network.
+    """
+    # As text, for `Path` is slow on lists of hundreds of thousands.
+    places = [
+        row.written if row.written.startswith("/") else f"{manifest.parent}/{row.written}"
+        for row in rows
+    ]
+    counts = Counter(place.rpartition("/")[0] for place in places)
+    listed = {folder: _listed(folder) for folder, count in counts.items() if count >= _MANY}
+    missing = []
+    for place, row in zip(places, rows, strict=True):
+        folder, _, name = place.rpartition("/")
+        if name not in listed.get(folder, ()) and not os.path.lexists(place):
+            missing.append(row)
+    return missing
+
+
+def _listed(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder or "/") as entries:
+            return {entry.name for entry in entries}
+    except OSError:
+        return set()  # then each image is asked for by itself
 
 
 def _check_links(path: Path, rows: list[Row]) -> None:
