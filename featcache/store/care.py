@@ -68,7 +68,8 @@ def bad_rows(file: StoredFile, checksums: Array) -> Array:
 def repair(place: Place) -> RepairResult:
     """Save the good rows of bad files in new parts, and move the bad files to the quarantine.
 
-    The rows are safe before their file is moved, so a repair that is killed loses none.
+    The rows are safe before their file is moved, so a repair that is killed loses none. A part
+    that can be told again to the last byte is written in its own place.
     Raises `FeatcacheError` where a file is of a newer format: nothing is wrong with that.
     """
     for path in place.files():

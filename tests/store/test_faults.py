@@ -95,7 +95,7 @@ def _repair() -> Scenario:
     disk.spoil(parts[0], -1)
     file = disk._node(parts[1])
     del file.seen[-3:]
-    disk.spoil(parts[2], 5000)
+    disk._node(parts[2]).seen[:4096] = bytes(4096)
     return Scenario("repair", _durable(disk), frozenset([0, 1, 2, 3, 6]), _mend)
 
 
@@ -105,7 +105,7 @@ def _gc() -> Scenario:
     extract(disk, set(), images=[*FIRST, 7])
     extract(disk, set(), images=FIRST)
     store = RecipeStore(FOLDER, RECIPE, disk)
-    disk.spoil(store.commit(block([8]), STAMP), 5000)
+    disk.spoil(store.commit(block([8]), STAMP), -1)
     store.repair()
     disk.create(FOLDER / "parts" / ".tmp-host-1-0")
 
