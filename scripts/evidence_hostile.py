@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,9 +75,9 @@ class Ground:
     def extract(self, cache: Path) -> list[str]:
         return [*FEATCACHE, "extract", str(self.images), *LITE, "--cache", str(cache), "--json"]
 
-    def trouble(self, cache: Path) -> str:
+    def trouble(self, cache: Path, *, is_removed: bool = False) -> str:
         """What differs from the undisturbed features, or is damaged, or was left behind."""
-        if digests(cache) != self.wanted:
+        if digests(cache) != ({} if is_removed else self.wanted):
             return "the features differ from those of an undisturbed run"
         if code := exit_code([*FEATCACHE, "verify", "--cache", str(cache)]):
             return f"verify exits with {code}"
@@ -102,12 +103,20 @@ def exit_code(arguments: list[str], seconds: float | None = None) -> int:
         return run.wait()
 
 
+def duration(arguments: list[str]) -> float:
+    """Seconds that a command takes, which depend on the machine and on what else it does."""
+    began = time.monotonic()
+    exit_code(arguments)
+    return time.monotonic() - began
+
+
 def kills(ground: Ground, times: int) -> dict[str, object]:
     """Kill extractions into one cache until each has been, then finish: nothing may be missing."""
     delays, codes, lost = random.Random(1), Counter[int](), []
+    whole = duration(ground.extract(ground.new_cache()))
     cache = ground.new_cache()
     for number in range(times):
-        code = exit_code(ground.extract(cache), delays.uniform(0.5, 4))
+        code = exit_code(ground.extract(cache), delays.uniform(0.1, 1) * whole)
         codes[code] += 1
         if code == 0 or number == times - 1:
             exit_code(ground.extract(cache))
@@ -124,15 +133,18 @@ def commands(ground: Ground, times: int) -> dict[str, object]:
         ["fit-head", "photos"], ["verify"], ["gc"], ["repair", "photos"], ["split", "photos"],
         ["evaluate", head, "photos"], ["sweep", "photos"],
         ["predict", head, str(ground.images), "--out", str(ground.work / "p.csv")],
+        ["rm", "photos", "--yes"],
     )  # fmt: skip
     delays, killed, lost = random.Random(2), Counter[str](), []
+    whole: dict[str, float] = {}
     for number in range(times):
         verb = verbs[number % len(verbs)]
         cache = ground.new_cache(filled=True)
         arguments = [*FEATCACHE, *verb, "--cache", str(cache)]
-        killed[verb[0]] += exit_code(arguments, delays.uniform(0.3, 3)) == -signal.SIGKILL
-        exit_code(arguments)
-        if trouble := ground.trouble(cache):
+        delay = delays.uniform(0.1, 1) * whole.get(verb[0], 3.0)
+        killed[verb[0]] += exit_code(arguments, delay) == -signal.SIGKILL
+        whole[verb[0]] = duration(arguments)
+        if trouble := ground.trouble(cache, is_removed=verb[0] == "rm"):
             lost.append(f"{verb[0]}: {trouble}")
     return {"runs": times, "killed": killed.total(), "by_command": killed, "lost": lost}
 

@@ -177,6 +177,19 @@ def test_no_argument_gives_a_traceback(arguments, digits, digit_features, monkey
     assert record.get("exit_code", 0) == done.exit_code
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("demo", ""), ("dataset", "digits", ""), ("finetune", "photos", "--out", "")],
+    ids=lambda words: words[0],
+)
+def test_an_empty_name_is_no_folder_to_write_to(arguments, monkeypatch, tmp_path):
+    """A variable of a script that is unset does not fill the current folder: exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert (done.exit_code, "is empty" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_archives_that_cannot_be_read_are_told(tmp_path):
     """An encrypted zip, a cut one, a pipe and nothing: exit code 2, and no folder is left."""
     plain = tmp_path / "plain.zip"

@@ -32,6 +32,7 @@ from featcache.cli.options import (
     TrustModel,
     Weights,
     parse_size,
+    path,
 )
 from featcache.cli.progress import progress_display
 from featcache.errors import FeatcacheError
@@ -62,7 +63,9 @@ def _cut(words: str) -> Any:
 def finetune(
     ctx: typer.Context,
     images: Images,
-    out: Annotated[Path, typer.Option(help="The folder of everything that comes out.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder of everything that comes out.", parser=path)
+    ],
     backbone: Annotated[
         str | None, typer.Option(help="The network, such as vgg16, or a model's path.")
     ] = None,

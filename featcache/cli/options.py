@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from featcache.errors import FeatcacheError
+
+
+def path(text: str) -> Path:
+    """A folder to write to: "", which `Path` takes for the current one, is a slip."""
+    if not text:
+        raise typer.BadParameter("the name is empty: write . for the current folder")
+    return Path(text)
+
 
 Images = Annotated[
     str, typer.Argument(help="A folder, a CSV manifest (path,label,split,group), or one image.")

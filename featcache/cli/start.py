@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from featcache.cli.console import answer, command, say, show
-from featcache.cli.options import Json
+from featcache.cli.options import Json, path
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +16,8 @@ def register(app: typer.Typer) -> None:
     @command
     def demo(
         folder: Annotated[
-            Path, typer.Argument(help="Where the demo puts its images and features.")
+            Path,
+            typer.Argument(help="Where the demo puts its images and features.", parser=path),
         ] = Path("featcache-demo"),
     ) -> None:
         """The whole story on handwritten digits, offline, in under two minutes."""
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def dataset(
     name: Annotated[str, typer.Argument(help="digits, fashion_mnist or cats_and_dogs.")],
-    destination: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    destination: Annotated[Path, typer.Argument(help="A new or empty folder.", parser=path)],
     source: Annotated[
         str | None,
         typer.Option(help="Folder (or zip) with the original files, where they were downloaded."),

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -21,13 +22,16 @@ from typing import Any
 from crafting import BLOCK, header_of, with_header, with_metadata
 from hypothesis import strategies as st
 
+from featcache.digests import ZEROS, sealed
+
 #: What may stand in the place of any value of a JSON text.
 VALUES: list[Any] = [
     None, True, -1, 0, 2**63, 10**400, 1.5, float("nan"), float("inf"), "", "x", "1", "\udcff",
     "../canary/documents", "/", "\x1b[31m", "\u202e", "a\nb", "0" * 64, "x" * 100_000, [], {}, [[]],
     [1, 2, 3], {"x": {}}, ["a"] * 10_000,
 ]  # fmt: skip
-NESTED = "[" * 100_000 + "]" * 100_000
+NESTED = b"[" * 100_000
+OWN_DIGEST = re.compile(rb'"digest": "[^"]*"')
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,11 @@ def flips(draw: st.DrawFn, content: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, max(len(broken) - 1, 0)))
         junk = draw(st.binary(max_size=8))
-        how = draw(st.sampled_from(["over", "over", "insert", "cut", "empty"]))
+        how = draw(st.sampled_from(["over", "over", "insert", "cut", "empty", "nest"]))
         if how == "over":
             broken[place : place + len(junk)] = junk
-        elif how == "insert":
-            broken[place:place] = junk
+        elif how in {"insert", "nest"}:
+            broken[place:place] = junk if how == "insert" else NESTED
         else:
             del broken[place if how == "cut" else 0 :]
     return bytes(broken)
@@ -95,9 +99,17 @@ def _dumped(value: Any) -> bytes:
     return json.dumps(value).encode("ascii")
 
 
+def _with_digest(content: bytes) -> bytes:
+    """With the digest inside made right, where there is still a place for one."""
+    try:
+        return sealed(OWN_DIGEST.sub(b'"digest": "' + ZEROS.encode() + b'"', content, count=1))
+    except ValueError:
+        return content
+
+
 def reseal_json(content: bytes, change: Callable[[Any], Any]) -> bytes:
-    """A JSON file without checksum."""
-    return _dumped(change(json.loads(content)))
+    """A JSON file, with its digest where it has one."""
+    return _with_digest(_dumped(change(json.loads(content))))
 
 
 def reseal_note(content: bytes, change: Callable[[Any], Any]) -> bytes:
@@ -133,7 +145,7 @@ def reseal_head(content: bytes, change: Callable[[Any], Any]) -> bytes:
         table["__metadata__"] = {name: _text(value) for name, value in metadata.items()}
         _reseal_checkpoint(table["__metadata__"])
     header = _dumped(table)
-    return struct.pack("<Q", len(header)) + header + content[8 + length :]
+    return _with_digest(struct.pack("<Q", len(header)) + header + content[8 + length :])
 
 
 def _parsed(text: str) -> Any:
