@@ -227,9 +227,11 @@ def move_folder(draft: Path, target: Path, base: Path | None = None) -> None:
         os.fsync(folder)
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder of the system's for what nobody keeps; as a context it goes at the end."""
-    return tempfile.TemporaryDirectory(prefix="featcache-")
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of the system's for what nobody keeps; it goes at the end."""
+    with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
+        yield Path(folder)
 
 
 def scratch_file() -> IO[bytes]:

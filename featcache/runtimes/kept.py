@@ -128,7 +128,7 @@ def drafted_graph(key: str, save: Callable[[Path], None]) -> Iterator[tuple[Path
         except (OSError, FeatcacheError) as error:
             draft.close()
             remarks.append(_not_kept(error))
-            path = Path(draft.enter_context(scratch_folder())) / _GRAPH
+            path = draft.enter_context(scratch_folder()) / _GRAPH
             _save_there(save, path, remarks[0])
         yield path, remarks
 
