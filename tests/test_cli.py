@@ -184,7 +184,7 @@ def test_predictions_as_csv_cannot_be_formulas(digits, tmp_path):
     assert again.read_bytes() == (tmp_path / "p.csv").read_bytes()
     below_a_file = run("predict", head, images, "--out", again / "p.csv", *cache)
     assert below_a_file.exit_code == 5
-    assert f"Not a directory: {again}. Make room" in " ".join(below_a_file.stderr.split())
+    assert f"File exists: {again}. Make room" in " ".join(below_a_file.stderr.split())
     assert list(tmp_path.rglob(".tmp-*")) == []
 
 

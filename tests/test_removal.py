@@ -32,7 +32,8 @@ def run_json(*arguments: object):
 def whole_cache(tmp_path_factory, digit_features):
     """A cache with one entry and a head beside it."""
     folder = tmp_path_factory.mktemp("whole") / "cache"
-    shutil.copytree(digit_features, folder)
+    # Other tests may have put more data sets there.
+    shutil.copytree(digit_features / "digits", folder / "digits")
     featcache.fit_head(featcache.load("digits", cache=folder), head="centroid")
     return folder
 
