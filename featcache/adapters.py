@@ -21,6 +21,7 @@ from featcache.extraction import Added
 from featcache.files import writing
 from featcache.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.growing import grow
+from featcache.home import expanded
 from featcache.images import ImageSet, find_images
 from featcache.job import Job
 from featcache.store import Snapshot
@@ -167,7 +168,7 @@ def _asked(X: Any) -> _Asked:
     if not len(given) or not all(isinstance(each, str | os.PathLike) for each in given):
         # Arrays, or what find_images has a sentence for.
         return _Asked(find_images(given), np.arange(len(given)))
-    paths = [os.path.abspath(Path(each).expanduser()) for each in given]  # noqa: PTH100
+    paths = [os.path.abspath(expanded(each)) for each in given]  # noqa: PTH100
     images = find_images(sorted(set(paths)))
     places = {os.path.normpath(path): at for at, path in enumerate(_paths(images))}
     return _Asked(images, np.array([places[path] for path in paths]))

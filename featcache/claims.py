@@ -77,7 +77,8 @@ def confirm(folder: Path, root: str) -> None:
 def owner_of(folder: Path) -> str | None:
     """The root that owns a data set's name; None where nobody does."""
     try:
-        return str(read_json(folder / MARKER)["root"])
+        root = str(read_json(folder / MARKER)["root"])
+        return UNREADABLE if "\0" in root else root  # no path has one
     except (FileNotFoundError, NotADirectoryError):
         return UNREADABLE if (folder / MARKER).is_symlink() else None
     except (OSError, ValueError, KeyError, TypeError):

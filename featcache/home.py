@@ -50,6 +50,14 @@ def home() -> Path:
     return base / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "featcache"
 
 
+def expanded(path: str | os.PathLike[Any]) -> Path:
+    """A path with its user's home instead of ~; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def tag_home() -> None:
     """Tell backup programs that everything here can be made again; not where others keep files."""
     folder = home()

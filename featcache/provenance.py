@@ -6,6 +6,7 @@ Canonical JSON, no times: two runs of the same software on the same machine writ
 from __future__ import annotations
 
 import json
+import math
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -51,7 +52,16 @@ def merged(provenances: list[str]) -> str:
 
 def roundings_of(provenance: str) -> list[float]:
     """The roundings of the network that a file's provenance tells; none in older files."""
-    return [float(each[_ROUNDING]) for each in _records(provenance) if _ROUNDING in each]
+    return [rounding for each in _records(provenance) if (rounding := _number(each)) is not None]
+
+
+def _number(record: dict[str, Any]) -> float | None:
+    """The rounding that a record tells, None where it is no number that can be one."""
+    try:
+        found = float(record[_ROUNDING])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return found if 0 <= found < math.inf else None
 
 
 def version_changes(stored: str, current: str) -> str:

@@ -189,6 +189,16 @@ def test_a_marker_that_is_a_pipe_hangs_nobody(tmp_path):
     assert featcache.extract(images, **X, cache=cache).run.extracted == 0
 
 
+def test_a_marker_names_no_path_that_cannot_be(tmp_path):
+    """A root with a NUL in it is unreadable: the name goes to the images that lie there alone."""
+    cache, images = tmp_path / "cache", make_images(tmp_path / "p", 0)
+    featcache.extract(images, **X, cache=cache)
+    (cache / "p" / "featcache.json").write_text(json.dumps({"root": "/a\0b"}))
+    other = make_images(tmp_path / "2" / "p", 50)
+    assert claims.claim(cache, find_images(other), None)[0].name == "2-p"
+    assert claims.claim(cache, find_images(images), None)[0].name == "p"
+
+
 def test_a_marker_that_leads_nowhere_is_nobodys_gift(tmp_path):
     """A dangling link in the place of the marker: the name is given away only to its own images."""
     cache, images = tmp_path / "cache", make_images(tmp_path / "p", 0)

@@ -161,6 +161,9 @@ ARGUMENTS = [
     ("verify", "--cache", "x" * 5000), ("dataset", "digits", "."), ("dataset", "digits", "/"),
     ("dataset", "digits", "x" * 300), ("views", "x" * 300), ("layers", "x" * 300),
     ("fit-head", "digits", "--out", "x" * 300), ("info", "\udcff" * 300), ("gc", "\udcff"),
+    ("extract", "~no-such-user/x", *LITE), ("verify", "~no-such-user/x"),
+    ("extract", "IMAGES", "--backbone", "~no-such-user/x.keras"),
+    ("extract", "IMAGES", *LITE, "--weights", "~no-such-user/x"),
     ("split", "digits", "--splits", "x" * 300 + ".csv"), ("baseline", "IMAGES", "--size", "100000"),
 ]  # fmt: skip
 

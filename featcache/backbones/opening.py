@@ -14,6 +14,7 @@ from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.backbones.tuned import Tuned
 from featcache.backbones.tuned_record import check_weights
 from featcache.errors import FeatcacheError
+from featcache.home import expanded
 from featcache.recipe import Recipe
 
 
@@ -68,7 +69,7 @@ def _recall_tuned(
         raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
     check_weights(tuned.weights or tuned.backbone)
     source = Source(tuned.weights, source.size or tuned.size, tuned.scale, source.trusted)
-    title = Path(name).expanduser().resolve().name
+    title = expanded(name).resolve().name
     titled: dict[int, Network] = {}
     return [
         (titled.setdefault(id(network), replace(network, title=title)), tap)

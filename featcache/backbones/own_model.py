@@ -13,6 +13,7 @@ from featcache.backbones.keras_file import open_keras_file
 from featcache.backbones.saved_model import open_saved_model
 from featcache.backbones.user_model import UserModel, settle_scale
 from featcache.errors import FeatcacheError
+from featcache.home import expanded
 
 _GRAPH = "saved_model.pb"
 
@@ -24,7 +25,7 @@ _PARTS = ("variables", "assets")
 
 def is_user_model(name: str) -> bool:
     """Whether `name` is the path of a ``.keras`` file or of a SavedModel's folder that is there."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return (path.suffix == ".keras" and path.is_file()) or (path / _GRAPH).is_file()
 
 
@@ -33,7 +34,7 @@ def digest_user_model(path: Path) -> str:
 
     Raises `FeatcacheError` where there is no such model, or it cannot be read.
     """
-    path = path.expanduser()
+    path = expanded(path)
     _check_path(path)
     try:
         if path.is_file():
@@ -57,7 +58,7 @@ def open_user_model(
     Raises `FeatcacheError` for a model that is not trusted, is damaged, or does not go from one
     batch of RGB images to features.
     """
-    path = path.expanduser()
+    path = expanded(path)
     check_trust(path, trusted=trusted)
     if scale is not None:
         settle_scale(path, scale, "")
@@ -68,7 +69,7 @@ def open_user_model(
 
 def check_trust(path: Path, *, trusted: bool) -> None:
     """Raise `FeatcacheError` where there is no such model, or the user does not trust it."""
-    path = path.expanduser()
+    path = expanded(path)
     _check_path(path)
     if not trusted:
         raise FeatcacheError(_untrusted(path))

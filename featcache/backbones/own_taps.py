@@ -34,7 +34,7 @@ from featcache.backbones.table import Backbone
 from featcache.backbones.user_model import SCALES, UserModel
 from featcache.errors import FeatcacheError
 from featcache.files import touch
-from featcache.home import home, read_record, write_record
+from featcache.home import expanded, home, read_record, write_record
 from featcache.recipe import PIPELINE, Scaling
 
 #: What the name of a backbone begins with where the SHA-256 of a model's file follows.
@@ -154,4 +154,4 @@ def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:
 
 
 def _hint(own: OwnModel) -> str:
-    return str(own.path.expanduser().absolute())
+    return str(expanded(own.path).absolute())

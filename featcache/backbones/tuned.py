@@ -20,6 +20,7 @@ from featcache.backbones.own_taps import scale_of
 from featcache.backbones.tuned_record import MODEL, RECORD, WEIGHTS, read_record
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.files import whole_file
+from featcache.home import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Tuned:
 
         Raises `FeatcacheError` where its record is damaged or newer than this featcache.
         """
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         record = read_record(folder)
         if record is None:
             return None

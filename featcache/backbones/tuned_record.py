@@ -103,7 +103,7 @@ def check_weights(path: str | Path) -> None:
     Hashed once for every stamp of the file. Raises `DamagedFile`, and `FeatcacheError` where the
     fine-tuning was interrupted while it was written.
     """
-    path = Path(path).expanduser()
+    path = home.expanded(path)
     record = read_record(path.parent) if path.name in (WEIGHTS, MODEL) else None
     if record is None or not is_digested(record):
         return

@@ -11,6 +11,7 @@ from featcache.backbones.efficientnet_lite0 import load_embedded_weights
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights_file import open_from_file
 from featcache.errors import FeatcacheError
+from featcache.home import expanded
 
 
 def resolve_weights(backbone: Backbone, weights: str | None) -> str:
@@ -25,7 +26,7 @@ def resolve_weights(backbone: Backbone, weights: str | None) -> str:
         return weights
     if weights.split(":")[0] == "random":
         return f"random:{_seed(weights)}"
-    return str(Path(weights).expanduser().absolute())
+    return str(expanded(weights).absolute())
 
 
 def open_weights(backbone: Backbone, shape: Shape, *, weights: str | None) -> tuple[Any, str]:

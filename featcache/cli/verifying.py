@@ -10,6 +10,7 @@ import typer
 from featcache.cli.console import answer, command, say, show
 from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def _verified(features: str | None, cache: str | Path | None) -> Iterator[Looked
     if features is None:
         yield from verify_cache(FeatureCache.open(cache))
     else:
-        yield verify_path(Path(features).expanduser()) or verify_entry(entry_of(features, cache))
+        yield verify_path(expanded(features)) or verify_entry(entry_of(features, cache))
 
 
 def _count_text(looked: Looked) -> str:
@@ -149,7 +150,7 @@ def entry_of(features: str, cache: str | Path | None) -> Entry:
     from featcache.files import holds_features
     from featcache.finding import PARTS, is_keyed
 
-    path = Path(features).expanduser().absolute()
+    path = expanded(features).absolute()
     folder = path.parent.parent if path.parent.name == PARTS else path.parent
     # Its name and place say whose it is, whatever became of its bytes.
     if path.is_file() and path.suffix == ".h5" and (holds_features(path) or is_keyed(folder)):

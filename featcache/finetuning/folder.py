@@ -9,6 +9,7 @@ from featcache.backbones.tuned_record import RECORD
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
 from featcache.finetuning.settings import CHECKPOINT
+from featcache.home import expanded
 
 #: Names of foreign files that an error lists.
 _SHOWN = 3
@@ -22,7 +23,7 @@ def check_folder(out: Path, images: Any, cache: str | Path | None = None) -> Non
     """
     if not out.is_dir():
         return
-    if isinstance(images, (str, Path)) and Path(images).expanduser().resolve() == out.resolve():
+    if isinstance(images, (str, Path)) and expanded(images).resolve() == out.resolve():
         raise FeatcacheError(
             f"--out {out}: these are the images; expected is a folder of its own, such as "
             f"{out.parent / (out.resolve().name + '-tuned')}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from featcache.decode.bad_image import BadImage
 from featcache.errors import FeatcacheError
+from featcache.home import expanded
 from featcache.images.file_bytes import FileStamp, read_file, stamp_file
 from featcache.images.folder import LONGEST_PATH, SPLITS, found_instead, layout, walk
 from featcache.images.manifest import read_manifest
@@ -180,7 +181,7 @@ def _find(images: Any, follow_symlinks: bool) -> ImageSet:
             "the images are an empty name: expected a folder, a CSV manifest or an image; in a "
             "script, a variable may be empty"
         )
-    path = Path(images).expanduser()
+    path = expanded(images)
     if path.is_dir():
         return _from_folder(path, follow_symlinks)
     if not os.path.lexists(path):
@@ -231,7 +232,7 @@ def _from_list(images: list[Any]) -> ImageSet:
     if not all(isinstance(image, str | os.PathLike) for image in images):
         kinds = ", ".join(sorted({type(image).__name__ for image in images}))
         raise FeatcacheError(f"expected a list of paths or a list of uint8 arrays, got {kinds}")
-    paths = [str(Path(image).expanduser().absolute()) for image in images]
+    paths = [str(expanded(image).absolute()) for image in images]
     if missing := [path for path in paths if not os.path.lexists(path)]:
         raise FeatcacheError(f"{len(missing)} of {len(paths)} paths: " + _not_there(missing[0]))
     root = os.path.commonpath([Path(path).parent for path in paths])

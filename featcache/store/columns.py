@@ -112,7 +112,7 @@ def stamp_columns(stamp: Stamp, recipe: str) -> dict[str, Array]:
     return {
         "probe": probe,
         "recipe": attribute(recipe, "recipe"),
-        "provenance": attribute(stamp.provenance, "provenance"),
+        "provenance": provenance_attribute(stamp.provenance),
     }
 
 
@@ -128,6 +128,19 @@ def attribute(text: str, what: str) -> Array:
             f"the {what} is no JSON object of at most {_ATTRIBUTE_LIMIT:,} bytes ({len(coded):,})"
         )
     return np.array(coded)
+
+
+def provenance_attribute(text: str) -> Array:
+    """Versions as such an object; where rows of several came together, `mixed` lists theirs."""
+    coded = attribute(text, "provenance")
+    mixed = strict_json(bytes(coded.item())).get("mixed", [{}])
+    if (
+        not isinstance(mixed, list)
+        or not mixed
+        or not all(isinstance(each, dict) for each in mixed)
+    ):
+        raise FeatcacheError("the provenance is mixed of what are no JSON objects")
+    return coded
 
 
 def failure_columns(failures: Sequence[Failure]) -> dict[str, Array]:

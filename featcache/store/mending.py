@@ -18,7 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.store.columns import attribute, failure_columns, row_checksums
+from featcache.store.columns import (
+    attribute,
+    failure_columns,
+    provenance_attribute,
+    row_checksums,
+)
 from featcache.store.disk import Disk, opened
 from featcache.store.layout import BLOCK, KINDS, PART, is_vouched, parse_header, strict_json
 from featcache.store.records import Array
@@ -117,6 +122,7 @@ def _plausible(columns: dict[str, Array]) -> tuple[dict[str, Array], Array]:
 
 def _marked(provenance: bytes) -> str:
     """The versions, with the remark that they may be wrong."""
+    provenance_attribute(provenance.decode("utf-8"))
     record = strict_json(provenance)
     records = [{**each, "repaired": _REPAIRED} for each in record.get("mixed", [record])]
     return json.dumps(records[0] if len(records) == 1 else {"mixed": records}, sort_keys=True)
@@ -164,9 +170,14 @@ def _mended_header(block: bytes) -> bytes:
 
 
 def _one_byte_right(text: bytes, is_right: Callable[[bytes], bool]) -> bytes | None:
-    """The text, or the one that differs in a single byte, that is right; None: there is none."""
+    """The text, or the one that differs in a single byte, that is right; None: there is none.
+
+    In a text longer than a header none is looked for: the time grows with the square of its length.
+    """
     if is_right(text):
         return text
+    if len(text) > BLOCK:
+        return None
     tried = bytearray(text)
     for change in _CHANGES:
         for place in range(len(text)):

@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.store.columns import as_bytes, attribute, checked_keys, failures_of, row_checksums
+from featcache.store.columns import (
+    as_bytes,
+    attribute,
+    checked_keys,
+    failures_of,
+    provenance_attribute,
+    row_checksums,
+)
 from featcache.store.disk import Disk, opened
 from featcache.store.layout import (
     BLOCK,
@@ -171,7 +178,7 @@ def _check_meaning(stored: StoredFile) -> None:
         raise DamagedFile("the recipe in the file does not hash to its key")
     try:
         attribute(recipe.decode("utf-8"), "recipe")
-        attribute(bytes(columns["provenance"].item()).decode("utf-8"), "provenance")
+        provenance_attribute(bytes(columns["provenance"].item()).decode("utf-8"))
         checked_keys(columns["key"])
     except ValueError as error:  # FeatcacheError is one too
         raise DamagedFile(f"the file makes no sense: {error}") from error

@@ -27,8 +27,8 @@ from featcache.digests import ZEROS, sealed
 #: What may stand in the place of any value of a JSON text.
 VALUES: list[Any] = [
     None, True, -1, 0, 2**63, 10**400, 1.5, float("nan"), float("inf"), "", "x", "1", "\udcff",
-    "../canary/documents", "/", "\x1b[31m", "\u202e", "a\nb", "0" * 64, "x" * 100_000, [], {}, [[]],
-    [1, 2, 3], {"x": {}}, ["a"] * 10_000,
+    "../canary/documents", "/", "\x1b[31m", "\u202e", "a\nb", "/a\0b", "0" * 64, "x" * 100_000, [],
+    {}, [[]], [1, 2, 3], {"x": {}}, ["a"] * 10_000,
 ]  # fmt: skip
 NESTED = b"[" * 100_000
 OWN_DIGEST = re.compile(rb'"digest": "[^"]*"')

@@ -63,6 +63,7 @@ FOREIGN = [
     "../canary/documents", "../canary/documents/letter.txt", "../canary/documents/features.h5",
     "../canary/home/.bashrc", "../canary/images", "/", "//", "/dev/null", "/dev/zero",
     "/proc/self/mem", "/proc/self/environ", "../../../../../../etc/passwd", "~", "~nobody/x",
+    "~no-such-user/x",
 ]  # fmt: skip
 #: Another value of these needs another network.
 NETWORK = {"backbone", "layer", "pooling", "precision", "runtime", "scale", "size", "weights"}

@@ -181,7 +181,10 @@ def test_the_recipe_must_hash_to_its_key(path):
         open_packed(path)
 
 
-@pytest.mark.parametrize("text", ['{"a":1,"a":2 }', '{"numpy":NaN}', '{"numpy" "2"}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":1,"a":2 }', '{"numpy":NaN}', '{"numpy" "2"}', "[]", '{"mixed":5}', '{"mixed":[5]}'],
+)
 def test_provenance_is_strict_json(path, text):
     """A crafted provenance is refused like a crafted header."""
     old = STAMP.provenance.encode()

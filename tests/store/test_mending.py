@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -99,6 +101,18 @@ def test_any_byte_may_be_flipped(content, tmp_path):
     for place in [*spots["header"], *range(4096, len(content))][::7]:
         made = repaired(tmp_path / "x", content, place, place % 8)
         assert len(kept(made)) >= len(IMAGES) - 1 or place in few, place
+
+
+def test_a_long_recipe_is_not_guessed(tmp_path):
+    """A byte of a recipe of 50 kB is not looked for: that would take hours."""
+    made = RecipeStore(tmp_path / "cache" / "photos" / "long", json.dumps({"layer": "x" * 50_000}))
+    part = made.commit(block(IMAGES), STAMP)
+    part.chmod(0o644)
+    part.write_bytes(part.read_bytes().replace(b"x" * 1000, b"y" + b"x" * 999, 1))
+    began = time.process_time()
+    result = made.repair()
+    assert time.process_time() - began < 10
+    assert (result.kept, made.verify()) == (0, [])
 
 
 def test_a_damaged_view_never_answers(tmp_path):
