@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation import evaluate
     from featcache.features import Features
-    from featcache.finetuning import finetune
+    from featcache.finetuning.verb import finetune
     from featcache.fitting import fit_head
-    from featcache.heads import HEADS, Head
+    from featcache.heads.head import Head
+    from featcache.heads.kinds import HEADS
     from featcache.images import ImageSet, find_images
     from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.recipe import Recipe
     from featcache.report import Report
-    from featcache.sweeping import sweep
+    from featcache.sweeping.search import sweep
 
 __all__ = [
     "extract",
@@ -66,9 +67,9 @@ _HOME = {
     "extract": "api",
     "load": "api",
     "fit_head": "fitting",
-    "finetune": "finetuning",
+    "finetune": "finetuning.verb",
     "evaluate": "evaluation",
-    "sweep": "sweeping",
+    "sweep": "sweeping.search",
     "find_images": "images",
     "write_dataset": "datasets",
     "FeatureExtractor": "adapters",
@@ -78,10 +79,10 @@ _HOME = {
     "Recipe": "recipe",
     "Features": "features",
     "FeatureCache": "cache",
-    "Head": "heads",
+    "Head": "heads.head",
     "Report": "report",
     "BACKBONES": "backbones",
-    "HEADS": "heads",
+    "HEADS": "heads.kinds",
     "FeatcacheError": "errors",
     "ImageFailure": "errors",
     "DamagedFile": "errors",

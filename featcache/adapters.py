@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from featcache.api import prepare
 from featcache.cache import FeatureCache
-from featcache.decode import BadImage
+from featcache.decode.bad_image import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.extraction import Added
 from featcache.files import writing

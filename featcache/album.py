@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from featcache.cache import images_root
-from featcache.decode import BadImage, decode
+from featcache.decode.bad_image import BadImage
+from featcache.decode.decoder import decode
 from featcache.features import Features
-from featcache.heads import Head
+from featcache.heads.head import Head
 from featcache.images.file_bytes import MAX_BYTES
 from featcache.small_files import read_small
 from featcache.splits import uniform

@@ -14,7 +14,7 @@ from featcache.augment import Augmentation
 from featcache.backbones import Network, Source, Tap, recall_backbone
 from featcache.backbones.own_taps import OWN, scale_of
 from featcache.cache import FeatureCache
-from featcache.decode import MAX_PIXELS
+from featcache.decode.decoder import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.extraction import run
 from featcache.features import Features

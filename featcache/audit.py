@@ -13,7 +13,7 @@ from featcache.duplicates import NEAR, Pairs, reduced_of
 from featcache.errors import FeatcacheError
 from featcache.evaluation import answers_of, prefixes
 from featcache.features import Features
-from featcache.heads import Head
+from featcache.heads.head import Head
 from featcache.splits import SPLITS, units
 from featcache.splitting import twins
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from featcache.augment import view
-from featcache.decode import decode
+from featcache.decode.decoder import decode
 from featcache.errors import DamagedFile
 from featcache.job import Extraction, Job
 from featcache.probe import measure_error

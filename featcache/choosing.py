@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads import Training
+from featcache.heads.training import Training
 from featcache.logistic import SEARCH_LOSS_TOL, fold_scores, solve_path
 
 #: The values of C that cross-validation compares; vectors are standardised first.

@@ -8,9 +8,9 @@ import numpy as np
 
 from featcache.backbones import Network, Source, Tap, class_names, recall_backbone
 from featcache.backbones.tuned import Tuned
-from featcache.decode import MAX_PIXELS
+from featcache.decode.decoder import MAX_PIXELS
 from featcache.errors import FeatcacheError
-from featcache.heads import Prediction
+from featcache.heads.head import Prediction
 from featcache.images import ImageSet
 from featcache.pipeline import Batch, run_pass
 from featcache.proof import open_proven

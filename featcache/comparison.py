@@ -12,7 +12,7 @@ from featcache import metrics
 from featcache.errors import FeatcacheError
 from featcache.evaluation import Answers, answers_of, unseen
 from featcache.features import Features
-from featcache.heads import Head
+from featcache.heads.head import Head
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from featcache import metrics
 from featcache.calibration import Calibration
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.heads import Head
+from featcache.heads.head import Head
 from featcache.labelled import Rows
 from featcache.report import ClassScore, Rejection, Report
 from featcache.splits import SPLITS, units

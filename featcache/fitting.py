@@ -18,8 +18,10 @@ from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.files import check_output
-from featcache.heads import HEADS, Head, Model, Training, options_of
 from featcache.heads.checks import checked_seed
+from featcache.heads.head import Head
+from featcache.heads.kinds import HEADS, options_of
+from featcache.heads.training import Model, Training
 from featcache.lookup import Source
 from featcache.model_fitting import fit_model, training_of
 from featcache.report import Report

@@ -12,7 +12,7 @@ import numpy as np
 from featcache.augment import Augmentation
 from featcache.backbones import Network, Tap
 from featcache.cache import FeatureCache
-from featcache.decode import MAX_PIXELS
+from featcache.decode.decoder import MAX_PIXELS
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
 from featcache.splits import Carve

@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.backbones import Network, recall_recipe
 from featcache.cache import FeatureCache
-from featcache.decode import MAX_PIXELS
+from featcache.decode.decoder import MAX_PIXELS
 from featcache.filling import as_stored
 from featcache.images import ImageSet
 from featcache.pipeline import Batch, run_pass

@@ -12,10 +12,10 @@ from featcache.choosing import choose_c
 from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.heads import HEADS, Model, Training
 from featcache.heads.estimator import fit_estimator
+from featcache.heads.kinds import HEADS
 from featcache.heads.rows import rows_of
-from featcache.heads.training import blocks
+from featcache.heads.training import Model, Training, blocks
 from featcache.roles import Roles
 
 

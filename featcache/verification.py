@@ -22,7 +22,7 @@ from featcache.backbones.tuned_record import (
 from featcache.cache import Entry, FeatureCache
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.finding import PACKED
-from featcache.heads import Head
+from featcache.heads.head import Head
 from featcache.store import Problem, RepairResult, verify_file
 
 #: Of what has no digest, because an earlier version wrote it.

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import featcache.choosing as choosing
 from featcache.choosing import choose_c
 from featcache.errors import FeatcacheError
-from featcache.heads import Training
+from featcache.heads.training import Training
 
 
 @pytest.fixture

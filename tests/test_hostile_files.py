@@ -20,7 +20,7 @@ import featcache
 from featcache.cli import app
 from featcache.digests import ZEROS, sealed
 from featcache.errors import FeatcacheError
-from featcache.heads import Head
+from featcache.heads.head import Head
 from featcache.images import StatCache, find_images
 from featcache.recipe import Recipe
 from featcache.small_files import open_regular, parse_json, read_small

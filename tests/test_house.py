@@ -20,16 +20,16 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "demo", "datasets", "adapters", "sweeping", "finetuning", "baseline",
-    "fitting", "model_fitting", "choosing", "roles", "belonging", "audit", "splitting",
-    "split_table", "verification", "comparison", "album", "evaluation", "classification",
-    "report", "learning", "heads", "lookup", "api", "growing", "estimate", "checking",
-    "extraction", "run", "filling", "known", "saving", "job", "identity", "labelled",
-    "provenance", "proof", "pipeline", "reading", "timing", "rounding", "probe", "throughput",
-    "cache", "finding", "removal", "claims", "features", "tf_dataset", "interruption", "splits",
-    "duplicates", "logistic", "runtimes", "backbones", "store", "images", "plots",
-    "calibration", "metrics", "augment", "decode", "recipe", "class_weights", "home", "digests",
-    "files", "folders", "small_files", "errors",
+    "adapters", "growing", "__main__", "cli", "album", "audit", "baseline", "checking",
+    "classification", "demo", "datasets", "estimate", "plots", "split_table", "sweeping",
+    "throughput", "verification", "finetuning", "api", "comparison", "learning", "fitting",
+    "model_fitting", "choosing", "roles", "belonging", "splitting", "duplicates", "evaluation",
+    "labelled", "report", "metrics", "heads", "calibration", "logistic", "class_weights", "lookup",
+    "extraction", "identity", "run", "filling", "job", "augment", "known", "cache", "finding",
+    "provenance", "proof", "pipeline", "removal", "claims", "rounding", "probe", "saving",
+    "reading", "splits", "timing", "features", "tf_dataset", "runtimes", "backbones", "digests",
+    "store", "images", "decode", "home", "recipe", "files", "folders", "small_files",
+    "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from featcache.augment import Augmentation, view
 from featcache.cli import app
-from featcache.decode import decode
+from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.plots import draw_grid
 from featcache.recipe import Decoding

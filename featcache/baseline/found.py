@@ -8,7 +8,7 @@ import numpy as np
 
 from featcache.baseline.plan import Plan
 from featcache.class_weights import balanced_weights
-from featcache.decode import BadImage
+from featcache.decode.bad_image import BadImage
 from featcache.errors import ImageFailure
 from featcache.images import ImageSet
 from featcache.labelled import Labelled

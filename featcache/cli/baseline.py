@@ -23,7 +23,7 @@ from featcache.cli.options import (
 from featcache.files import check_output
 
 if TYPE_CHECKING:
-    from featcache.baseline import Baseline
+    from featcache.baseline.training import Baseline
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +82,8 @@ def baseline(
     """
     import joblib
 
-    from featcache.baseline import Plan, train_baseline
+    from featcache.baseline.plan import Plan
+    from featcache.baseline.training import train_baseline
     from featcache.images import find_images
     from featcache.learning import LearningOptions
 

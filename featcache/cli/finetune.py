@@ -38,7 +38,7 @@ from featcache.cli.progress import progress_display
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
-    from featcache.finetuning import Tuned
+    from featcache.finetuning.outcome import Tuned
 
 #: Options that are part of a head's recipe.
 OF_THE_RECIPE = (
@@ -152,7 +152,7 @@ def finetune(
     """
     values = dict(locals())
     recipe = _recipe_options(ctx, values)
-    from featcache.finetuning import finetune as tune
+    from featcache.finetuning.verb import finetune as tune
 
     same = (
         "epochs", "learning_rate", "optimizer", "batch_size", "steps_per_epoch", "label_smoothing",
@@ -179,7 +179,7 @@ def finetune(
 
 def _recipe_options(ctx: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's options; none where a saved head brings its own."""
-    from featcache.heads import HEADS
+    from featcache.heads.kinds import HEADS
     from featcache.heads.layers import LAYERED
 
     given = [name for name in OF_THE_RECIPE if _is_given(ctx, name)]

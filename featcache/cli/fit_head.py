@@ -12,7 +12,7 @@ from featcache.cli.judging import course_of, draw_album, draw_report, show_repor
 from featcache.cli.options import Cache, FeaturesName, Json, Plots
 
 if TYPE_CHECKING:
-    from featcache.heads import Head
+    from featcache.heads.head import Head
 
 #: What is no option of a kind of head.
 OF_THE_COMMAND = ("features", "head", "seed", "out", "calibrate", "plots", "cache", "json")

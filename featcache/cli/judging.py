@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from featcache.calibration import Calibration
     from featcache.comparison import Comparison
     from featcache.features import Features
-    from featcache.heads import Head
+    from featcache.heads.head import Head
     from featcache.report import Rejection, Report
 
 #: Classes whose confusion matrix is printed; --json always has it.
@@ -87,7 +87,7 @@ def evaluate(
     from featcache.comparison import compare
     from featcache.evaluation import evaluate as judge
     from featcache.evaluation import unseen
-    from featcache.heads import Head
+    from featcache.heads.head import Head
 
     _check(assert_accuracy, against, against_features)
     loaded, rows = Head.load(head), load(features, cache=cache)

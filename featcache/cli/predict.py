@@ -45,7 +45,7 @@ def predict(
     """Images in, class names and probabilities out."""
     import joblib
 
-    from featcache.heads import Head
+    from featcache.heads.head import Head
     from featcache.images import find_images
 
     saved = Head.load(head)

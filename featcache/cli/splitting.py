@@ -144,7 +144,7 @@ def _audit(
     rows: Features, former: np.ndarray, near: float | None, head: str | None, *, json: bool
 ) -> None:
     from featcache.audit import audit
-    from featcache.heads import Head
+    from featcache.heads.head import Head
 
     loaded = Head.load(head) if head else None
     if loaded:

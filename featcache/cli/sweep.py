@@ -14,7 +14,8 @@ from featcache.errors import FeatcacheError
 from featcache.files import check_output
 
 if TYPE_CHECKING:
-    from featcache.sweeping import Candidate, Sweep
+    from featcache.sweeping.candidates import Candidate
+    from featcache.sweeping.result import Sweep
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +71,7 @@ def sweep(
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
     from featcache.api import load
     from featcache.cli.grid_option import parse_grids
-    from featcache.sweeping import sweep as run
+    from featcache.sweeping.search import sweep as run
 
     Cs = _numbers(c)
     loaded = [load(each, cache=cache) for each in features]

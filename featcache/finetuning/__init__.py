@@ -5,10 +5,3 @@ features + head (start)  ->  which layers learn (freezing), where to cut (cut)
     -> learned epoch by epoch (featcache.learning)
     -> a backbone, a head, and both as one model (outcome, classifier)
 """
-
-from featcache.finetuning.outcome import Tuned
-from featcache.finetuning.plan import Plan
-from featcache.finetuning.tuning import tune
-from featcache.finetuning.verb import finetune
-
-__all__ = ["Plan", "Tuned", "finetune", "tune"]

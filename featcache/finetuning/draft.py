@@ -15,7 +15,8 @@ from featcache.errors import FeatcacheError
 from featcache.finetuning.folder import check_folder
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.settings import check_earlier, plan_settings
-from featcache.heads import HEADS, Head
+from featcache.heads.head import Head
+from featcache.heads.kinds import HEADS
 from featcache.heads.layers import LAYERED, as_layers
 from featcache.job import Job, Progress
 

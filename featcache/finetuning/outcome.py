@@ -26,8 +26,8 @@ from featcache.finetuning.classifier import build_classifier, save_classifier
 from featcache.finetuning.graphs import Graphs
 from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
-from featcache.heads import Head
 from featcache.heads.dense_training import head_of
+from featcache.heads.head import Head
 from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report

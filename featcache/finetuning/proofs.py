@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras
-from featcache.decode import decode
+from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.finetuning.classifier import resizes_inside
 from featcache.finetuning.feeds import Feeds
 from featcache.finetuning.start import Start
-from featcache.heads import Head
 from featcache.heads.dense import DenseHead
+from featcache.heads.head import Head
 from featcache.heads.layers import as_layers
 from featcache.learning import Feed
 from featcache.probe import probe_pixels

@@ -25,8 +25,8 @@ from featcache.finetuning.settings import (
 )
 from featcache.fitting import fit
 from featcache.folders import check_no_link
-from featcache.heads import Head
 from featcache.heads.dense import DenseHead
+from featcache.heads.head import Head
 from featcache.heads.kinds import option_names
 from featcache.heads.layers import as_layers
 from featcache.job import Extraction, Job, failure_lines

@@ -5,9 +5,3 @@
 
 `HEADS` lists the kinds, `Head` is a model with everything needed to use it and to judge it.
 """
-
-from featcache.heads.head import Head, Prediction
-from featcache.heads.kinds import HEADS, Kind, options_of
-from featcache.heads.training import Model, Training
-
-__all__ = ["HEADS", "Head", "Kind", "Model", "Prediction", "Training", "options_of"]

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from featcache.errors import FeatcacheError
-from featcache.heads import HEADS, options_of
+from featcache.heads.kinds import HEADS, options_of
 
 Settings = dict[str, Any]
 

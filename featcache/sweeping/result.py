@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from featcache.features import Features
-from featcache.heads import Head
+from featcache.heads.head import Head
 from featcache.report import Report
 from featcache.sweeping.candidates import Candidate, NotFitted
 from featcache.sweeping.learning_curve import Gain, Point

@@ -12,7 +12,9 @@ from joblib.parallel import LokyBackend, get_active_backend
 
 from featcache.belonging import Belonging
 from featcache.errors import FeatcacheError
-from featcache.heads import HEADS, Training, knn, options_of
+from featcache.heads import knn
+from featcache.heads.kinds import HEADS, options_of
+from featcache.heads.training import Training
 from featcache.interruption import end_with_parent
 from featcache.model_fitting import fit_model, training_of
 from featcache.roles import assign_roles

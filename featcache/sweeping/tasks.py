@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
-from featcache.heads import Model
+from featcache.heads.training import Model
 from featcache.store import FileIdentity
 from featcache.sweeping.grids import Settings
 

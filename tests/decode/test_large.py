@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 from specimens import picture, png, saved
 
-from featcache.decode import BadImage, decode, strips
+from featcache.decode import strips
+from featcache.decode.bad_image import BadImage
+from featcache.decode.decoder import decode
 from featcache.recipe import Decoding
 
 #: Two threads decode a PNG of one repeated row; prints how many MB the process grew by.
 PEAK = """
 import resource, struct, sys, threading, zlib
-from featcache.decode import decode
+from featcache.decode.decoder import decode
 from featcache.recipe import Decoding
 
 height, width, depth = map(int, sys.argv[1:])

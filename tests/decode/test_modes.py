@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from specimens import chunk, exif, picture, png, saved, turned
 
-from featcache.decode import BadImage, decode
+from featcache.decode.bad_image import BadImage
+from featcache.decode.decoder import decode
 from featcache.recipe import Decoding
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from specimens import picture, saved
 
-from featcache.decode import decode
+from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError
 from featcache.recipe import Decoding, parse_resize
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from featcache.errors import FeatcacheError
-from featcache.heads import Training, dense_training
+from featcache.heads import dense_training
 from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions, fit
 from featcache.heads.epochs import Order, pieces
+from featcache.heads.training import Training
 
 
 @pytest.fixture(scope="module")

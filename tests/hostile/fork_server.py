@@ -31,9 +31,10 @@ MEMORY = 12 << 30
 #: Seconds from SIGTERM to SIGKILL.
 PATIENCE = 30
 LIGHT = (
-    "featcache.api", "featcache.audit", "featcache.baseline", "featcache.classification",
-    "featcache.datasets", "featcache.evaluation", "featcache.finetuning", "featcache.heads",
-    "featcache.plots", "featcache.splitting", "featcache.sweeping", "sklearn.linear_model",
+    "featcache.api", "featcache.audit", "featcache.baseline.training", "featcache.classification",
+    "featcache.datasets", "featcache.evaluation", "featcache.finetuning.tuning",
+    "featcache.heads.head", "featcache.plots", "featcache.splitting", "featcache.sweeping.search",
+    "sklearn.linear_model",
 )  # fmt: skip
 HEAVY = (*LIGHT, "sklearn.svm", "sklearn.neighbors", "openvino", "tensorflow", "keras")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.decode import BadImage, decode
+from featcache.decode.bad_image import BadImage
+from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.images import file_bytes, find_images, label_conflicts
 from featcache.recipe import Decoding

@@ -12,8 +12,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import featcache
-from featcache.baseline import Plan, small_network, train_baseline
 from featcache.baseline.found import Found
+from featcache.baseline.network import small_network
+from featcache.baseline.plan import Plan
+from featcache.baseline.training import train_baseline
 from featcache.belonging import Belonging
 from featcache.cli import app
 from featcache.errors import FeatcacheError

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from featcache.augment import Augmentation, view
-from featcache.decode import decode
+from featcache.decode.decoder import decode
 from featcache.errors import ImageFailure
 from featcache.images import ImageSet, find_images
 from featcache.learning import LearningOptions, PixelFeed, RowFeed, pixels
