@@ -14,8 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from featcache.api import prepare
+from featcache.bad_image import BadImage
 from featcache.cache import FeatureCache
-from featcache.decode.bad_image import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.extraction import Added
 from featcache.files import writing

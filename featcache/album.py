@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.bad_image import BadImage
 from featcache.cache import images_root
-from featcache.decode.bad_image import BadImage
 from featcache.decode.decoder import decode
 from featcache.features import Features
 from featcache.heads.head import Head

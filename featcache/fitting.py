@@ -14,11 +14,11 @@ import numpy as np
 from featcache.belonging import Belonging
 from featcache.cache import images_root, weights_hint
 from featcache.calibration import check_enough, fit_temperature, no_temperature
+from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
 from featcache.files import check_output
-from featcache.heads.checks import checked_seed
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.training import Model, Training

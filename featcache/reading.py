@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.decode.decoder import decode_all, one_thread_each
 from featcache.images import FileStamp, ImageSet
 from featcache.recipe import Decoding

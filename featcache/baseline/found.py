@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from featcache.bad_image import BadImage
 from featcache.baseline.plan import Plan
 from featcache.class_weights import balanced_weights
-from featcache.decode.bad_image import BadImage
 from featcache.errors import ImageFailure
 from featcache.images import ImageSet
 from featcache.labelled import Labelled

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from featcache.augment import Augmentation
 from featcache.baseline.network import SMALLEST
+from featcache.checks import one_of
 from featcache.decode.decoder import MAX_PIXELS
 from featcache.errors import FeatcacheError
-from featcache.heads.checks import one_of
 from featcache.learning import LearningOptions
 from featcache.splits import Carve
 

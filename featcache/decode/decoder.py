@@ -17,7 +17,7 @@ import numpy as np
 import PIL
 import simplejpeg
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.decode.image_header import check_pixels, sniff
 from featcache.decode.jpeg import decode_jpeg
 from featcache.decode.resize import resize

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),

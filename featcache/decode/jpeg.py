@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.decode.image_header import (
     check_pixels,
     has_adobe_marker,

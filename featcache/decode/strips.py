@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 
 Pixels = np.ndarray[Any, Any]
 

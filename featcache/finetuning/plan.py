@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.augment import Augmentation
+from featcache.checks import one_of
 from featcache.errors import FeatcacheError
 from featcache.finetuning.graphs import MIXED
-from featcache.heads.checks import one_of
 from featcache.learning import LearningOptions
 from featcache.recipe import StoredType
 

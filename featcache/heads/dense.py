@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.checks import above_zero, at_least, floats, one_of, share
 from featcache.errors import FeatcacheError
-from featcache.heads.checks import above_zero, at_least, floats, one_of, share
 from featcache.heads.training import Training, in_blocks, softmax
 
 

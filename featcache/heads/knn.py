@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from featcache.checks import at_least, floats, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.centroid import METRICS
-from featcache.heads.checks import at_least, floats, one_of
 from featcache.heads.linear import unit_length
 from featcache.heads.training import Training
 

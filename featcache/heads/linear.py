@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.checks import floats
 from featcache.errors import FeatcacheError
-from featcache.heads.checks import floats
 from featcache.heads.training import in_blocks, softmax
 
 #: Rows that are enough to measure one number on.

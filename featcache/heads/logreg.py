@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from featcache.checks import above_zero, one_of
 from featcache.errors import FeatcacheError
-from featcache.heads.checks import above_zero, one_of
 from featcache.heads.logistic import LogisticHead
 from featcache.heads.training import Training
 from featcache.logistic import solve_path

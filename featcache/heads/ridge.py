@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from featcache.checks import above_zero, one_of
 from featcache.errors import FeatcacheError
-from featcache.heads.checks import above_zero, one_of
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head, spread_rows
 from featcache.heads.training import Training, blocks, moments
 

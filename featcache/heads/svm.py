@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.heads.checks import above_zero, one_of
+from featcache.checks import above_zero, one_of
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head
 from featcache.heads.training import Training, moments
 

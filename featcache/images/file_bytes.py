@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.errors import StorageFailure
 
 #: Larger files are refused unread: a sparse file of a terabyte costs its author nothing.

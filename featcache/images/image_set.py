@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.errors import FeatcacheError
 from featcache.home import expanded
 from featcache.images.file_bytes import FileStamp, read_file, stamp_file

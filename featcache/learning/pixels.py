@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from featcache.augment import Augmentation, view
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.decode.decoder import MAX_PIXELS, decode
 from featcache.errors import ImageFailure
 from featcache.heads.epochs import Order

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from specimens import picture, png, saved
 
+from featcache.bad_image import BadImage
 from featcache.decode import strips
-from featcache.decode.bad_image import BadImage
 from featcache.decode.decoder import decode
 from featcache.recipe import Decoding
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.errors import FeatcacheError
 from featcache.images import find_images
 

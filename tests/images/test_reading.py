@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.decode.bad_image import BadImage
+from featcache.bad_image import BadImage
 from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.images import file_bytes, find_images, label_conflicts
