@@ -18,10 +18,10 @@ from featcache.bad_image import BadImage
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.extraction import Added
-from featcache.files import writing
-from featcache.folders import lock, make_folder, opened_folder, scratch_folder
+from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
+from featcache.files.home import expanded
+from featcache.files.write import writing
 from featcache.growing import grow
-from featcache.home import expanded
 from featcache.images import ImageSet, find_images
 from featcache.job import Job
 from featcache.store import Snapshot

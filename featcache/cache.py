@@ -18,12 +18,12 @@ from featcache import finding
 from featcache.claims import ANYWHERE, UNREADABLE, claim, claim_for_any, owner_of, slug
 from featcache.errors import FeatcacheError
 from featcache.features import Features, open_features
-from featcache.files import write_whole
+from featcache.files.small_files import read_json
+from featcache.files.write import write_whole
 from featcache.finding import PACKED
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
 from featcache.removal import WEIGHTS_NOTE, remove_entry
-from featcache.small_files import read_json
 from featcache.store import (
     GcResult,
     RecipeStore,

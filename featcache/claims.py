@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
-from featcache.files import write_first, write_whole
-from featcache.folders import check_no_link
+from featcache.files.folders import check_no_link
+from featcache.files.small_files import read_json
+from featcache.files.write import write_first, write_whole
 from featcache.images import STAT_CACHE, ImageSet, StatCache
-from featcache.small_files import read_json
 from featcache.store import rows_of_place
 
 MARKER = "featcache.json"

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from featcache.errors import FeatcacheError
-from featcache.files import put, writing
-from featcache.folders import make_folder, move_folder, private_folder, scratch_file
+from featcache.files.folders import make_folder, move_folder, private_folder, scratch_file
+from featcache.files.small_files import MOST_OF_A_TABLE, open_regular
+from featcache.files.write import put, writing
 from featcache.images.file_bytes import MAX_BYTES
-from featcache.small_files import MOST_OF_A_TABLE, open_regular
 
 FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",

@@ -15,7 +15,7 @@ import numpy as np
 from featcache.cache import note_weights
 from featcache.claims import confirm, root_of
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
-from featcache.files import append_record
+from featcache.files.write import append_record
 from featcache.filling import Filling
 from featcache.identity import identify
 from featcache.images import label_conflicts

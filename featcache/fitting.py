@@ -18,7 +18,7 @@ from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.features import Features
-from featcache.files import check_output
+from featcache.files.write import check_output
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.training import Model, Training

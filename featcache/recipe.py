@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from featcache.errors import FeatcacheError
-from featcache.small_files import parse_json
+from featcache.files.small_files import parse_json
 
 #: Raised by one whenever the meaning of any field below changes: old vectors then never answer.
 PIPELINE = 1

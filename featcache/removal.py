@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 from featcache.claims import FORMAT, MARKER
 from featcache.errors import FeatcacheError
-from featcache.files import deleting, remove
-from featcache.folders import check_no_link, remove_folder
+from featcache.files.folders import check_no_link, remove_folder
+from featcache.files.write import deleting, remove
 from featcache.images import STAT_CACHE, is_stat_cache
 from featcache.store import GcResult, remove_place
 

@@ -16,8 +16,8 @@ import numpy as np
 from featcache.backbones import Network
 from featcache.backbones.keras_import import keras_versions
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files import touch
-from featcache.home import home, read_record, write_record
+from featcache.files.home import home, read_record, write_record
+from featcache.files.write import touch
 from featcache.probe import measure_error, row_error
 from featcache.recipe import PIPELINE
 

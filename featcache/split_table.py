@@ -11,9 +11,9 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.files import whole_text
+from featcache.files.small_files import MOST_OF_A_TABLE, read_small
+from featcache.files.write import whole_text
 from featcache.images.csv_cells import csv_line, guarded
-from featcache.small_files import MOST_OF_A_TABLE, read_small
 from featcache.splits import SPLITS, canonical
 
 #: Lines named in a complaint.

@@ -14,8 +14,8 @@ from typing import Any
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.user_model import one_line
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files import put
-from featcache.folders import scratch_folder
+from featcache.files.folders import scratch_folder
+from featcache.files.write import put
 from featcache.store.foreign import check_weights_file
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"

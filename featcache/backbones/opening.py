@@ -14,7 +14,7 @@ from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.backbones.tuned import Tuned
 from featcache.backbones.tuned_record import check_weights
 from featcache.errors import FeatcacheError
-from featcache.home import expanded
+from featcache.files.home import expanded
 from featcache.recipe import Recipe
 
 

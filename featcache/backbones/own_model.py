@@ -13,7 +13,7 @@ from featcache.backbones.keras_file import open_keras_file
 from featcache.backbones.saved_model import open_saved_model
 from featcache.backbones.user_model import UserModel, settle_scale
 from featcache.errors import FeatcacheError
-from featcache.home import expanded
+from featcache.files.home import expanded
 
 _GRAPH = "saved_model.pb"
 

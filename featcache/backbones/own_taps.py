@@ -33,8 +33,8 @@ from featcache.backbones.own_model import (
 from featcache.backbones.table import Backbone
 from featcache.backbones.user_model import SCALES, UserModel
 from featcache.errors import FeatcacheError
-from featcache.files import touch
-from featcache.home import expanded, home, read_record, write_record
+from featcache.files.home import expanded, home, read_record, write_record
+from featcache.files.write import touch
 from featcache.recipe import PIPELINE, Scaling
 
 #: What the name of a backbone begins with where the SHA-256 of a model's file follows.

@@ -25,8 +25,8 @@ from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import resolve_weights
 from featcache.errors import FeatcacheError
-from featcache.files import remove, touch
-from featcache.home import home, is_record, read_record, write_record
+from featcache.files.home import home, is_record, read_record, write_record
+from featcache.files.write import remove, touch
 from featcache.images import FileStamp
 from featcache.recipe import PIPELINE
 

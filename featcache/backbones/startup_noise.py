@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from featcache.folders import scratch_file
+from featcache.files.folders import scratch_file
 
 _NOISE = re.compile(
     rb"^(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} |"

@@ -19,8 +19,8 @@ from featcache.backbones.own_model import open_user_model
 from featcache.backbones.own_taps import scale_of
 from featcache.backbones.tuned_record import MODEL, RECORD, WEIGHTS, read_record
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.files import whole_file
-from featcache.home import expanded
+from featcache.files.home import expanded
+from featcache.files.write import whole_file
 
 
 @dataclass(frozen=True, slots=True)

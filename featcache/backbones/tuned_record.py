@@ -16,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featcache import home
-from featcache.digests import ZEROS, digest_of_file, is_sound, sealed
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.files import touch, write_whole
+from featcache.files import home
+from featcache.files.digests import ZEROS, digest_of_file, is_sound, sealed
+from featcache.files.small_files import parse_json, read_small
+from featcache.files.write import touch, write_whole
 from featcache.images import FileStamp
-from featcache.small_files import parse_json, read_small
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"

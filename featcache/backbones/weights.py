@@ -11,7 +11,7 @@ from featcache.backbones.efficientnet_lite0 import load_embedded_weights
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights_file import open_from_file
 from featcache.errors import FeatcacheError
-from featcache.home import expanded
+from featcache.files.home import expanded
 
 
 def resolve_weights(backbone: Backbone, weights: str | None) -> str:

@@ -11,7 +11,7 @@ from featcache.baseline.found import Found
 from featcache.baseline.network import small_network, with_probabilities
 from featcache.baseline.plan import Plan
 from featcache.evaluation import Predicted, judge
-from featcache.files import whole_file
+from featcache.files.write import whole_file
 from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
 from featcache.learning import Checkpoint, Learned, digest_of, learn, predict_proba

@@ -20,7 +20,7 @@ from featcache.cli.options import (
     Threads,
     pair_of,
 )
-from featcache.files import check_output
+from featcache.files.write import check_output
 
 if TYPE_CHECKING:
     from featcache.baseline.training import Baseline

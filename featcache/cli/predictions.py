@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from featcache.cli.console import answer, json_text, say, show
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.files import check_output, whole_text
+from featcache.files.write import check_output, whole_text
 
 if TYPE_CHECKING:
     from featcache.heads.head import Prediction

@@ -11,7 +11,7 @@ import typer
 from featcache.cli.console import answer, command, say, show, table
 from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import FeatcacheError
-from featcache.files import check_output
+from featcache.files.write import check_output
 
 if TYPE_CHECKING:
     import numpy as np

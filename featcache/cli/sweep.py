@@ -11,7 +11,7 @@ from featcache.cli.console import answer, command, say, show, size_text, table, 
 from featcache.cli.judging import course_of, draw_album, draw_report, tell_drawn
 from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
-from featcache.files import check_output
+from featcache.files.write import check_output
 
 if TYPE_CHECKING:
     from featcache.sweeping.candidates import Candidate

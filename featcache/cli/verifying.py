@@ -10,7 +10,7 @@ import typer
 from featcache.cli.console import answer, command, say, show
 from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.home import expanded
+from featcache.files.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,7 @@ def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> N
 def entry_of(features: str, cache: str | Path | None) -> Entry:
     """The entry that is meant: by its name, or by the path of one of its files, sound or not."""
     from featcache.cache import Entry, FeatureCache
-    from featcache.files import holds_features
+    from featcache.files.write import holds_features
     from featcache.finding import PARTS, is_keyed
 
     path = expanded(features).absolute()

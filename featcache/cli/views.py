@@ -10,9 +10,9 @@ import typer
 from featcache.cli.console import answer, command, show
 from featcache.cli.options import Json, parse_size
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.files import check_output
+from featcache.files.small_files import read_small
+from featcache.files.write import check_output
 from featcache.recipe import BitDepth, Decoding, Interpolation, parse_resize
-from featcache.small_files import read_small
 
 if TYPE_CHECKING:
     from featcache.augment import Pixels

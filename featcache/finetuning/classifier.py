@@ -9,7 +9,7 @@ from featcache.backbones.keras_import import import_keras
 from featcache.backbones.tuned_record import CLASSES
 from featcache.backbones.tuned_record import CLASSIFIER as FILE
 from featcache.errors import FeatcacheError
-from featcache.files import whole_file, write_whole
+from featcache.files.write import whole_file, write_whole
 from featcache.recipe import Decoding
 
 

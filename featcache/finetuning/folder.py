@@ -8,8 +8,8 @@ from typing import Any
 from featcache.backbones.tuned_record import RECORD
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
+from featcache.files.home import expanded
 from featcache.finetuning.settings import CHECKPOINT
-from featcache.home import expanded
 
 #: Names of foreign files that an error lists.
 _SHOWN = 3

@@ -13,6 +13,7 @@ from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.extraction import run
 from featcache.features import Features
+from featcache.files.folders import check_no_link
 from featcache.finetuning.draft import Draft, Say
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.settings import (
@@ -24,7 +25,6 @@ from featcache.finetuning.settings import (
     plan_settings,
 )
 from featcache.fitting import fit
-from featcache.folders import check_no_link
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.kinds import option_names

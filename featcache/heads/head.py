@@ -21,7 +21,7 @@ from featcache.calibration import rescale
 from featcache.checks import above_zero
 from featcache.errors import FeatcacheError
 from featcache.features import Features
-from featcache.files import write_whole
+from featcache.files.write import write_whole
 from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.training import Model
@@ -174,8 +174,8 @@ class Head:
         """Write the head as one file, whole or not at all.
 
         `base`: the folder that the user named, where it was not `path` itself (see
-        `featcache.files`). Raises `StorageFailure`; `FeatcacheError` for a classifier of your own,
-        and where something is there that is not to be written over.
+        `featcache.files.write`). Raises `StorageFailure`; `FeatcacheError` for a classifier of
+        your own, and where something is there that is not to be written over.
         """
         write_whole(Path(path), self._content(), base=base)
         return Path(path)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache.digests import ZEROS, is_sound, sealed
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.small_files import MOST_OF_A_TABLE, parse_json, read_small
+from featcache.files.digests import ZEROS, is_sound, sealed
+from featcache.files.small_files import MOST_OF_A_TABLE, parse_json, read_small
 
 FORMAT = "featcache-head"
 VERSION = 2

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.images.csv_cells import plain
 from featcache.images.file_bytes import leads_inside
 from featcache.images.folder import LONGEST_PATH, SPLITS
-from featcache.small_files import MOST_OF_A_TABLE, read_small
 
 _COLUMNS = ("path", "label", "split", "group")
 _LINES_SHOWN = 10

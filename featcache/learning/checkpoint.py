@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.files import remove, write_whole
+from featcache.files.write import remove, write_whole
 
 FORMAT = "featcache-checkpoint 1"
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from featcache.errors import FeatcacheError
-from featcache.files import whole_stream
+from featcache.files.write import whole_stream
 
 #: Dots for an inch of the figure.
 DPI = 100

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from featcache import folders
-from featcache.files import writing
+from featcache.files import folders
+from featcache.files.write import writing
 from featcache.plots.confusion import draw_confusion
 from featcache.plots.curves import draw_history
 from featcache.plots.reliability import Bin, draw_reliability

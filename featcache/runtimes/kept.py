@@ -25,8 +25,7 @@ import numpy as np
 
 from featcache.backbones import Network
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files import finish_folder, remove, touch
-from featcache.folders import (
+from featcache.files.folders import (
     draft_name,
     make_folder,
     move_folder,
@@ -34,7 +33,8 @@ from featcache.folders import (
     remove_folder,
     scratch_folder,
 )
-from featcache.home import home, is_record, read_record, tag_home, unused, write_record
+from featcache.files.home import home, is_record, read_record, tag_home, unused, write_record
+from featcache.files.write import finish_folder, remove, touch
 from featcache.recipe import PIPELINE
 from featcache.runtimes.openvino_import import import_openvino
 

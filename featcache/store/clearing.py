@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.files import HDF5, HDF5_AT, looks_like_features
-from featcache.folders import DRAFT
+from featcache.files.folders import DRAFT
+from featcache.files.write import HDF5, HDF5_AT, looks_like_features
 from featcache.store.disk import Disk, opened, storage_errors
 from featcache.store.index import Index, build_index, row_names
 from featcache.store.place import LEFT, Place, place_of

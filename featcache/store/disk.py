@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files import sync
-from featcache.folders import create, lock, opened_folder, remove_abandoned, remove_folder
+from featcache.files.folders import create, lock, opened_folder, remove_abandoned, remove_folder
+from featcache.files.write import sync
 
 _HINTS = {
     errno.ENOSPC: "free some space",

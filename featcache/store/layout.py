@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.files import FEATURES
+from featcache.files.write import FEATURES
 
 BLOCK = 4096
 VERSION = 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
-from featcache.folders import draft_name
+from featcache.files.folders import draft_name
 from featcache.store.disk import Disk, discard, storage_errors
 from featcache.store.records import Array
 from featcache.store.skeleton import Skeleton

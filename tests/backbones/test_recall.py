@@ -12,7 +12,7 @@ import pytest
 from featcache.backbones import Network, find_backbone, open_network
 from featcache.backbones.recall import recall_taps
 from featcache.errors import FeatcacheError
-from featcache.home import read_record, write_record
+from featcache.files.home import read_record, write_record
 
 #: Keras's own `save_weights` gives numpy variables without the copy keyword.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

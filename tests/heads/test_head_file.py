@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.cli import app
-from featcache.digests import ZEROS, sealed
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.files.digests import ZEROS, sealed
 from featcache.heads.head_file import read_head
 from tests.made_features import make_features, make_images
 

@@ -17,7 +17,7 @@ from featcache.backbones import Network, Tap, find_backbone
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import Built, with_scaling
 from featcache.errors import FeatcacheError
-from featcache.home import read_record, write_record
+from featcache.files.home import read_record, write_record
 from featcache.pipeline import run_padded
 from featcache.probe import probe_pixels, row_error
 from featcache.proof import Proven, open_proven

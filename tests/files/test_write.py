@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from featcache import files, folders
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.files import folders
+from featcache.files import write as files
 
 TEXT = b"what was there before\n"
 
@@ -203,7 +204,7 @@ def test_drafts_are_private_and_cannot_be_guessed(tmp_path):
 _DIES = """
 import os, signal, sys
 from pathlib import Path
-from featcache import files
+from featcache.files import write as files
 target = Path(sys.argv[1])
 if sys.argv[2] == "stream":
     with files.whole_stream(target) as file:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.folders import (
+from featcache.files.folders import (
     FOLDER,
     READ,
     TEMPORARY,
@@ -34,7 +34,7 @@ from featcache.folders import (
     opened_folder,
     private_folder,
 )
-from featcache.small_files import read_small
+from featcache.files.small_files import read_small
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from featcache.errors import FeatcacheError
-from featcache.files import write_first, write_whole
-from featcache.small_files import parse_json, read_small
+from featcache.files.small_files import parse_json, read_small
+from featcache.files.write import write_first, write_whole
 
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.cli import app
-from featcache.digests import ZEROS, sealed
 from featcache.errors import FeatcacheError
+from featcache.files.digests import ZEROS, sealed
+from featcache.files.small_files import open_regular, parse_json, read_small
 from featcache.heads.head import Head
 from featcache.images import StatCache, find_images
 from featcache.recipe import Recipe
-from featcache.small_files import open_regular, parse_json, read_small
 
 LITE = ("--backbone", "efficientnet_lite0")
 
