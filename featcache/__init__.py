@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from featcache.api import extract, load
     from featcache.backbones import BACKBONES
     from featcache.cache import FeatureCache
-    from featcache.datasets import write_dataset
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation import evaluate
     from featcache.features import Features
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from featcache.heads.head import Head
     from featcache.heads.kinds import HEADS
     from featcache.images import ImageSet, find_images
+    from featcache.images.datasets import write_dataset
     from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.recipe import Recipe
     from featcache.report import Report
@@ -71,7 +71,7 @@ _HOME = {
     "evaluate": "evaluation",
     "sweep": "sweeping.search",
     "find_images": "images",
-    "write_dataset": "datasets",
+    "write_dataset": "images.datasets",
     "FeatureExtractor": "adapters",
     "FastLogisticRegression": "logistic.estimators",
     "FastLogisticRegressionCV": "logistic.estimators",

@@ -10,10 +10,10 @@ import numpy as np
 
 from featcache.bad_image import BadImage
 from featcache.cache import images_root
-from featcache.decode.decoder import decode
 from featcache.features import Features
 from featcache.files.small_files import read_small
 from featcache.heads.head import Head
+from featcache.images.decoder import decode
 from featcache.images.file_bytes import MAX_BYTES
 from featcache.splits import uniform
 

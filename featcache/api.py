@@ -10,15 +10,15 @@ from typing import Any, TypedDict, Unpack, overload
 import joblib
 import numpy as np
 
-from featcache.augment import Augmentation
 from featcache.backbones import Network, Source, Tap, recall_backbone
 from featcache.backbones.own_taps import OWN, scale_of
 from featcache.cache import FeatureCache
-from featcache.decode.decoder import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.extraction import run
 from featcache.features import Features
 from featcache.images import find_images
+from featcache.images.augment import Augmentation
+from featcache.images.decoder import MAX_PIXELS
 from featcache.job import Job, Progress, Settings, Target, Views
 from featcache.recipe import (
     BitDepth,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from featcache.augment import view
-from featcache.decode.decoder import decode
 from featcache.errors import DamagedFile
+from featcache.images.augment import view
+from featcache.images.decoder import decode
 from featcache.job import Extraction, Job
 from featcache.probe import measure_error
 from featcache.recipe import Recipe

@@ -8,10 +8,10 @@ import numpy as np
 
 from featcache.backbones import Network, Source, Tap, class_names, recall_backbone
 from featcache.backbones.tuned import Tuned
-from featcache.decode.decoder import MAX_PIXELS
 from featcache.errors import FeatcacheError
 from featcache.heads.head import Prediction
 from featcache.images import ImageSet
+from featcache.images.decoder import MAX_PIXELS
 from featcache.pipeline import Batch, run_pass
 from featcache.proof import open_proven
 from featcache.reading import AHEAD, Reading, Stream

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from featcache.datasets import write_dataset
 from featcache.errors import FeatcacheError
+from featcache.images.datasets import write_dataset
 
 BACKBONE, SIZE = "efficientnet_lite0", "96"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featcache.cache import note_weights
-from featcache.decode.decoder import decoder_versions
 from featcache.errors import StorageFailure
+from featcache.images.decoder import decoder_versions
 from featcache.job import Job, Target, Views
 from featcache.known import Known
 from featcache.pipeline import Batch

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.augment import Augmentation
 from featcache.backbones import Network, Tap
 from featcache.cache import FeatureCache
-from featcache.decode.decoder import MAX_PIXELS
 from featcache.images import ImageSet
+from featcache.images.augment import Augmentation
+from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Recipe
 from featcache.splits import Carve
 from featcache.store import Failure, RecipeStore

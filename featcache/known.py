@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featcache.cache import FeatureCache
-from featcache.decode.decoder import decoder_versions
+from featcache.images.decoder import decoder_versions
 from featcache.proof import Proven
 from featcache.provenance import merged, provenance_of, roundings_of, version_changes
 from featcache.reading import Outcome

@@ -12,9 +12,9 @@ import numpy as np
 
 from featcache.backbones import Network, recall_recipe
 from featcache.cache import FeatureCache
-from featcache.decode.decoder import MAX_PIXELS
 from featcache.filling import as_stored
 from featcache.images import ImageSet
+from featcache.images.decoder import MAX_PIXELS
 from featcache.pipeline import Batch, run_pass
 from featcache.proof import open_proven
 from featcache.reading import AHEAD, Outcome, Reading, Stream

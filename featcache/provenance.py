@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.decode.decoder import decoder_versions
+from featcache.images.decoder import decoder_versions
 from featcache.proof import Proven
 
 #: The largest error on the probe against live Keras, which computes in float32.

@@ -18,8 +18,8 @@ from typing import TypeVar
 import numpy as np
 
 from featcache.bad_image import BadImage
-from featcache.decode.decoder import decode_all, one_thread_each
 from featcache.images import FileStamp, ImageSet
+from featcache.images.decoder import decode_all, one_thread_each
 from featcache.recipe import Decoding
 from featcache.runtimes import Runtime
 from featcache.timing import Timing

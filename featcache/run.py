@@ -12,10 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from featcache.augment import view
 from featcache.backbones import Network
 from featcache.filling import Filling
 from featcache.images import STAT_CACHE, StatCache
+from featcache.images.augment import view
 from featcache.job import Job, Progress, Target
 from featcache.known import Known
 from featcache.pipeline import Batch

@@ -21,33 +21,59 @@ import featcache
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
     "adapters", "growing", "__main__", "cli", "album", "audit", "baseline", "checking",
-    "classification", "demo", "datasets", "estimate", "plots", "split_table", "sweeping",
-    "throughput", "verification", "finetuning", "api", "comparison", "learning", "fitting",
-    "model_fitting", "choosing", "roles", "belonging", "splitting", "duplicates", "evaluation",
-    "labelled", "report", "metrics", "heads", "calibration", "checks", "logistic", "class_weights",
-    "lookup", "extraction", "identity", "run", "filling", "job", "augment", "known", "cache",
-    "finding", "provenance", "proof", "pipeline", "removal", "claims", "rounding", "probe",
-    "saving", "reading", "decode", "splits", "timing", "features", "tf_dataset", "runtimes",
-    "backbones", "store", "images", "bad_image", "recipe", "files", "interruption", "errors",
+    "classification", "demo", "estimate", "plots", "split_table", "sweeping", "throughput",
+    "verification", "finetuning", "api", "comparison", "learning", "fitting", "model_fitting",
+    "choosing", "roles", "belonging", "splitting", "duplicates", "evaluation", "labelled", "report",
+    "metrics", "heads", "calibration", "checks", "logistic", "class_weights", "lookup",
+    "extraction", "identity", "run", "filling", "job", "known", "cache", "finding", "provenance",
+    "proof", "pipeline", "removal", "claims", "rounding", "probe", "saving", "reading", "splits",
+    "timing", "features", "tf_dataset", "runtimes", "backbones", "store", "images", "bad_image",
+    "recipe", "files", "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
 HOMES = {
     "h5py": {"store"},
     "tensorflow": {"backbones", "runtimes", "learning", "heads", "checks", "tf_dataset"},
-    "keras": {"backbones", "runtimes", "datasets", "learning", "heads", "checks"},
+    "keras": {"backbones", "runtimes", "images/datasets", "learning", "heads", "checks"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "checks", "choosing", "logistic", "splits", "datasets", "adapters"},
+    "sklearn": {"heads", "checks", "choosing", "logistic", "splits", "images/datasets", "adapters"},
     "scipy": {"splits", "metrics", "calibration", "sweeping", "logistic"},
     "threadpoolctl": {"logistic"},
     "safetensors": {"learning", "heads", "checks", "backbones"},
     "pandas": {"features"},
-    "cv2": {"decode", "bad_image", "augment"},
+    "cv2": {
+        "images/decoder",
+        "images/image_header",
+        "images/jpeg",
+        "images/resize",
+        "images/strips",
+        "images/pillow",
+        "bad_image",
+        "images/augment",
+    },
     "matplotlib": {"plots"},
-    "simplejpeg": {"decode", "bad_image"},
-    "PIL": {"decode", "bad_image", "datasets"},
+    "simplejpeg": {
+        "images/decoder",
+        "images/image_header",
+        "images/jpeg",
+        "images/resize",
+        "images/strips",
+        "images/pillow",
+        "bad_image",
+    },
+    "PIL": {
+        "images/decoder",
+        "images/image_header",
+        "images/jpeg",
+        "images/resize",
+        "images/strips",
+        "images/pillow",
+        "bad_image",
+        "images/datasets",
+    },
     "torch": set(),
 }
 
@@ -263,7 +289,7 @@ GIVEN_BY = {
     "finetuning/classifier.py": {"save"},  # a Keras model, into a draft
     "runtimes/openvino.py": {"save_model"},  # a graph, into a draft
     "plots/figure.py": {"savefig"},  # matplotlib, into an open file
-    "datasets.py": {"save"},  # Pillow, into memory
+    "images/datasets.py": {"save"},  # Pillow, into memory
     "fitting.py": {"save"},  # Head.save
     "finetuning/outcome.py": {"save"},  # Head.save
     "learning/loop.py": {"save"},  # Checkpoint.save

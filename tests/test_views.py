@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from featcache.augment import Augmentation, view
 from featcache.cli import app
-from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.images.augment import Augmentation, view
+from featcache.images.decoder import decode
 from featcache.plots import draw_grid
 from featcache.recipe import Decoding
 

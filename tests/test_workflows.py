@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from featcache.cli import app
-from featcache.datasets import FASHION_PLACES, write_dataset
+from featcache.images.datasets import FASHION_PLACES, write_dataset
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "workflows"
 COMMANDS = {command.name for command in app.registered_commands}

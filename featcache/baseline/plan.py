@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.augment import Augmentation
 from featcache.baseline.network import SMALLEST
 from featcache.checks import one_of
-from featcache.decode.decoder import MAX_PIXELS
 from featcache.errors import FeatcacheError
+from featcache.images.augment import Augmentation
+from featcache.images.decoder import MAX_PIXELS
 from featcache.learning import LearningOptions
 from featcache.splits import Carve
 

@@ -43,7 +43,7 @@ def dataset(
     json: Json = False,
 ) -> None:
     """Write a known data set as a folder of images."""
-    from featcache.datasets import write_dataset
+    from featcache.images.datasets import write_dataset
 
     say(f"writing {name} to {destination}")
     count = write_dataset(name, destination, source)

@@ -15,7 +15,7 @@ from featcache.files.write import check_output
 from featcache.recipe import BitDepth, Decoding, Interpolation, parse_resize
 
 if TYPE_CHECKING:
-    from featcache.augment import Pixels
+    from featcache.images.augment import Pixels
 
 #: Pictures with a longer side would only be made smaller again.
 LARGEST = 4096
@@ -45,7 +45,7 @@ def views(
     These are the views that extract makes of this file with the same --augment, --seed, --size
     and --resize.
     """
-    from featcache.augment import Augmentation, view
+    from featcache.images.augment import Augmentation, view
     from featcache.plots import draw_grid
 
     check_output(out, [image])
@@ -70,7 +70,7 @@ def _decode(image: str, decoding: Decoding) -> tuple[Pixels, str]:
     from hashlib import sha256
 
     from featcache.bad_image import BadImage
-    from featcache.decode.decoder import decode
+    from featcache.images.decoder import decode
     from featcache.images.file_bytes import MAX_BYTES
 
     try:

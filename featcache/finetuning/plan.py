@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcache.augment import Augmentation
 from featcache.checks import one_of
 from featcache.errors import FeatcacheError
 from featcache.finetuning.graphs import MIXED
+from featcache.images.augment import Augmentation
 from featcache.learning import LearningOptions
 from featcache.recipe import StoredType
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras
-from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError
 from featcache.features import Features
 from featcache.finetuning.classifier import resizes_inside
@@ -18,6 +17,7 @@ from featcache.finetuning.start import Start
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.layers import as_layers
+from featcache.images.decoder import decode
 from featcache.learning import Feed
 from featcache.probe import probe_pixels
 from featcache.provenance import roundings_of

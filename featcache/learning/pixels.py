@@ -9,12 +9,12 @@ from itertools import islice
 
 import numpy as np
 
-from featcache.augment import Augmentation, view
 from featcache.bad_image import BadImage
-from featcache.decode.decoder import MAX_PIXELS, decode
 from featcache.errors import ImageFailure
 from featcache.heads.epochs import Order
 from featcache.images import ImageSet
+from featcache.images.augment import Augmentation, view
+from featcache.images.decoder import MAX_PIXELS, decode
 from featcache.learning.feeds import Batch
 from featcache.learning.options import LearningOptions
 from featcache.reading import read_ahead

@@ -15,9 +15,9 @@ from PIL import Image
 
 import featcache
 from featcache.backbones.keras_import import import_keras
-from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError
 from featcache.heads.head import Head
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 from tests.finetuning.tuning_samples import QUICK, save_network, striped, tuned
 

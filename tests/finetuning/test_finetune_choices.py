@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 import featcache
 from featcache.backbones.keras_import import import_keras
 from featcache.cli import app
-from featcache.decode.decoder import decode
 from featcache.heads.head import Head
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 from featcache.roles import assign_roles
 from tests.finetuning.tuning_samples import QUICK, save_network

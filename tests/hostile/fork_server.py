@@ -32,7 +32,7 @@ MEMORY = 12 << 30
 PATIENCE = 30
 LIGHT = (
     "featcache.api", "featcache.audit", "featcache.baseline.training", "featcache.classification",
-    "featcache.datasets", "featcache.evaluation", "featcache.finetuning.tuning",
+    "featcache.images.datasets", "featcache.evaluation", "featcache.finetuning.tuning",
     "featcache.heads.head", "featcache.plots", "featcache.splitting", "featcache.sweeping.search",
     "sklearn.linear_model",
 )  # fmt: skip

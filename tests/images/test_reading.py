@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from featcache.bad_image import BadImage
-from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.images import file_bytes, find_images, label_conflicts
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 
 

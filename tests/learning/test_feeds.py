@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcache.augment import Augmentation, view
-from featcache.decode.decoder import decode
 from featcache.errors import ImageFailure
 from featcache.images import ImageSet, find_images
+from featcache.images.augment import Augmentation, view
+from featcache.images.decoder import decode
 from featcache.learning import LearningOptions, PixelFeed, RowFeed, pixels
 from featcache.learning import rows as rows_module
 from featcache.recipe import Decoding

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from featcache.datasets import FASHION_CLASSES, FASHION_FILES, write_dataset
 from featcache.errors import FeatcacheError
+from featcache.images.datasets import FASHION_CLASSES, FASHION_FILES, write_dataset
 
 
 def test_digits_are_scikit_learns(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 
 from featcache.bad_image import BadImage
-from featcache.decode.image_header import (
+from featcache.images.image_header import (
     check_pixels,
     has_adobe_marker,
     is_progressive,
@@ -16,8 +16,8 @@ from featcache.decode.image_header import (
     jpeg_scans,
     jpeg_size,
 )
-from featcache.decode.strips import in_strips, passage
-from featcache.decode.to_rgb import to_rgb
+from featcache.images.pillow import to_rgb
+from featcache.images.strips import in_strips, passage
 from featcache.recipe import Decoding
 
 Pixels = np.ndarray[Any, Any]

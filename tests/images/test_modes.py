@@ -11,7 +11,7 @@ from PIL import Image
 from specimens import chunk, exif, picture, png, saved, turned
 
 from featcache.bad_image import BadImage
-from featcache.decode.decoder import decode
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 
 

@@ -23,8 +23,8 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 
 from featcache.bad_image import BadImage
-from featcache.decode.image_header import check_pixels, exif_orientation, webp_size
-from featcache.decode.strips import check_bytes, in_strips, passage
+from featcache.images.image_header import check_pixels, exif_orientation, webp_size
+from featcache.images.strips import check_bytes, in_strips, passage
 from featcache.recipe import Decoding
 
 Pixels = np.ndarray[Any, Any]

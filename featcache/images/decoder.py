@@ -18,10 +18,10 @@ import PIL
 import simplejpeg
 
 from featcache.bad_image import BadImage
-from featcache.decode.image_header import check_pixels, sniff
-from featcache.decode.jpeg import decode_jpeg
-from featcache.decode.resize import resize
-from featcache.decode.to_rgb import to_rgb
+from featcache.images.image_header import check_pixels, sniff
+from featcache.images.jpeg import decode_jpeg
+from featcache.images.pillow import to_rgb
+from featcache.images.resize import resize
 from featcache.recipe import Decoding
 
 Pixels = np.ndarray[Any, Any]

@@ -16,8 +16,8 @@ from PIL import Image, ImageFile
 from specimens import PNG_SIGNATURE, chunk, picture, png, png_header, saved, segment
 
 from featcache.bad_image import BadImage
-from featcache.decode.decoder import decode, decoder_versions
-from featcache.decode.image_header import jpeg_scans
+from featcache.images.decoder import decode, decoder_versions
+from featcache.images.image_header import jpeg_scans
 from featcache.recipe import Decoding
 
 JPEG = saved(picture(), "JPEG")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from specimens import exif, picture, png, saved, with_adobe
 
-from featcache.decode.decoder import decode
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 
 tf = pytest.importorskip("tensorflow")

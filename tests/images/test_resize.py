@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from specimens import picture, saved
 
-from featcache.decode.decoder import decode
 from featcache.errors import FeatcacheError
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding, parse_resize
 
 

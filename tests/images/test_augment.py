@@ -11,8 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcache.augment import FILLS, FLIPS, LIMITS, PRESETS, Augmentation, Draw, apply, draw, view
 from featcache.errors import FeatcacheError
+from featcache.images.augment import (
+    FILLS,
+    FLIPS,
+    LIMITS,
+    PRESETS,
+    Augmentation,
+    Draw,
+    apply,
+    draw,
+    view,
+)
 
 KEY = hashlib.sha256(b"an image").hexdigest()
 CLASSIC = Augmentation.parse("classic")

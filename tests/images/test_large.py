@@ -11,14 +11,14 @@ from PIL import Image
 from specimens import picture, png, saved
 
 from featcache.bad_image import BadImage
-from featcache.decode import strips
-from featcache.decode.decoder import decode
+from featcache.images import strips
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 
 #: Two threads decode a PNG of one repeated row; prints how many MB the process grew by.
 PEAK = """
 import resource, struct, sys, threading, zlib
-from featcache.decode.decoder import decode
+from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 
 height, width, depth = map(int, sys.argv[1:])

@@ -1,1 +1,0 @@
-"""From the bytes of one image to the pixels a network sees."""
