@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from featcache.backbones import Network, Source, Tap, recall_backbone
-from featcache.backbones.own_taps import OWN, scale_of
+from featcache.backbones.user_models.user_network import OWN, scale_of
 from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
 from featcache.extraction import run

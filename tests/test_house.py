@@ -27,13 +27,13 @@ FLOORS = [
     "metrics", "heads", "calibration", "checks", "logistic", "class_weights", "lookup",
     "extraction", "identity", "run", "filling", "job", "known", "cache", "finding", "provenance",
     "proof", "pipeline", "removal", "claims", "rounding", "probe", "saving", "reading", "splits",
-    "timing", "features", "tf_dataset", "runtimes", "backbones", "store", "images", "bad_image",
+    "timing", "features", "store", "tf_dataset", "runtimes", "backbones", "images", "bad_image",
     "recipe", "files", "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
 HOMES = {
-    "h5py": {"store"},
+    "h5py": {"store", "backbones/hdf5_weights"},
     "tensorflow": {"backbones", "runtimes", "learning", "heads", "checks", "tf_dataset"},
     "keras": {"backbones", "runtimes", "images/datasets", "learning", "heads", "checks"},
     "openvino": {"runtimes"},

@@ -17,7 +17,7 @@ from featcache.backbones.float64 import disturb, disturbed, in_float64
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import find_layer, has_layer, output_of, pooled
 from featcache.backbones.table import Backbone
-from featcache.backbones.weights import open_weights
+from featcache.backbones.weights_ import open_weights
 from featcache.errors import FeatcacheError
 from featcache.recipe import Pooling, Scaling
 

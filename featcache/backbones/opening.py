@@ -1,102 +1,175 @@
-"""Opening: from what a user calls a backbone to its networks and taps."""
+"""Recall: what is known of a network from an earlier run, so that Keras need not be asked.
+
+A note says what one source of weights gave for some taps: the digests of its values, the layers'
+canonical names, the shapes of their rows. The note's name is made of everything that could change
+that; a note that is missing or damaged costs the time of building the network.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
-from featcache.backbones.network import Asked, Network, Tap
-from featcache.backbones.own_model import is_user_model
-from featcache.backbones.own_taps import OWN, OwnModel, recall_own_taps, scale_of
-from featcache.backbones.recall import recall_taps
-from featcache.backbones.table import BACKBONES, find_backbone
-from featcache.backbones.tuned import Tuned
-from featcache.backbones.tuned_record import check_weights
+from featcache.backbones.efficientnet_lite0 import embedded_file
+from featcache.backbones.keras_import import keras_versions
+from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
+from featcache.backbones.table import Backbone
+from featcache.backbones.weights_ import resolve_weights
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded
-from featcache.recipe import Recipe
+from featcache.files.home import home, is_record, read_record, write_record
+from featcache.files.write import remove, touch
+from featcache.images import FileStamp
+from featcache.recipe import PIPELINE
+
+#: A file written so shortly before it was read may change once more without its times changing.
+RACY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a backbone's parts come from.
+class _Question:
+    """What is asked of a backbone: as the arguments of `open_taps`."""
 
-    Attributes
-    ----------
-    weights: None (the usual ones), "imagenet", "embedded", "random[:SEED]" or a path.
-    size: input (height, width) in pixels; None is the backbone's own.
-    scale, trusted: of a user's own model; see `open_user_model`.
-    """
+    backbone: Backbone
+    asked: tuple[Asked, ...]
+    weights: str | None
+    size: tuple[int, int]
 
-    weights: str | None = None
-    size: tuple[int, int] | None = None
-    scale: str | None = None
-    trusted: bool = False
+    def open(self) -> list[tuple[Network, Tap]]:
+        return open_taps(self.backbone, self.asked, weights=self.weights, size=self.size)
 
 
-def recall_backbone(name: str, asked: Sequence[Asked], source: Source) -> list[tuple[Network, Tap]]:
-    """The taps of a backbone, each once, in the order asked for, with as few networks as can be.
-
-    `name` is one of the table, the path of a ``.keras`` file or SavedModel, or the folder of a
-    backbone that `featcache finetune` made. Keras is imported only where no note of an earlier
-    run tells what it would. Raises `FeatcacheError` for a name, layer, size or weights that
-    cannot be.
-    """
-    tuned = Tuned.find(name)
-    if tuned is not None:
-        return _recall_tuned(name, tuned, asked, source)
-    if is_user_model(name) or name.endswith(".keras") or "/" in name:
-        if source.weights:
-            raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
-        own = OwnModel(Path(name), source.trusted, source.size, source.scale)
-        return recall_own_taps(own, asked)
-    if source.scale:
-        raise FeatcacheError(
-            f"--scale {source.scale} is for models of your own; {name} scales pixels as it was "
-            f"trained to"
-        )
-    backbone = find_backbone(name)
-    size = source.size or (backbone.size, backbone.size)
-    return recall_taps(backbone, asked, weights=source.weights, size=size)
-
-
-def _recall_tuned(
-    name: str, tuned: Tuned, asked: Sequence[Asked], source: Source
+def recall_taps(
+    backbone: Backbone, asked: Sequence[Asked], *, weights: str | None, size: tuple[int, int]
 ) -> list[tuple[Network, Tap]]:
-    """The taps of a fine-tuned backbone, which is called by the name of its folder."""
-    if source.weights:
-        raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
-    check_weights(tuned.weights or tuned.backbone)
-    source = Source(tuned.weights, source.size or tuned.size, tuned.scale, source.trusted)
-    title = expanded(name).resolve().name
-    titled: dict[int, Network] = {}
+    """As `open_taps`, but without Keras where a note of an earlier run tells all it would."""
+    question = _Question(backbone, tuple(asked), weights, size)
+    began = time.time_ns()
+    files = _weights_files(question)
+    note = _note_path(question, files)
+    known = _recalled(question, note) if note else None
+    if known:
+        return known
+    found = question.open()
+    if note and all(_is_settled(stamp, began) for _, stamp in files):
+        _keep(note, found)
+    return found
+
+
+def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | None:
+    record = read_record(note)
+    if record is None:
+        return None
+    touch(note, home())
+    try:
+        return _networks(question, note, record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None  # not as `_keep` writes it: found out anew
+
+
+def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[tuple[Network, Tap]]:
+    """The networks and taps that a note tells of."""
+    opened: dict[int, Network] = {}
+
+    def build(number: int, taps: tuple[Tap, ...]) -> Built:
+        if not opened:
+            opened.update(enumerate(_distinct(question.open())))
+        if number not in opened or opened[number].taps != taps:
+            _refuse(note, resolve_weights(question.backbone, question.weights))
+        return opened[number].built
+
+    networks = []
+    for number, noted in enumerate(record["networks"]):
+        taps = tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in noted)
+        networks.append(
+            Network(
+                backbone=question.backbone,
+                weights_hint=resolve_weights(question.backbone, question.weights),
+                size=question.size,
+                taps=taps,
+                build=partial(build, number, taps),
+            )
+        )
+    return [(networks[number], networks[number].taps[tap]) for number, tap in record["order"]]
+
+
+def _refuse(note: Path, hint: str) -> NoReturn:
+    """The weights that Keras has built have not the values that the note promised."""
+    remove(note, is_record, base=home())
+    raise FeatcacheError(
+        f"the weights {hint!r} are not those that were noted: they changed without their file's "
+        "times changing. The note is deleted: run the same command again"
+    )
+
+
+def _distinct(found: list[tuple[Network, Tap]]) -> list[Network]:
+    return list({id(network): network for network, _ in found}.values())
+
+
+def _keep(note: Path, found: list[tuple[Network, Tap]]) -> None:
+    networks = _distinct(found)
+    record = {
+        "networks": [[asdict(tap) for tap in network.taps] for network in networks],
+        "order": [
+            [next(n for n, each in enumerate(networks) if each is network), network.taps.index(tap)]
+            for network, tap in found
+        ],
+    }
+    # A home that cannot be written costs time at the next start, and nothing else.
+    with suppress(FeatcacheError):
+        write_record(note, record)
+
+
+def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path | None:
+    """Where the note would be; None where nothing could tell whether it still holds."""
+    versions = keras_versions()
+    weights = resolve_weights(question.backbone, question.weights)
+    if versions is None or not (files or weights.startswith("random:")):
+        return None
+    parts: list[Any] = [
+        PIPELINE,
+        question.backbone.name,
+        weights,
+        [(path, asdict(stamp)) for path, stamp in files],
+        question.size,
+        question.asked,
+        versions,
+    ]
+    name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+    return home() / "notes" / f"{name}.note"
+
+
+def _weights_files(question: _Question) -> list[tuple[str, FileStamp]]:
+    """The files that hold the weights, as they are now; none for random weights."""
+    weights = resolve_weights(question.backbone, question.weights)
+    if weights.startswith("random:"):
+        return []
+    if weights == "embedded":
+        paths = [embedded_file()]
+    elif weights == "imagenet":
+        paths = _downloaded(question.backbone)
+    else:
+        paths = [Path(weights)]
+    return [(str(path), FileStamp.of(path.stat())) for path in paths if path.is_file()]
+
+
+def _downloaded(backbone: Backbone) -> list[Path]:
+    """Keras's files of a backbone, told by their names (of a few too many, in doubt)."""
+    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
     return [
-        (titled.setdefault(id(network), replace(network, title=title)), tap)
-        for network, tap in recall_backbone(tuned.backbone, asked, source)
+        path
+        for path in sorted(folder.glob("*.h5"))
+        if backbone.name in re.sub(r"[\W_]+", "", path.name.lower())
     ]
 
 
-def recall_recipe(recipe: Recipe, weights: str, *, trusted: bool = False) -> tuple[Network, Tap]:
-    """The network of a recipe; `weights` is as the recipe's own hint says, or another place.
-
-    Raises `FeatcacheError` where they are not the weights that the recipe was made with.
-    """
-    check_weights(weights)
-    asked = [(recipe.layer, recipe.pooling)]
-    size = recipe.decoding.size
-    if recipe.backbone.startswith(OWN):
-        own = OwnModel(Path(weights), trusted, size, scale_of(recipe.scaling))
-        network, tap = recall_own_taps(own, asked)[0]
-    elif recipe.backbone in BACKBONES:
-        backbone = BACKBONES[recipe.backbone]
-        network, tap = recall_taps(backbone, asked, weights=weights, size=size)[0]
-    else:
-        raise FeatcacheError(f"this featcache has no backbone {recipe.backbone!r}: upgrade it")
-    if tap.weights != recipe.weights:
-        raise FeatcacheError(
-            f"the weights {weights!r} are not those the features were made with (digest "
-            f"{tap.weights[:12]}, expected {recipe.weights[:12]}): give the right file with "
-            f"--weights"
-        )
-    return network, tap
+def _is_settled(stamp: FileStamp, now_ns: int) -> bool:
+    return max(stamp.mtime_ns, stamp.ctime_ns) < now_ns - RACY_NS

@@ -1,65 +1,79 @@
-"""Weights by their name: the usual ones, seeded random ones, or a file."""
+"""Weights files of Keras and safetensors, fitted to a backbone or refused by name.
+
+A file is loaded into the network without its top, or with it, whichever has as many weights as
+the file; from a network with a top, the weights below are then copied.
+"""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.construct import Shape, construct, download
-from featcache.backbones.efficientnet_lite0 import load_embedded_weights
+from featcache.backbones.construct import Shape, construct
+from featcache.backbones.imagenet_rescaling import with_imagenet_rescaling
 from featcache.backbones.table import Backbone
-from featcache.backbones.weights_file import open_from_file
+from featcache.backbones.weights_file import StoredFile, open_stored, settle
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded
+
+#: One-dimensional weights of a top that are not its classifier's.
+_INNER_TOP = {
+    "vgg16": [4096, 4096],
+    "vgg19": [4096, 4096],
+    "mobilenetv3small": [1024],
+    "mobilenetv3large": [1280],
+}
 
 
-def resolve_weights(backbone: Backbone, weights: str | None) -> str:
-    """What `weights` means: "imagenet", "embedded", "random:SEED" or an absolute path.
+def open_from_file(backbone: Backbone, shape: Shape, *, path: Path) -> Any:
+    """The network with the weights of a ``.weights.h5``, legacy ``.h5`` or ``.safetensors`` file.
 
-    `weights` is None (the usual ones), "imagenet", "embedded", "random", "random:SEED" or a path.
+    Raises `FeatcacheError` where the file is missing, is no weights file, or is another network's,
+    naming the first layer or tensor that disagrees.
     """
-    usual = "embedded" if backbone.source == "embedded" else "imagenet"
-    if weights in (None, "", "imagenet"):
-        return usual
-    if weights == "embedded":
-        return weights
-    if weights.split(":")[0] == "random":
-        return f"random:{_seed(weights)}"
-    return str(expanded(weights).absolute())
-
-
-def open_weights(backbone: Backbone, shape: Shape, *, weights: str | None) -> tuple[Any, str]:
-    """The Keras network with its weights, and the hint that says where they came from.
-
-    Random weights are only ever given when they are asked for.
-    """
-    hint = resolve_weights(backbone, weights)
-    if hint == "embedded":
-        return _embedded(backbone, shape), hint
-    if hint == "imagenet":
-        return download(backbone, shape), hint
-    if hint.startswith("random:"):
-        return construct(backbone, shape, seed=_seed(hint)), hint
-    return open_from_file(backbone, shape, path=Path(hint)), hint
-
-
-def _embedded(backbone: Backbone, shape: Shape) -> Any:
-    if backbone.source != "embedded":
-        raise FeatcacheError(
-            f"--weights embedded: {backbone.name} has no embedded weights; "
-            "use imagenet, a weights file, or --backbone efficientnet_lite0"
-        )
+    stored = open_stored(path)
     network = construct(backbone, shape)
-    load_embedded_weights(network)
-    return network
-
-
-def _seed(name: str) -> int:
-    match = re.fullmatch(r"random(?::(\d{1,9}))?", name)
-    if match is None:
+    try:
+        target = network
+        if stored.count != len(network.weights):
+            target = _with_top(backbone, shape, network=network, stored=stored)
+        stored.load(target)
+    except FeatcacheError as error:
         raise FeatcacheError(
-            f"--weights {name!r}: expected random or random:SEED, SEED a whole number of at most "
-            "nine digits, as in random:7"
+            f"{path} does not hold the weights of {backbone.name}: {error}. "
+            "Give the --backbone that the file was made for"
+        ) from error
+    if target is not network:
+        _copy_below_top(target, network)
+    return with_imagenet_rescaling(backbone, network)
+
+
+def _with_top(backbone: Backbone, shape: Shape, *, network: Any, stored: StoredFile) -> Any:
+    """The network with the top that the file seems to have."""
+    below = len(network.weights)
+    if shape.include_top or stored.count < below:
+        raise FeatcacheError(f"the file has {stored.count} weights, the network {below}")
+    classes = _classes(backbone, network, stored)
+    target = construct(backbone, shape.with_top(classes)) if classes else network
+    if stored.count != len(target.weights):
+        raise FeatcacheError(
+            f"the file has {stored.count} weights; the network has {below} without its top"
+            + (f" and {len(target.weights)} with it" if classes else "")
         )
-    return int(match[1] or 0)
+    return target
+
+
+def _classes(backbone: Backbone, network: Any, stored: StoredFile) -> int:
+    """How many classes the file's top names: the one vector that is in no other layer; or 0."""
+    extra = Counter(shape[0] for shape in stored.shapes if len(shape) == 1)
+    extra -= Counter(weight.shape[0] for weight in network.weights if len(weight.shape) == 1)
+    extra -= Counter(_INNER_TOP.get(backbone.name, []))
+    left = list(extra.elements())
+    return left[0] if len(left) == 1 else 0
+
+
+def _copy_below_top(source: Any, network: Any) -> None:
+    """Copy the weights that both networks have; they come first, in the same order."""
+    for mine, theirs in zip(network.weights, source.weights, strict=False):
+        mine.assign(theirs)
+    settle(network)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from featcache.backbones import Network, find_backbone, open_network
-from featcache.backbones.recall import recall_taps
+from featcache.backbones.opening import recall_taps
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record, write_record
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from featcache.backbones.allowed_operations import ALLOWED_OPERATIONS
-from featcache.backbones.own_model import open_user_model
+from featcache.backbones.user_models.allowed_operations import ALLOWED_OPERATIONS
+from featcache.backbones.user_models.own_model import open_user_model
 from featcache.errors import FeatcacheError
 from tests.backbones import saved_graphs as made
 from tests.backbones.hub_networks import NETWORKS, slim_table, table

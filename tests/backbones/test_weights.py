@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from featcache.backbones import find_backbone, open_classifier, open_network
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.stored_weights import canonical_paths
+from featcache.backbones.weights_file import canonical_paths
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import error_norm, photographs
 

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from featcache.backbones.hdf5_weights import check_weights_file
 from featcache.errors import FeatcacheError
-from featcache.store.foreign import check_weights_file
 
 
 def weights_file(path, **options):

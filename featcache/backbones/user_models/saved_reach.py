@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.backbones.allowed_operations import ALLOWED_OPERATIONS
+from featcache.backbones.user_models.allowed_operations import ALLOWED_OPERATIONS
 
 #: Operations that read a file, and the place of its name among their inputs.
 _READERS = {"RestoreV2": 0, "InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1}

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from featcache.backbones.allowed_operations import ALLOWED_OPERATIONS
 from featcache.backbones.keras_import import import_tensorflow
-from featcache.backbones.saved_reach import Program, place
-from featcache.backbones.saved_starts import asset_files, call_starts, loading_starts
-from featcache.backbones.user_model import one_line
+from featcache.backbones.user_models.allowed_operations import ALLOWED_OPERATIONS
+from featcache.backbones.user_models.saved_reach import Program, place
+from featcache.backbones.user_models.saved_starts import asset_files, call_starts, loading_starts
+from featcache.backbones.user_models.user_model import one_line
 from featcache.errors import FeatcacheError
 
 #: What TensorFlow reads of a SavedModel's folder.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from featcache.backbones.saved_reach import Start, node_name
+from featcache.backbones.user_models.saved_reach import Start, node_name
 
 #: The function or signature of a model's own that may be called, and its starts. None stands for
 #: something that is no function.

@@ -25,13 +25,13 @@ from featcache.backbones.network import (
     assemble,
     row_shape,
 )
-from featcache.backbones.own_model import (
+from featcache.backbones.table import Backbone
+from featcache.backbones.user_models.own_model import (
     check_trust,
     digest_user_model,
     open_user_model,
 )
-from featcache.backbones.table import Backbone
-from featcache.backbones.user_model import SCALES, UserModel
+from featcache.backbones.user_models.user_model import SCALES, UserModel
 from featcache.errors import FeatcacheError
 from featcache.files.home import expanded, home, read_record, write_record
 from featcache.files.write import touch

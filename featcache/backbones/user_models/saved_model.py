@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras, import_tensorflow
-from featcache.backbones.saved_graph import load_graph
-from featcache.backbones.user_model import (
+from featcache.backbones.user_models.saved_graph import load_graph
+from featcache.backbones.user_models.user_model import (
     UserModel,
     input_problem,
     one_line,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.keras_archive import check_archive
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.pixel_chain import Call, scales_itself
-from featcache.backbones.user_model import (
+from featcache.backbones.user_models.keras_archive import check_archive
+from featcache.backbones.user_models.pixel_chain import Call, scales_itself
+from featcache.backbones.user_models.user_model import (
     UserModel,
     input_problem,
     one_line,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from featcache.backbones.keras_file import open_keras_file
-from featcache.backbones.saved_model import open_saved_model
-from featcache.backbones.user_model import UserModel, settle_scale
+from featcache.backbones.user_models.keras_file import open_keras_file
+from featcache.backbones.user_models.saved_model import open_saved_model
+from featcache.backbones.user_models.user_model import UserModel, settle_scale
 from featcache.errors import FeatcacheError
 from featcache.files.home import expanded
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from featcache.backbones.hdf5_weights import check_weights_file
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.user_model import one_line
+from featcache.backbones.user_models.user_model import one_line
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.folders import scratch_folder
 from featcache.files.write import put
-from featcache.store.foreign import check_weights_file
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {_CONFIG, "metadata.json", _WEIGHTS}
