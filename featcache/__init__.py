@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from featcache.adapters import FeatureExtractor
     from featcache.api import extract, load
     from featcache.backbones import BACKBONES
-    from featcache.cache import FeatureCache
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation import evaluate
-    from featcache.features import Features
+    from featcache.features.cache import FeatureCache
+    from featcache.features.features import Features
     from featcache.finetuning.verb import finetune
     from featcache.fitting import fit_head
     from featcache.heads.head import Head
@@ -77,8 +77,8 @@ _HOME = {
     "FastLogisticRegressionCV": "logistic.estimators",
     "ImageSet": "images",
     "Recipe": "recipe",
-    "Features": "features",
-    "FeatureCache": "cache",
+    "Features": "features.features",
+    "FeatureCache": "features.cache",
     "Head": "heads.head",
     "Report": "report",
     "BACKBONES": "backbones",

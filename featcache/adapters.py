@@ -15,16 +15,16 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from featcache.api import prepare
 from featcache.bad_image import BadImage
-from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.extraction import Added
+from featcache.features.cache import FeatureCache
+from featcache.features.store import Snapshot
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.files.home import expanded
 from featcache.files.write import writing
 from featcache.growing import grow
 from featcache.images import ImageSet, find_images
 from featcache.job import Job
-from featcache.store import Snapshot
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from featcache.bad_image import BadImage
-from featcache.cache import images_root
-from featcache.features import Features
+from featcache.features.cache import images_root
+from featcache.features.features import Features
+from featcache.features.splits.partition import uniform
 from featcache.files.small_files import read_small
 from featcache.heads.head import Head
 from featcache.images.decoder import decode
 from featcache.images.file_bytes import MAX_BYTES
-from featcache.splits import uniform
 
 #: Pixels of a picture's side; images are padded to squares.
 SIDE = 160

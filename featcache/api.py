@@ -12,10 +12,11 @@ import numpy as np
 
 from featcache.backbones import Network, Source, Tap, recall_backbone
 from featcache.backbones.user_models.user_network import OWN, scale_of
-from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
 from featcache.extraction import run
-from featcache.features import Features
+from featcache.features.cache import FeatureCache
+from featcache.features.features import Features
+from featcache.features.splits.partition import Carve
 from featcache.images import find_images
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
@@ -32,7 +33,6 @@ from featcache.recipe import (
     parse_resize,
 )
 from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
-from featcache.splits import Carve
 
 
 class Options(TypedDict, total=False):

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from featcache import metrics
-from featcache.duplicates import NEAR, Pairs, reduced_of
 from featcache.errors import FeatcacheError
 from featcache.evaluation import answers_of, prefixes
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.splits.division import twins
+from featcache.features.splits.duplicates import NEAR, Pairs, reduced_of
+from featcache.features.splits.partition import SPLITS, units
 from featcache.heads.head import Head
-from featcache.splits import SPLITS, units
-from featcache.splitting import twins
 
 #: Leaks that are listed, of each kind.
 LISTED = 10

@@ -11,7 +11,7 @@ import numpy as np
 from featcache import metrics
 from featcache.errors import FeatcacheError
 from featcache.evaluation import Answers, answers_of, unseen
-from featcache.features import Features
+from featcache.features.features import Features
 from featcache.heads.head import Head
 
 

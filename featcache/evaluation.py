@@ -10,11 +10,11 @@ import numpy as np
 from featcache import metrics
 from featcache.calibration import Calibration
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.rows import Rows
+from featcache.features.splits.partition import SPLITS, units
 from featcache.heads.head import Head
-from featcache.labelled import Rows
 from featcache.report import ClassScore, Rejection, Report
-from featcache.splits import SPLITS, units
 
 #: The k of the top-k accuracy where none is asked for and there are more classes than that.
 TOP = 5

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.cache import note_weights
-from featcache.claims import confirm, root_of
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
+from featcache.features.cache import note_weights
+from featcache.features.claims import confirm, root_of
+from featcache.features.removal import RUNS
+from featcache.features.store import Failure, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
 from featcache.filling import Filling
 from featcache.identity import identify
@@ -23,9 +25,7 @@ from featcache.interruption import watch_for_interruption
 from featcache.job import Extraction, Job, Progress
 from featcache.pipeline import run_pass
 from featcache.provenance import merged
-from featcache.removal import RUNS
 from featcache.run import Run, begin, find_groups, find_missing, reading_of, stream_of
-from featcache.store import Failure, PackedFile, Snapshot, Stamp
 
 SHOWN_CONFLICTS = 3
 

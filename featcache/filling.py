@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.cache import note_weights
 from featcache.errors import StorageFailure
+from featcache.features.cache import note_weights
+from featcache.features.store import Failure, Stamp
 from featcache.images.decoder import decoder_versions
 from featcache.job import Job, Target, Views
 from featcache.known import Known
@@ -17,7 +18,6 @@ from featcache.proof import Proven
 from featcache.provenance import provenance_of
 from featcache.reading import Outcome
 from featcache.saving import Rows, Saver
-from featcache.store import Failure, Stamp
 
 #: Of parts that hold failures only, written before any network ran.
 _EMPTY_STAMP = Stamp(provenance_of(None), np.zeros((8, 0), np.float32))

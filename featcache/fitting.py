@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from featcache.belonging import Belonging
-from featcache.cache import images_root, weights_hint
 from featcache.calibration import check_enough, fit_temperature, no_temperature
 from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
-from featcache.features import Features
+from featcache.features.cache import images_root, weights_hint
+from featcache.features.features import Features
+from featcache.features.splits.roles import Roles, assign_roles
+from featcache.features.splits.ties import Belonging
+from featcache.features.store import open_packed
 from featcache.files.write import check_output
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
@@ -25,8 +27,6 @@ from featcache.heads.training import Model, Training
 from featcache.lookup import Source
 from featcache.model_fitting import fit_model, training_of
 from featcache.report import Report
-from featcache.roles import Roles, assign_roles
-from featcache.store import open_packed
 
 
 @dataclass(frozen=True, slots=True)

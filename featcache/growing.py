@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from featcache.cache import note_weights
-from featcache.claims import ANYWHERE, confirm
 from featcache.extraction import Added, add
+from featcache.features.cache import note_weights
+from featcache.features.claims import ANYWHERE, confirm
+from featcache.features.store import Identity, Snapshot, Stamp
 from featcache.job import Job, Target
 from featcache.provenance import merged
-from featcache.store import Identity, Snapshot, Stamp
 
 #: Parts that lie beside `features.h5` at most: each is opened whenever rows are looked for.
 PARTS = 64

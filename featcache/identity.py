@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from featcache.features.splits.partition import Carve
+from featcache.features.store import Failure, Identity
 from featcache.images import ImageSet
-from featcache.splits import Carve
-from featcache.store import Failure, Identity
 
 
 def identify(

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from featcache.backbones import Network, Tap
-from featcache.cache import FeatureCache
+from featcache.features.cache import FeatureCache
+from featcache.features.splits.partition import Carve
+from featcache.features.store import Failure, RecipeStore
 from featcache.images import ImageSet
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Recipe
-from featcache.splits import Carve
-from featcache.store import Failure, RecipeStore
 from featcache.timing import Bound
 
 #: Images of these splits get augmented views; "" are those of a data set without splits.

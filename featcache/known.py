@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.cache import FeatureCache
+from featcache.features.cache import FeatureCache
+from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
 from featcache.images.decoder import decoder_versions
 from featcache.proof import Proven
 from featcache.provenance import merged, provenance_of, roundings_of, version_changes
@@ -15,7 +16,6 @@ from featcache.reading import Outcome
 from featcache.recipe import Recipe
 from featcache.rounding import check_probe
 from featcache.saving import Rows
-from featcache.store import Failure, RecipeStore, Snapshot, Stamp
 
 #: Failures that depend on the run (memory, --max-pixels), not on the bytes: tried again each time.
 PASSING = frozenset({"out-of-memory", "too-many-pixels", "too-many-scans"})

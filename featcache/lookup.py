@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.backbones import Network, recall_recipe
-from featcache.cache import FeatureCache
+from featcache.features.cache import FeatureCache
+from featcache.features.store import Snapshot
 from featcache.filling import as_stored
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
@@ -21,7 +22,6 @@ from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.recipe import Recipe
 from featcache.rounding import check_probe
 from featcache.runtimes import Runtime, default_batch
-from featcache.store import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import numpy as np
 from featcache.choosing import choose_c
 from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.rows_ import rows_of
+from featcache.features.splits.roles import Roles
 from featcache.heads.estimator import fit_estimator
 from featcache.heads.kinds import HEADS
-from featcache.heads.rows import rows_of
 from featcache.heads.training import Model, Training, blocks
-from featcache.roles import Roles
 
 
 def training_of(

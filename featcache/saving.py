@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.features.store import Block, Failure, RecipeStore, Stamp
 from featcache.images import ImageSet
 from featcache.reading import Outcome
-from featcache.store import Block, Failure, RecipeStore, Stamp
 from featcache.timing import Timing
 
 #: A part is committed at whichever comes first.

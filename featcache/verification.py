@@ -19,11 +19,11 @@ from featcache.backbones.tuned_record import (
     is_finished,
     read_record,
 )
-from featcache.cache import Entry, FeatureCache
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.finding import PACKED
+from featcache.features.cache import Entry, FeatureCache
+from featcache.features.finding import PACKED
+from featcache.features.store import Problem, RepairResult, verify_file
 from featcache.heads.head import Head
-from featcache.store import Problem, RepairResult, verify_file
 
 #: Of what has no digest, because an earlier version wrote it.
 NO_DIGEST = "version 1, which has no digest: written again, it has one"

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 import featcache
+from featcache.features.store import Block, Identity, RecipeStore, Stamp
 from featcache.recipe import Decoding, Recipe, Scaling
-from featcache.store import Block, Identity, RecipeStore, Stamp
 
 CLASSES = [f"class {code}" for code in range(10)]
 PART = 5000

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featcache.cache import FeatureCache
+from featcache.features.cache import FeatureCache
+from featcache.features.store import Block, Identity, RecipeStore, Stamp
 from featcache.images import find_images
 from featcache.recipe import Decoding, Recipe, Scaling
-from featcache.store import Block, Identity, RecipeStore, Stamp
 
 RECIPE = Recipe(
     backbone="efficientnet_lite0", weights="0" * 64, decoding=Decoding((32, 32)), scaling=Scaling()

@@ -16,8 +16,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import featcache
-from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError, ImageFailure
+from featcache.features.cache import FeatureCache
 
 
 def extractor(cache: Path, **options):

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.album import album_of
-from featcache.claims import MARKER
 from featcache.cli import app
-from featcache.splits import uniform
+from featcache.features.claims import MARKER
+from featcache.features.splits.partition import uniform
 
 
 @pytest.fixture

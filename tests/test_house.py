@@ -21,29 +21,53 @@ import featcache
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
     "adapters", "growing", "__main__", "cli", "album", "audit", "baseline", "checking",
-    "classification", "demo", "estimate", "plots", "split_table", "sweeping", "throughput",
-    "verification", "finetuning", "api", "comparison", "learning", "fitting", "model_fitting",
-    "choosing", "roles", "belonging", "splitting", "duplicates", "evaluation", "labelled", "report",
-    "metrics", "heads", "calibration", "checks", "logistic", "class_weights", "lookup",
-    "extraction", "identity", "run", "filling", "job", "known", "cache", "finding", "provenance",
-    "proof", "pipeline", "removal", "claims", "rounding", "probe", "saving", "reading", "splits",
-    "timing", "features", "store", "tf_dataset", "runtimes", "backbones", "images", "bad_image",
-    "recipe", "files", "interruption", "errors",
+    "classification", "demo", "estimate", "plots", "sweeping", "throughput", "verification",
+    "finetuning", "api", "comparison", "learning", "fitting", "model_fitting", "choosing",
+    "evaluation", "report", "metrics", "heads", "calibration", "checks", "logistic",
+    "class_weights", "lookup", "extraction", "identity", "run", "filling", "job", "known",
+    "provenance", "proof", "pipeline", "rounding", "probe", "saving", "reading", "timing",
+    "features", "runtimes", "backbones", "images", "bad_image", "recipe", "files", "interruption",
+    "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
 HOMES = {
-    "h5py": {"store", "backbones/hdf5_weights"},
-    "tensorflow": {"backbones", "runtimes", "learning", "heads", "checks", "tf_dataset"},
-    "keras": {"backbones", "runtimes", "images/datasets", "learning", "heads", "checks"},
+    "h5py": {"features/store", "backbones/hdf5_weights"},
+    "tensorflow": {
+        "backbones",
+        "runtimes",
+        "learning",
+        "heads",
+        "features/rows_",
+        "checks",
+        "features/tf_dataset",
+    },
+    "keras": {
+        "backbones",
+        "runtimes",
+        "images/datasets",
+        "learning",
+        "heads",
+        "features/rows_",
+        "checks",
+    },
     "openvino": {"runtimes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sklearn": {"heads", "checks", "choosing", "logistic", "splits", "images/datasets", "adapters"},
-    "scipy": {"splits", "metrics", "calibration", "sweeping", "logistic"},
+    "sklearn": {
+        "heads",
+        "features/rows_",
+        "checks",
+        "choosing",
+        "logistic",
+        "features/splits/partition",
+        "images/datasets",
+        "adapters",
+    },
+    "scipy": {"features/splits/partition", "metrics", "calibration", "sweeping", "logistic"},
     "threadpoolctl": {"logistic"},
-    "safetensors": {"learning", "heads", "checks", "backbones"},
-    "pandas": {"features"},
+    "safetensors": {"learning", "heads", "features/rows_", "checks", "backbones"},
+    "pandas": {"features/features"},
     "cv2": {
         "images/decoder",
         "images/image_header",
@@ -298,7 +322,7 @@ GIVEN_BY = {
 
 #: What looks like a change, and is none.
 HARMLESS = {
-    "store/skeleton.py": "h5py.File(buffer, 'w'",  # in memory
+    "features/store/skeleton.py": "h5py.File(buffer, 'w'",  # in memory
     "files/small_files.py": "os.fdopen",  # of a descriptor that reads
     "cli/console.py": "os.O_WRONLY",  # of the null device: where stdout goes when it is full
 }

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
+from featcache.features.cache import FeatureCache
 from featcache.recipe import (
     PIPELINE,
     BitDepth,

@@ -16,7 +16,7 @@ ROOT = Path(featcache.__file__).parent
 HERE = Path(__file__).parent
 
 #: The only modules that write, append, make, rename or delete anything.
-WRITERS = {"files/write.py", "files/folders.py", "store/disk.py"}
+WRITERS = {"files/write.py", "files/folders.py", "features/store/disk.py"}
 
 #: Keras makes the folder of its own downloads there.
 DOWNLOADING = {"backbones/construct.py"}

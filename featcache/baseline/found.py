@@ -10,8 +10,8 @@ from featcache.bad_image import BadImage
 from featcache.baseline.plan import Plan
 from featcache.class_weights import balanced_weights
 from featcache.errors import ImageFailure
+from featcache.features.rows import Labelled
 from featcache.images import ImageSet
-from featcache.labelled import Labelled
 from featcache.learning import Pictures, PixelFeed
 from featcache.reading import read_ahead
 from featcache.recipe import Decoding

@@ -8,10 +8,10 @@ from pathlib import Path
 from featcache.baseline.network import SMALLEST
 from featcache.checks import one_of
 from featcache.errors import FeatcacheError
+from featcache.features.splits.partition import Carve
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
 from featcache.learning import LearningOptions
-from featcache.splits import Carve
 
 #: The training of the baseline, where nothing else is asked for.
 DEFAULTS = LearningOptions(optimizer="rmsprop", learning_rate=1e-3, epochs=15, batch_size=32)

@@ -11,12 +11,12 @@ from featcache.baseline.found import Found
 from featcache.baseline.network import small_network, with_probabilities
 from featcache.baseline.plan import Plan
 from featcache.evaluation import Predicted, judge
+from featcache.features.splits.roles import Roles, assign_roles
 from featcache.files.write import whole_file
 from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
 from featcache.learning import Checkpoint, Learned, digest_of, learn, predict_proba
 from featcache.report import Report
-from featcache.roles import Roles, assign_roles
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from featcache.cli.verifying import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:
-    from featcache.cache import Entry
-    from featcache.features import Features
-    from featcache.store import GcResult
+    from featcache.features.cache import Entry
+    from featcache.features.features import Features
+    from featcache.features.store import GcResult
 
 #: Files that are listed by name.
 _SHOWN = 20
@@ -56,7 +56,7 @@ def info(features: FeaturesName, cache: Cache = None, json: Json = False) -> Non
 def _describe(found: Features) -> dict[str, Any]:
     import json as json_module
 
-    from featcache.store import open_packed
+    from featcache.features.store import open_packed
 
     packed = open_packed(found.path)
     splits = {
@@ -82,7 +82,7 @@ def _describe(found: Features) -> dict[str, Any]:
 
 def ls(cache: Cache = None, json: Json = False) -> None:
     """The data sets and recipes of the cache."""
-    from featcache.cache import FeatureCache
+    from featcache.features.cache import FeatureCache
 
     opened = FeatureCache.open(cache)
     rows = [_row(entry, cache) for entry in opened.entries()]
@@ -109,8 +109,8 @@ def _how(row: dict[str, Any]) -> str:
 
 
 def _row(entry: Entry, cache: str | None) -> dict[str, Any]:
-    from featcache.cache import folder_size
-    from featcache.features import open_features
+    from featcache.features.cache import folder_size
+    from featcache.features.features import open_features
 
     parts = len(list((entry.directory / "parts").glob("p-*.h5")))
     row: dict[str, Any] = {"name": entry.name, "rows": 0, "width": 0, "parts": parts, "finish": ""}
@@ -149,7 +149,7 @@ def rm(
     json: Json = False,
 ) -> None:
     """Delete the features of one data set under one recipe, with the heads beside them."""
-    from featcache.cache import FeatureCache, folder_size
+    from featcache.features.cache import FeatureCache, folder_size
 
     opened = FeatureCache.open(cache)
     entry = opened.find_whole(features)
@@ -186,7 +186,7 @@ def gc(
     Rows that are nowhere else are deleted after a question, or with --yes. Without FEATURES also
     compiled networks that were not used for 30 days.
     """
-    from featcache.cache import FeatureCache
+    from featcache.features.cache import FeatureCache
     from featcache.runtimes.kept import delete_unused_graphs
 
     opened = FeatureCache.open(cache)
@@ -219,7 +219,7 @@ def _is_wanted(question: str, *, json: bool) -> bool:
 
 def _collect(entry: Entry, spare: list[Path]) -> GcResult:
     """Clear one entry; one that a link leads to stays as it is, and is listed."""
-    from featcache.store import GcResult, collect
+    from featcache.features.store import GcResult, collect
 
     try:
         return collect(entry.directory, spare)
@@ -238,6 +238,6 @@ def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
 
 
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:
-    from featcache.cache import FeatureCache
+    from featcache.features.cache import FeatureCache
 
     return [entry_of(features, cache)] if features else FeatureCache.open(cache).entries()

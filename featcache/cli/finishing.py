@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from featcache.cache import Entry
+    from featcache.features.cache import Entry
+    from featcache.features.store import Snapshot
     from featcache.recipe import Recipe
-    from featcache.store import Snapshot
 
 #: Options of `featcache extract` that are left out where they have these values.
 USUAL = {"layer": "", "pooling": "avg", "resize": "squash", "interpolation": "area",
@@ -23,8 +23,8 @@ def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None
 
     Where labels or splits came from options, these must be added.
     """
-    from featcache.cache import images_root, weights_hint
     from featcache.errors import FeatcacheError
+    from featcache.features.cache import images_root, weights_hint
     from featcache.recipe import Recipe
 
     root = images_root(entry.directory)

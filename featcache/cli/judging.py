@@ -16,7 +16,7 @@ from featcache.errors import FeatcacheError
 if TYPE_CHECKING:
     from featcache.calibration import Calibration
     from featcache.comparison import Comparison
-    from featcache.features import Features
+    from featcache.features.features import Features
     from featcache.heads.head import Head
     from featcache.report import Rejection, Report
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from featcache.audit import Audit, Cleaned
-    from featcache.features import Features
-    from featcache.splits import Shares
-    from featcache.splitting import Division
+    from featcache.features.features import Features
+    from featcache.features.splits.division import Division
+    from featcache.features.splits.partition import Shares
 
 #: Near duplicates whose names are printed; --json has more.
 SHOWN = 5
@@ -69,8 +69,8 @@ def split(
 ) -> None:
     """Split images by the hash of their bytes so that nothing leaks, or audit a split."""
     from featcache.api import load
-    from featcache.duplicates import NEAR
-    from featcache.split_table import read_splits
+    from featcache.features.splits.duplicates import NEAR
+    from featcache.features.splits.split_table import read_splits
 
     making = {"--test": test, "--validation": validation, "--seed": seed, "--splits": splits,
               "--by-group": by_group or None}  # fmt: skip
@@ -90,8 +90,8 @@ def split(
             f"--by-group: {int((rows.groups == '').sum())} of {len(rows)} rows have no group; "
             f"groups come from the group column of a CSV manifest"
         )
-    from featcache.split_table import write_splits
-    from featcache.splitting import divide
+    from featcache.features.splits.division import divide
+    from featcache.features.splits.split_table import write_splits
 
     if splits:
         check_output(splits, [splits_from] if splits_from else [])
@@ -124,8 +124,8 @@ def _shares(
     rows: Features, former: np.ndarray | None, test: float | None, validation: float | None
 ) -> Shares:
     """The shares asked for; what was not asked for is as it was in the former split, and said."""
-    from featcache.splits import Shares
-    from featcache.splitting import shares_of
+    from featcache.features.splits.division import shares_of
+    from featcache.features.splits.partition import Shares
 
     before = Shares() if former is None else shares_of(rows, former)
     shares = Shares(
@@ -194,7 +194,7 @@ def _show_cleaned(cleaned: Cleaned) -> None:
 
 
 def _show_division(rows: Features, division: Division, out: Path | None, *, json: bool) -> None:
-    from featcache.splits import SPLITS
+    from featcache.features.splits.partition import SPLITS
 
     plain = rows.views == 0
     counts = {name: int((division.splits[plain] == name).sum()) for name in SPLITS}

@@ -15,8 +15,8 @@ from featcache.files.home import expanded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from featcache.cache import Entry
-    from featcache.store import Problem
+    from featcache.features.cache import Entry
+    from featcache.features.store import Problem
     from featcache.verification import Looked
 
 SomeVerified = Annotated[
@@ -69,7 +69,7 @@ def verify(features: SomeVerified = None, cache: Cache = None, json: Json = Fals
 
 def _verified(features: str | None, cache: str | Path | None) -> Iterator[Looked]:
     """What was looked at, one after the other."""
-    from featcache.cache import FeatureCache
+    from featcache.features.cache import FeatureCache
     from featcache.verification import verify_cache, verify_entry, verify_path
 
     if features is None:
@@ -146,9 +146,9 @@ def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> N
 
 def entry_of(features: str, cache: str | Path | None) -> Entry:
     """The entry that is meant: by its name, or by the path of one of its files, sound or not."""
-    from featcache.cache import Entry, FeatureCache
+    from featcache.features.cache import Entry, FeatureCache
+    from featcache.features.finding import PARTS, is_keyed
     from featcache.files.write import holds_features
-    from featcache.finding import PARTS, is_keyed
 
     path = expanded(features).absolute()
     folder = path.parent.parent if path.parent.name == PARTS else path.parent

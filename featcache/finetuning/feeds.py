@@ -8,10 +8,10 @@ import numpy as np
 
 from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.rows_ import Rows
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.start import Start
-from featcache.heads.rows import Rows
 from featcache.learning import Feed, Pictures, PixelFeed, RowFeed
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.tuned_record import RECORD
-from featcache.cache import FeatureCache
 from featcache.errors import FeatcacheError
+from featcache.features.cache import FeatureCache
 from featcache.files.home import expanded
 from featcache.finetuning.settings import CHECKPOINT
 

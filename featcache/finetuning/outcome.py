@@ -17,11 +17,12 @@ import numpy as np
 from featcache.backbones import tuned_record
 from featcache.backbones.tuned import export_tuned, write_record
 from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_record
-from featcache.cache import weights_hint
 from featcache.comparison import Comparison, compare
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
-from featcache.features import Features
+from featcache.features.cache import weights_hint
+from featcache.features.features import Features
+from featcache.features.store import Failure, open_packed
 from featcache.finetuning.classifier import build_classifier, save_classifier
 from featcache.finetuning.graphs import Graphs
 from featcache.finetuning.proofs import check_classifier
@@ -31,7 +32,6 @@ from featcache.heads.head import Head
 from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report
-from featcache.store import Failure, open_packed
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import numpy as np
 
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.store import open_packed
 from featcache.finetuning.classifier import resizes_inside
 from featcache.finetuning.feeds import Feeds
 from featcache.finetuning.start import Start
@@ -23,7 +24,6 @@ from featcache.probe import probe_pixels
 from featcache.provenance import roundings_of
 from featcache.recipe import Decoding
 from featcache.rounding import allowed_error, rounding_of
-from featcache.store import open_packed
 
 #: How far logits may be from the cached head's where float16 was stored, as a share of the size of
 #: their terms: below the cut its rounding passes through the rest of the network.

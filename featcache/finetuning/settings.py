@@ -16,11 +16,11 @@ import numpy as np
 
 from featcache.backbones.tuned_record import read_record
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.splits.roles import Roles
 from featcache.finetuning.plan import Plan
 from featcache.heads.dense import DenseHead
 from featcache.learning import Checkpoint, differences, digest_of
-from featcache.roles import Roles
 
 #: Beside what comes out, while the training lasts.
 CHECKPOINT = "checkpoint.safetensors"

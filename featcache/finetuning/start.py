@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from featcache.api import prepare
-from featcache.belonging import Belonging, belonging
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
 from featcache.extraction import run
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.splits.roles import Roles, assign_roles
+from featcache.features.splits.ties import Belonging, belonging
 from featcache.files.folders import check_no_link
 from featcache.finetuning.draft import Draft, Say
 from featcache.finetuning.plan import Plan
@@ -31,7 +32,6 @@ from featcache.heads.kinds import option_names
 from featcache.heads.layers import as_layers
 from featcache.job import Extraction, Job, failure_lines
 from featcache.report import Report
-from featcache.roles import Roles, assign_roles
 
 
 @dataclass(frozen=True, eq=False)

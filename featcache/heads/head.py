@@ -16,11 +16,11 @@ import numpy as np
 
 from featcache.backbones.tuned import weights_in
 from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
-from featcache.cache import FeatureCache
 from featcache.calibration import rescale
 from featcache.checks import above_zero
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.cache import FeatureCache
+from featcache.features.features import Features
 from featcache.files.write import write_whole
 from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS

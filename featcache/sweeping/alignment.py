@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
 
 
 @dataclass(frozen=True, slots=True)

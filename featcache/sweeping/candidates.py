@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.features import Features
+from featcache.features.features import Features
 from featcache.metrics import Interval
 from featcache.sweeping.grids import Settings, label_of
 from featcache.sweeping.intervals import interval_of

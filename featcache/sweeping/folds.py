@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featcache.splits import uniform, units
+from featcache.features.splits.partition import uniform, units
 
 
 def deal(labels: np.ndarray, keys: np.ndarray, unit: np.ndarray, folds: int) -> np.ndarray:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from featcache.class_weights import balanced_weights
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.rows_ import rows_of
 from featcache.heads.logistic import LogisticHead
-from featcache.heads.rows import rows_of
 from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.model_fitting import check_finite
 from featcache.sweeping.grids import is_one_apart

@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
-from featcache.belonging import Belonging
 from featcache.errors import FeatcacheError
-from featcache.features import Features
-from featcache.roles import Roles, assign_roles
+from featcache.features.features import Features
+from featcache.features.splits.roles import Roles, assign_roles
+from featcache.features.splits.ties import Belonging
 from featcache.sweeping.folds import deal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from featcache.features import Features
+from featcache.features.features import Features
 from featcache.heads.head import Head
 from featcache.report import Report
 from featcache.sweeping.candidates import Candidate, NotFitted

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.belonging import belonging
 from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
-from featcache.features import Features
+from featcache.features.features import Features
+from featcache.features.splits.ties import belonging
 from featcache.fitting import Selection, fit
 from featcache.sweeping.alignment import Aligned, align
 from featcache.sweeping.candidates import (

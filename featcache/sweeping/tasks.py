@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.features import Features, open_features
+from featcache.features.features import Features, open_features
+from featcache.features.store import FileIdentity
 from featcache.heads.training import Model
-from featcache.store import FileIdentity
 from featcache.sweeping.grids import Settings
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from featcache.features.splits.partition import Carve
 from featcache.identity import identify
 from featcache.images import find_images
-from featcache.splits import Carve
 
 
 def test_a_carved_split_keeps_groups_and_does_not_depend_on_the_rows_there():

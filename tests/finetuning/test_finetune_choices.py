@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import featcache
 from featcache.backbones.keras_import import import_keras
 from featcache.cli import app
+from featcache.features.splits.roles import assign_roles
 from featcache.heads.head import Head
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding
-from featcache.roles import assign_roles
 from tests.finetuning.tuning_samples import QUICK, save_network
 
 #: Keras's own saving and OpenVINO's conversion warn of what we cannot change.

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 import featcache
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.features.rows_ import Rows, rows_of
+from featcache.features.splits.roles import assign_roles
 from featcache.fitting import fit_head
-from featcache.heads.rows import Rows, rows_of
-from featcache.roles import assign_roles
 
 QUICK = {"logreg": {"C": 0.01}, "dense": {"epochs": 3, "hidden": 16, "learning_rate": 0.01}}
 
@@ -197,7 +197,7 @@ def test_vectors_that_are_not_finite_are_named(features, tmp_path, monkeypatch):
 
 def test_rows_look_like_the_array_they_stand_for(features, monkeypatch):
     """Neighbouring rows stay a map, few are copied, many are read when asked: all the same."""
-    from featcache.heads import rows as rows_module
+    from featcache.features import rows_ as rows_module
 
     every = np.arange(300) % 3 == 0
     copied = rows_of(features, every)

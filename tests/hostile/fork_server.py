@@ -33,8 +33,8 @@ PATIENCE = 30
 LIGHT = (
     "featcache.api", "featcache.audit", "featcache.baseline.training", "featcache.classification",
     "featcache.images.datasets", "featcache.evaluation", "featcache.finetuning.tuning",
-    "featcache.heads.head", "featcache.plots", "featcache.splitting", "featcache.sweeping.search",
-    "sklearn.linear_model",
+    "featcache.heads.head", "featcache.plots", "featcache.features.splits.division",
+    "featcache.sweeping.search", "sklearn.linear_model",
 )  # fmt: skip
 HEAVY = (*LIGHT, "sklearn.svm", "sklearn.neighbors", "openvino", "tensorflow", "keras")
 

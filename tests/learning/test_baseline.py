@@ -16,14 +16,14 @@ from featcache.baseline.found import Found
 from featcache.baseline.network import small_network
 from featcache.baseline.plan import Plan
 from featcache.baseline.training import train_baseline
-from featcache.belonging import Belonging
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.features.rows import Labelled
+from featcache.features.splits.partition import units
+from featcache.features.splits.roles import assign_roles
+from featcache.features.splits.ties import Belonging
 from featcache.images import find_images
-from featcache.labelled import Labelled
 from featcache.learning import LearningOptions
-from featcache.roles import assign_roles
-from featcache.splits import units
 
 # Keras's own, when it saves a model.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

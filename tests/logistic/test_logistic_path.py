@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 import featcache.logistic.minimise as solver
 from featcache.errors import FeatcacheError
-from featcache.heads.rows import Rows
+from featcache.features.rows_ import Rows
 from featcache.logistic import fold_scores, predictions, solve_path
 
 

@@ -1,0 +1,1 @@
+"""Features: vectors, who their rows are, and where they are kept."""

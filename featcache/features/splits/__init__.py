@@ -1,0 +1,1 @@
+"""Splits: who trains, who stops, who judges, and what must stay on one side."""
