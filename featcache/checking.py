@@ -8,9 +8,9 @@ from featcache.errors import DamagedFile
 from featcache.images.augment import view
 from featcache.images.decoder import decode
 from featcache.job import Extraction, Job
-from featcache.probe import measure_error
 from featcache.recipe import Recipe
-from featcache.rounding import allowed_error, measure_rounding
+from featcache.runtimes.probe import measure_error
+from featcache.runtimes.rounding import allowed_error, measure_rounding
 
 #: What storing in float16 costs: half of its last bit, 2^-11, of the largest value.
 STORED_TOLERANCE = 5e-4

@@ -13,10 +13,10 @@ from featcache.heads.head import Prediction
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
 from featcache.pipeline import Batch, run_pass
-from featcache.proof import open_proven
 from featcache.reading import AHEAD, Reading, Stream
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes import Runtime
+from featcache.runtimes.proof import open_proven
 
 #: The layer of the classifier's probabilities, in every network.
 _PREDICTIONS = "predictions"

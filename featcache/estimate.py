@@ -10,7 +10,6 @@ import numpy as np
 
 from featcache.job import Job, Target
 from featcache.pipeline import run_pass
-from featcache.probe import KEPT
 from featcache.reading import Outcome, read_ahead, read_key
 from featcache.run import (
     Run,
@@ -22,6 +21,7 @@ from featcache.run import (
     stream_of,
 )
 from featcache.runtimes import Runtime
+from featcache.runtimes.probe import KEPT
 
 #: Images that are timed, but at least so many batches: the last one waits for nothing.
 TIMED_IMAGES, TIMED_BATCHES = 64, 3

@@ -14,9 +14,9 @@ from featcache.images.decoder import decoder_versions
 from featcache.job import Job, Target, Views
 from featcache.known import Known
 from featcache.pipeline import Batch
-from featcache.proof import Proven
 from featcache.provenance import provenance_of
 from featcache.reading import Outcome
+from featcache.runtimes.proof import Proven
 from featcache.saving import Rows, Saver
 
 #: Of parts that hold failures only, written before any network ran.

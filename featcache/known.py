@@ -10,11 +10,11 @@ import numpy as np
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
 from featcache.images.decoder import decoder_versions
-from featcache.proof import Proven
 from featcache.provenance import merged, provenance_of, roundings_of, version_changes
 from featcache.reading import Outcome
 from featcache.recipe import Recipe
-from featcache.rounding import check_probe
+from featcache.runtimes.proof import Proven
+from featcache.runtimes.rounding import check_probe
 from featcache.saving import Rows
 
 #: Failures that depend on the run (memory, --max-pixels), not on the bytes: tried again each time.

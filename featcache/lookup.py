@@ -17,11 +17,11 @@ from featcache.filling import as_stored
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
 from featcache.pipeline import Batch, run_pass
-from featcache.proof import open_proven
 from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.recipe import Recipe
-from featcache.rounding import check_probe
 from featcache.runtimes import Runtime, default_batch
+from featcache.runtimes.proof import open_proven
+from featcache.runtimes.rounding import check_probe
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from featcache.images.decoder import decoder_versions
-from featcache.proof import Proven
+from featcache.runtimes.proof import Proven
 
 #: The largest error on the probe against live Keras, which computes in float32.
 _PARITY = "probe_error_against_keras"

@@ -19,9 +19,9 @@ from featcache.images.augment import view
 from featcache.job import Job, Progress, Target
 from featcache.known import Known
 from featcache.pipeline import Batch
-from featcache.proof import open_proven
 from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.runtimes import Runtime, default_batch
+from featcache.runtimes.proof import open_proven
 from featcache.saving import Saver
 from featcache.timing import Timing
 

@@ -21,13 +21,15 @@ import featcache
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
     "adapters", "growing", "__main__", "cli", "album", "audit", "baseline", "checking",
-    "classification", "demo", "estimate", "plots", "sweeping", "throughput", "verification",
-    "finetuning", "api", "comparison", "learning", "fitting", "model_fitting", "choosing",
-    "evaluation", "report", "metrics", "heads", "calibration", "checks", "logistic",
-    "class_weights", "lookup", "extraction", "identity", "run", "filling", "job", "known",
-    "provenance", "proof", "pipeline", "rounding", "probe", "saving", "reading", "timing",
-    "features", "runtimes", "backbones", "images", "bad_image", "recipe", "files", "interruption",
-    "errors",
+    "classification", "demo", "estimate", "plots", "sweeping", "verification", "finetuning", "api",
+    "comparison", "learning", "fitting", "model_fitting", "choosing", "evaluation", "report",
+    "metrics", "heads", "calibration", "checks", "logistic", "class_weights", "lookup",
+    "extraction", "identity", "run", "filling", "job", "known", "provenance", "saving", "features",
+    "runtimes/proof", "pipeline", "reading", "timing", "runtimes", "runtimes/kept_graphs",
+    "runtimes/rounding", "runtimes/probe", "runtimes/throughput", "runtimes/opening",
+    "runtimes/fitting", "runtimes/tensorflow", "runtimes/choice", "runtimes/openvino",
+    "runtimes/openvino_import", "runtimes/reduced_precision", "runtimes/runtime", "backbones",
+    "images", "bad_image", "recipe", "files", "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.

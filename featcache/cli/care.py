@@ -187,7 +187,7 @@ def gc(
     compiled networks that were not used for 30 days.
     """
     from featcache.features.cache import FeatureCache
-    from featcache.runtimes.kept import delete_unused_graphs
+    from featcache.runtimes.kept_graphs import delete_unused_graphs
 
     opened = FeatureCache.open(cache)
     entries = _entries(features, cache)

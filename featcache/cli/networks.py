@@ -76,7 +76,7 @@ def _record(row: Backbone) -> dict[str, Any]:
 
 
 def _measured(row: Backbone) -> dict[str, Any]:
-    from featcache.throughput import measure_throughput
+    from featcache.runtimes.throughput import measure_throughput
 
     say(f"timing {row.name}")
     speed = measure_throughput(row)

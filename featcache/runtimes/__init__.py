@@ -7,7 +7,7 @@ from featcache.runtimes.choice import (
     choose_runtime,
     default_batch,
 )
-from featcache.runtimes.kept import KeptGraph, delete_unused_graphs, find_graph, graph_key
+from featcache.runtimes.kept_graphs import KeptGraph, delete_unused_graphs, find_graph, graph_key
 from featcache.runtimes.opening import open_runtime
 from featcache.runtimes.runtime import Runtime
 

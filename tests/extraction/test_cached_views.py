@@ -10,7 +10,7 @@ import pytest
 
 import featcache
 from featcache.errors import FeatcacheError
-from featcache.probe import row_error
+from featcache.runtimes.probe import row_error
 
 LITE = "efficientnet_lite0"
 

@@ -14,7 +14,7 @@ from PIL import Image
 import featcache
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.images import FileStamp, StatCache, find_images
-from featcache.probe import row_error
+from featcache.runtimes.probe import row_error
 
 
 def extract(images, cache: Path, **options):

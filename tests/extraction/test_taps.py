@@ -13,7 +13,7 @@ import featcache
 from featcache.api import prepare
 from featcache.errors import FeatcacheError
 from featcache.extraction import run
-from featcache.probe import row_error
+from featcache.runtimes.probe import row_error
 
 LITE = "efficientnet_lite0"
 

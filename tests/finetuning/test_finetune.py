@@ -264,7 +264,7 @@ def test_a_finished_training_outlives_a_failed_proof(digits, network, tmp_path, 
     """Where the new network is refused, the training is written and told; the same command, run
     again, trains nothing and ends as an undisturbed one does.
     """
-    import featcache.rounding as rounding
+    import featcache.runtimes.rounding as rounding
 
     out, lines = tmp_path / "out", []
 

@@ -18,8 +18,8 @@ from featcache.backbones.keras_import import keras_versions
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.home import home, read_record, write_record
 from featcache.files.write import touch
-from featcache.probe import measure_error, row_error
 from featcache.recipe import PIPELINE
+from featcache.runtimes.probe import measure_error, row_error
 
 #: How many times a network's own rounding another computation of it may be away.
 MULTIPLE = 4

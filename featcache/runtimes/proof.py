@@ -19,20 +19,18 @@ import numpy as np
 from featcache.backbones import Network, Tap
 from featcache.errors import FeatcacheError
 from featcache.pipeline import run_padded
-from featcache.probe import measure_error, probe_pixels, thinned
 from featcache.recipe import Recipe
-from featcache.rounding import allowed_error, check_parity, rounding_of
-from featcache.runtimes import (
-    Choice,
+from featcache.runtimes.choice import Choice, check_precision, choose_runtime, default_batch
+from featcache.runtimes.kept_graphs import (
     KeptGraph,
-    Runtime,
-    check_precision,
-    choose_runtime,
-    default_batch,
+    drafted_graph,
     find_graph,
     graph_key,
+    keep_graph,
 )
-from featcache.runtimes.kept import drafted_graph, keep_graph
+from featcache.runtimes.probe import measure_error, probe_pixels, thinned
+from featcache.runtimes.rounding import allowed_error, check_parity, rounding_of
+from featcache.runtimes.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)

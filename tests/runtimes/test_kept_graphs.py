@@ -19,11 +19,11 @@ from featcache.backbones.network import Built, with_scaling
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record, write_record
 from featcache.pipeline import run_padded
-from featcache.probe import probe_pixels, row_error
-from featcache.proof import Proven, open_proven
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes import delete_unused_graphs
 from featcache.runtimes.openvino import available_precisions
+from featcache.runtimes.probe import probe_pixels, row_error
+from featcache.runtimes.proof import Proven, open_proven
 
 SIZE = (32, 32)
 
@@ -133,7 +133,7 @@ def test_a_graph_that_gives_another_probe_is_made_again(home, network):
 def test_two_processes_may_build_the_same_graph(home):
     """Two processes that build and delete it again and again: both succeed, a sound one stays."""
     code = (
-        "from tests.runtimes.test_kept import *\n"
+        "from tests.runtimes.test_kept_graphs import *\n"
         "import shutil\n"
         "network = tiny()\n"
         "for _ in range(4):\n"

@@ -15,10 +15,11 @@ from featcache.backbones.network import with_scaling
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record
 from featcache.pipeline import run_padded
-from featcache.probe import measure_error, probe_pixels
-from featcache.proof import open_proven
 from featcache.recipe import Decoding, Recipe
-from featcache.rounding import (
+from featcache.runtimes.probe import measure_error, probe_pixels
+from featcache.runtimes.proof import open_proven
+from featcache.runtimes.reduced_precision import computing_in
+from featcache.runtimes.rounding import (
     LARGEST,
     LEAST,
     MULTIPLE,
@@ -27,7 +28,6 @@ from featcache.rounding import (
     disturbed_rounding,
     measure_rounding,
 )
-from featcache.runtimes.reduced_precision import computing_in
 from tests.backbones.networks import photographs, set_statistics, small_network
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.backbones import Backbone, open_network
-from featcache.runtimes import Runtime, default_batch, open_runtime
+from featcache.runtimes.choice import default_batch
+from featcache.runtimes.opening import open_runtime
+from featcache.runtimes.runtime import Runtime
 
 #: Measured for so long after the warm-up, and for at least so many batches.
 SECONDS, BATCHES = 2.0, 8
