@@ -22,14 +22,20 @@ import featcache
 FLOORS = [
     "adapters", "growing", "__main__", "cli", "album", "audit", "baseline", "checking",
     "classification", "demo", "estimate", "plots", "sweeping", "verification", "finetuning", "api",
-    "comparison", "learning", "fitting", "model_fitting", "choosing", "evaluation", "report",
-    "metrics", "heads", "calibration", "checks", "logistic", "class_weights", "lookup",
-    "extraction", "identity", "run", "filling", "job", "known", "provenance", "saving", "features",
-    "runtimes/proof", "pipeline", "reading", "timing", "runtimes", "runtimes/kept_graphs",
-    "runtimes/rounding", "runtimes/probe", "runtimes/throughput", "runtimes/opening",
-    "runtimes/fitting", "runtimes/tensorflow", "runtimes/choice", "runtimes/openvino",
-    "runtimes/openvino_import", "runtimes/reduced_precision", "runtimes/runtime", "backbones",
-    "images", "bad_image", "recipe", "files", "interruption", "errors",
+    "comparison", "fitting", "model_fitting", "choosing", "evaluation", "report", "metrics",
+    "heads", "heads/estimator", "heads/head", "calibration", "lookup", "heads/head_file",
+    "heads/kinds", "heads/knn", "heads/centroid", "heads/layers", "heads/logreg", "heads/logistic",
+    "logistic", "class_weights", "heads/ridge", "heads/svm", "heads/linear", "extraction",
+    "identity", "run", "filling", "job", "known", "provenance", "saving", "features",
+    "runtimes/proof", "pipeline", "runtimes/rounding", "runtimes/probe", "runtimes/throughput",
+    "training", "training/feeds", "training/loop", "training/checkpoint", "training/pixels",
+    "reading", "timing", "runtimes", "runtimes/kept_graphs", "runtimes/opening", "runtimes/fitting",
+    "runtimes/tensorflow", "runtimes/choice", "runtimes/openvino", "runtimes/openvino_import",
+    "runtimes/reduced_precision", "runtimes/runtime", "training/predicting", "training/state",
+    "training/steps", "training/feeds_", "training/options", "heads/dense", "checks",
+    "heads/dense_training", "heads/training", "training/epochs", "training/history",
+    "training/inference_mode", "training/losses", "backbones", "images", "bad_image", "recipe",
+    "files", "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
@@ -37,19 +43,27 @@ HOMES = {
     "h5py": {"features/store", "backbones/hdf5_weights"},
     "tensorflow": {
         "backbones",
+        "training/inference_mode",
         "runtimes",
-        "learning",
+        "training",
         "heads",
+        "training/epochs",
+        "training/losses",
+        "training/history",
         "features/rows_",
         "checks",
         "features/tf_dataset",
     },
     "keras": {
         "backbones",
+        "training/inference_mode",
         "runtimes",
         "images/datasets",
-        "learning",
+        "training",
         "heads",
+        "training/epochs",
+        "training/losses",
+        "training/history",
         "features/rows_",
         "checks",
     },
@@ -58,6 +72,9 @@ HOMES = {
     "rich": {"cli"},
     "sklearn": {
         "heads",
+        "training/epochs",
+        "training/losses",
+        "training/history",
         "features/rows_",
         "checks",
         "choosing",
@@ -68,7 +85,17 @@ HOMES = {
     },
     "scipy": {"features/splits/partition", "metrics", "calibration", "sweeping", "logistic"},
     "threadpoolctl": {"logistic"},
-    "safetensors": {"learning", "heads", "features/rows_", "checks", "backbones"},
+    "safetensors": {
+        "training",
+        "heads",
+        "training/epochs",
+        "training/losses",
+        "training/history",
+        "features/rows_",
+        "checks",
+        "backbones",
+        "training/inference_mode",
+    },
     "pandas": {"features/features"},
     "cv2": {
         "images/decoder",
@@ -318,7 +345,7 @@ GIVEN_BY = {
     "images/datasets.py": {"save"},  # Pillow, into memory
     "fitting.py": {"save"},  # Head.save
     "finetuning/outcome.py": {"save"},  # Head.save
-    "learning/loop.py": {"save"},  # Checkpoint.save
+    "training/loop.py": {"save"},  # Checkpoint.save
     "run.py": {"save"},  # StatCache.save
 }
 

@@ -12,9 +12,9 @@ from featcache.class_weights import balanced_weights
 from featcache.errors import ImageFailure
 from featcache.features.rows import Labelled
 from featcache.images import ImageSet
-from featcache.learning import Pictures, PixelFeed
 from featcache.reading import read_ahead
 from featcache.recipe import Decoding
+from featcache.training import Pictures, PixelFeed
 
 
 @dataclass(frozen=True, eq=False)

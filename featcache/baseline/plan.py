@@ -11,7 +11,7 @@ from featcache.errors import FeatcacheError
 from featcache.features.splits.partition import Carve
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
-from featcache.learning import LearningOptions
+from featcache.training import LearningOptions
 
 #: The training of the baseline, where nothing else is asked for.
 DEFAULTS = LearningOptions(optimizer="rmsprop", learning_rate=1e-3, epochs=15, batch_size=32)

@@ -15,8 +15,8 @@ from featcache.features.splits.roles import Roles, assign_roles
 from featcache.files.write import whole_file
 from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
-from featcache.learning import Checkpoint, Learned, digest_of, learn, predict_proba
 from featcache.report import Report
+from featcache.training import Checkpoint, Learned, digest_of, learn, predict_proba
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ def baseline(
     from featcache.baseline.plan import Plan
     from featcache.baseline.training import train_baseline
     from featcache.images import find_images
-    from featcache.learning import LearningOptions
+    from featcache.training import LearningOptions
 
     options = LearningOptions(
         optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,

@@ -2,6 +2,6 @@
 
 features + head (start)  ->  which layers learn (freezing), where to cut (cut)
     -> the network and its head as Keras models (graphs), fed (feeds)
-    -> learned epoch by epoch (featcache.learning)
+    -> learned epoch by epoch (featcache.training)
     -> a backbone, a head, and both as one model (outcome, classifier)
 """

@@ -12,7 +12,7 @@ from featcache.features.features import Features
 from featcache.features.rows_ import Rows
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.start import Start
-from featcache.learning import Feed, Pictures, PixelFeed, RowFeed
+from featcache.training import Feed, Pictures, PixelFeed, RowFeed
 
 
 @dataclass(frozen=True, eq=False)

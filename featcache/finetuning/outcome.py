@@ -29,9 +29,9 @@ from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads.dense_training import head_of
 from featcache.heads.head import Head
-from featcache.learning import Learned
 from featcache.lookup import Source
 from featcache.report import Report
+from featcache.training import Learned
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from featcache.checks import one_of
 from featcache.errors import FeatcacheError
 from featcache.finetuning.graphs import MIXED
 from featcache.images.augment import Augmentation
-from featcache.learning import LearningOptions
 from featcache.recipe import StoredType
+from featcache.training import LearningOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,11 @@ from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.layers import as_layers
 from featcache.images.decoder import decode
-from featcache.learning import Feed
 from featcache.provenance import roundings_of
 from featcache.recipe import Decoding
 from featcache.runtimes.probe import probe_pixels
 from featcache.runtimes.rounding import allowed_error, rounding_of
+from featcache.training import Feed
 
 #: How far logits may be from the cached head's where float16 was stored, as a share of the size of
 #: their terms: below the cut its rounding passes through the rest of the network.

@@ -20,7 +20,7 @@ from featcache.features.features import Features
 from featcache.features.splits.roles import Roles
 from featcache.finetuning.plan import Plan
 from featcache.heads.dense import DenseHead
-from featcache.learning import Checkpoint, differences, digest_of
+from featcache.training import Checkpoint, differences, digest_of
 
 #: Beside what comes out, while the training lasts.
 CHECKPOINT = "checkpoint.safetensors"

@@ -23,7 +23,7 @@ from featcache.finetuning.settings import CHECKPOINT
 from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.job import Progress
-from featcache.learning import Checkpoint, Learned, learn
+from featcache.training import Checkpoint, Learned, learn
 
 
 def tune(

@@ -11,7 +11,7 @@ from featcache.finetuning.outcome import Tuned
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.tuning import tune
 from featcache.job import Progress
-from featcache.learning import LearningOptions
+from featcache.training import LearningOptions
 
 _LEARNING = {field.name for field in fields(LearningOptions)}
 _PLAN = {field.name for field in fields(Plan)} - {"out", "learning", "augment"}

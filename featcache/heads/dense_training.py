@@ -15,10 +15,10 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
-from featcache.heads.epochs import Order, pieces
-from featcache.heads.losses import loss_of, optimizer_of
-from featcache.heads.progress import Progress, is_sound
 from featcache.heads.training import Training, blocks, moments
+from featcache.training.epochs import Order, pieces
+from featcache.training.history import Progress, is_sound
+from featcache.training.losses import loss_of, optimizer_of
 
 #: Vectors up to this size are held in memory; of more, this much is read at a time.
 HELD_BYTES = 2 * 2**30
@@ -54,8 +54,8 @@ def keras_model(
 
     `fixed_statistics`: BatchNorm keeps its statistics while the model is trained.
     """
-    from featcache.backbones.inference_mode import inference_mode
     from featcache.backbones.keras_import import import_keras
+    from featcache.training.inference_mode import inference_mode
 
     keras = import_keras()
     outputs = inputs = keras.Input((width,), name="vectors")

@@ -12,8 +12,8 @@ import pytest
 from featcache.errors import FeatcacheError
 from featcache.heads import dense_training
 from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions, fit
-from featcache.heads.epochs import Order, pieces
 from featcache.heads.training import Training
+from featcache.training.epochs import Order, pieces
 
 
 @pytest.fixture(scope="module")

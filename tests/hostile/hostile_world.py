@@ -19,7 +19,7 @@ import numpy as np
 from fork_server import Done, ForkServer
 from PIL import Image
 
-from featcache.learning.checkpoint import Checkpoint, Saved
+from featcache.training.checkpoint import Checkpoint, Saved
 
 EXIT_CODES = {0, 2, 3, 4, 5, 6, 130}
 LITE = ("--backbone", "efficientnet_lite0", "--size", "32")

@@ -23,7 +23,7 @@ from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Belonging
 from featcache.images import find_images
-from featcache.learning import LearningOptions
+from featcache.training import LearningOptions
 
 # Keras's own, when it saves a model.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -7,15 +7,8 @@ import pytest
 from learning_samples import SHAPE, Disturbed, broken_in, feed, rows, small_net
 
 from featcache.errors import FeatcacheError
-from featcache.learning import (
-    LearningOptions,
-    RowFeed,
-    learn,
-    loop,
-    predict_logits,
-    predict_proba,
-)
-from featcache.learning.changing import changing_weights, seed_generators
+from featcache.training import LearningOptions, RowFeed, learn, loop, predict_logits, predict_proba
+from featcache.training.state import changing_weights, seed_generators
 
 
 def quietly(line: str) -> None:
@@ -241,7 +234,7 @@ def test_float16_is_computed_with_a_scaled_loss():
     """A mixed-precision model learns; its loss is scaled, so that small gradients do not vanish."""
     import keras
 
-    from featcache.learning.steps import Steps
+    from featcache.training.steps import Steps
 
     policy = keras.DTypePolicy("mixed_float16")
     model = keras.Sequential([

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from learning_samples import Disturbed, feed, rows, small_net
 
-from featcache.learning import Batch, Checkpoint, LearningOptions, RowFeed, learn
+from featcache.training import Batch, Checkpoint, LearningOptions, RowFeed, learn
 
 OPTIONS = LearningOptions("adam", 5e-3, epochs=6, batch_size=16)
 SETTINGS = {"seed": 0, "images": {"train": "a1", "validation": "b2"}}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras
-from featcache.learning import Batch, LearningOptions, RowFeed
+from featcache.training import Batch, LearningOptions, RowFeed
 
 SHAPE = (6, 6, 3)
 

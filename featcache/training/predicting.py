@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from featcache.heads.training import softmax
-from featcache.learning.feeds import Feed
-from featcache.learning.steps import Graph, logits_of
+from featcache.training.feeds_ import Feed
+from featcache.training.steps import Graph, logits_of
 
 
 def predict_logits(model: Any, feed: Feed) -> np.ndarray:

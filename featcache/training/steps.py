@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache.heads.losses import loss_of, optimizer_of
-from featcache.learning.feeds import Batch
-from featcache.learning.options import LearningOptions
+from featcache.training.feeds_ import Batch
+from featcache.training.losses import loss_of, optimizer_of
+from featcache.training.options import LearningOptions
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.progress import History, Pair, Progress, is_sound
-from featcache.learning.changing import assign, changing_weights, seed_generators, values_of
-from featcache.learning.checkpoint import Checkpoint, Saved
-from featcache.learning.feeds import Batch, Feed
-from featcache.learning.options import LearningOptions
-from featcache.learning.steps import Graph, Steps, mean_of
+from featcache.training.checkpoint import Checkpoint, Saved
+from featcache.training.feeds_ import Batch, Feed
+from featcache.training.history import History, Pair, Progress, is_sound
+from featcache.training.options import LearningOptions
+from featcache.training.state import assign, changing_weights, seed_generators, values_of
+from featcache.training.steps import Graph, Steps, mean_of
 
 #: A loss so many times that of guessing, or that of the start, is no training any more.
 DIVERGED = 100.0

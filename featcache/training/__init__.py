@@ -6,13 +6,13 @@ Everything random is a function of the seed and the epoch, so a run that was kil
 its `Checkpoint` to the result of an undisturbed one.
 """
 
-from featcache.learning.checkpoint import Checkpoint, differences, digest_of
-from featcache.learning.feeds import Batch, Feed
-from featcache.learning.loop import Learned, learn
-from featcache.learning.options import LearningOptions
-from featcache.learning.pixels import Pictures, PixelFeed
-from featcache.learning.predicting import predict_logits, predict_proba
-from featcache.learning.rows import RowFeed
+from featcache.training.checkpoint import Checkpoint, differences, digest_of
+from featcache.training.feeds import RowFeed
+from featcache.training.feeds_ import Batch, Feed
+from featcache.training.loop import Learned, learn
+from featcache.training.options import LearningOptions
+from featcache.training.pixels import Pictures, PixelFeed
+from featcache.training.predicting import predict_logits, predict_proba
 
 __all__ = [
     "Batch",

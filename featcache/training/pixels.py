@@ -11,14 +11,14 @@ import numpy as np
 
 from featcache.bad_image import BadImage
 from featcache.errors import ImageFailure
-from featcache.heads.epochs import Order
 from featcache.images import ImageSet
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import MAX_PIXELS, decode
-from featcache.learning.feeds import Batch
-from featcache.learning.options import LearningOptions
 from featcache.reading import read_ahead
 from featcache.recipe import Decoding
+from featcache.training.epochs import Order
+from featcache.training.feeds_ import Batch
+from featcache.training.options import LearningOptions
 
 #: Plain pixels of a feed up to this size are kept in memory, so that they are decoded once.
 KEPT_BYTES = 1 * 2**30

@@ -14,9 +14,9 @@ from featcache.errors import ImageFailure
 from featcache.images import ImageSet, find_images
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import decode
-from featcache.learning import LearningOptions, PixelFeed, RowFeed, pixels
-from featcache.learning import rows as rows_module
 from featcache.recipe import Decoding
+from featcache.training import LearningOptions, PixelFeed, RowFeed, pixels
+from featcache.training import feeds as rows_module
 
 OPTIONS = LearningOptions(batch_size=4, seed=5)
 DECODING = Decoding((20, 24))

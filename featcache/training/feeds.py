@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from featcache.heads.epochs import Order
-from featcache.learning.feeds import Batch, in_batches
-from featcache.learning.options import LearningOptions
 from featcache.reading import read_ahead
+from featcache.training.epochs import Order
+from featcache.training.feeds_ import Batch, in_batches
+from featcache.training.options import LearningOptions
 
 #: Rows up to this size are held in memory; more are read batch by batch.
 HELD_BYTES = 2 * 2**30
