@@ -19,11 +19,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featcache.adapters import FeatureExtractor
-    from featcache.api import extract, load
     from featcache.backbones import BACKBONES
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation import evaluate
+    from featcache.extraction.extract import extract, load
+    from featcache.extraction.feature_extractor import FeatureExtractor
     from featcache.features.cache import FeatureCache
     from featcache.features.features import Features
     from featcache.finetuning.verb import finetune
@@ -64,15 +64,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "extract": "api",
-    "load": "api",
+    "extract": "extraction.extract",
+    "load": "extraction.extract",
     "fit_head": "fitting",
     "finetune": "finetuning.verb",
     "evaluate": "evaluation",
     "sweep": "sweeping.search",
     "find_images": "images",
     "write_dataset": "images.datasets",
-    "FeatureExtractor": "adapters",
+    "FeatureExtractor": "extraction.feature_extractor",
     "FastLogisticRegression": "logistic.estimators",
     "FastLogisticRegressionCV": "logistic.estimators",
     "ImageSet": "images",

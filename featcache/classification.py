@@ -9,11 +9,11 @@ import numpy as np
 from featcache.backbones import Network, Source, Tap, class_names, recall_backbone
 from featcache.backbones.tuned import Tuned
 from featcache.errors import FeatcacheError
+from featcache.extraction.pipeline import Batch, run_pass
+from featcache.extraction.reading import AHEAD, Reading, Stream
 from featcache.heads.head import Prediction
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
-from featcache.pipeline import Batch, run_pass
-from featcache.reading import AHEAD, Reading, Stream
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes import Runtime
 from featcache.runtimes.proof import open_proven

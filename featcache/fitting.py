@@ -15,6 +15,7 @@ from featcache.calibration import check_enough, fit_temperature, no_temperature
 from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
+from featcache.extraction.lookup import Source
 from featcache.features.cache import images_root, weights_hint
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
@@ -24,7 +25,6 @@ from featcache.files.write import check_output
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.training import Model, Training
-from featcache.lookup import Source
 from featcache.model_fitting import fit_model, training_of
 from featcache.report import Report
 

@@ -29,7 +29,7 @@ from featcache.backbones.construct import preprocess
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import with_scaling
 from featcache.backbones.table import BACKBONES
-from featcache.pipeline import run_padded
+from featcache.extraction.pipeline import run_padded
 from featcache.recipe import Decoding
 from featcache.runtimes import open_runtime
 from featcache.runtimes.probe import measure_error, probe_pixels

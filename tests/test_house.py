@@ -20,22 +20,25 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "adapters", "growing", "__main__", "cli", "album", "audit", "baseline", "checking",
-    "classification", "demo", "estimate", "plots", "sweeping", "verification", "finetuning", "api",
-    "comparison", "fitting", "model_fitting", "choosing", "evaluation", "report", "metrics",
-    "heads", "heads/estimator", "heads/head", "calibration", "lookup", "heads/head_file",
-    "heads/kinds", "heads/knn", "heads/centroid", "heads/layers", "heads/logreg", "heads/logistic",
-    "logistic", "class_weights", "heads/ridge", "heads/svm", "heads/linear", "extraction",
-    "identity", "run", "filling", "job", "known", "provenance", "saving", "features",
-    "runtimes/proof", "pipeline", "runtimes/rounding", "runtimes/probe", "runtimes/throughput",
-    "training", "training/feeds", "training/loop", "training/checkpoint", "training/pixels",
-    "reading", "timing", "runtimes", "runtimes/kept_graphs", "runtimes/opening", "runtimes/fitting",
-    "runtimes/tensorflow", "runtimes/choice", "runtimes/openvino", "runtimes/openvino_import",
-    "runtimes/reduced_precision", "runtimes/runtime", "training/predicting", "training/state",
-    "training/steps", "training/feeds_", "training/options", "heads/dense", "checks",
-    "heads/dense_training", "heads/training", "training/epochs", "training/history",
-    "training/inference_mode", "training/losses", "backbones", "images", "bad_image", "recipe",
-    "files", "interruption", "errors",
+    "__main__", "cli", "album", "audit", "baseline", "classification", "demo", "plots", "sweeping",
+    "verification", "finetuning", "comparison", "fitting", "model_fitting", "choosing",
+    "evaluation", "report", "metrics", "heads", "heads/estimator", "heads/head", "calibration",
+    "heads/head_file", "heads/kinds", "heads/knn", "heads/centroid", "heads/layers", "heads/logreg",
+    "heads/logistic", "logistic", "class_weights", "heads/ridge", "heads/svm", "heads/linear",
+    "extraction", "extraction/estimate", "extraction/feature_extractor", "extraction/extract",
+    "extraction/growing", "extraction/live_check", "extraction/lookup", "extraction/update",
+    "extraction/identity", "extraction/run", "extraction/filling", "extraction/job",
+    "extraction/known", "extraction/provenance", "extraction/saving", "features", "runtimes/proof",
+    "extraction/pipeline", "runtimes/rounding", "runtimes/probe", "runtimes/throughput", "training",
+    "training/feeds", "training/loop", "training/checkpoint", "training/pixels",
+    "extraction/reading", "extraction/timing", "runtimes", "runtimes/kept_graphs",
+    "runtimes/opening", "runtimes/fitting", "runtimes/tensorflow", "runtimes/choice",
+    "runtimes/openvino", "runtimes/openvino_import", "runtimes/reduced_precision",
+    "runtimes/runtime", "training/predicting", "training/state", "training/steps",
+    "training/feeds_", "training/options", "heads/dense", "checks", "heads/dense_training",
+    "heads/training", "training/epochs", "training/history", "training/inference_mode",
+    "training/losses", "backbones", "images", "bad_image", "recipe", "files", "interruption",
+    "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
@@ -81,7 +84,7 @@ HOMES = {
         "logistic",
         "features/splits/partition",
         "images/datasets",
-        "adapters",
+        "extraction/feature_extractor",
     },
     "scipy": {"features/splits/partition", "metrics", "calibration", "sweeping", "logistic"},
     "threadpoolctl": {"logistic"},
@@ -346,7 +349,7 @@ GIVEN_BY = {
     "fitting.py": {"save"},  # Head.save
     "finetuning/outcome.py": {"save"},  # Head.save
     "training/loop.py": {"save"},  # Checkpoint.save
-    "run.py": {"save"},  # StatCache.save
+    "extraction/run.py": {"save"},  # StatCache.save
 }
 
 #: What looks like a change, and is none.

@@ -41,8 +41,8 @@ from featcache.cli.options import (
 from featcache.cli.progress import progress_display
 
 if TYPE_CHECKING:
-    from featcache.estimate import Estimate
-    from featcache.job import Extraction, Job
+    from featcache.extraction.estimate import Estimate
+    from featcache.extraction.job import Extraction, Job
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +117,7 @@ def extract(
     Run the same command again to go on after an interruption or to add new images: only images
     without a row go through the network.
     """
-    from featcache.api import prepare
+    from featcache.extraction.extract import prepare
 
     say(f"opening {', '.join(backbone)}")
     job = prepare(
@@ -158,9 +158,9 @@ def extract(
 
 
 def _run(job: Job, check: int, *, as_json: bool) -> None:
-    from featcache.checking import check_rows
-    from featcache.extraction import run
-    from featcache.job import failure_lines
+    from featcache.extraction.job import failure_lines
+    from featcache.extraction.live_check import check_rows
+    from featcache.extraction.update import run
 
     with progress_display() as report:
         results = run(job, report)
@@ -267,7 +267,7 @@ def _introduce(job: Job) -> None:
 
 
 def _dry_run(job: Job, *, as_json: bool) -> None:
-    from featcache.estimate import estimate
+    from featcache.extraction.estimate import estimate
 
     plan = estimate(job)
     files = [str(target.directory / "features.h5") for target in job.targets]

@@ -141,7 +141,7 @@ def fit_head(
     }
     if "c" in given:
         given["C"] = given.pop("c")
-    from featcache.api import load
+    from featcache.extraction.extract import load
     from featcache.fitting import fit
 
     fitted = fit(

@@ -83,10 +83,10 @@ def evaluate(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Judge a saved head on features: rows it was trained on are left out."""
-    from featcache.api import load
     from featcache.comparison import compare
     from featcache.evaluation import evaluate as judge
     from featcache.evaluation import unseen
+    from featcache.extraction.extract import load
     from featcache.heads.head import Head
 
     _check(assert_accuracy, against, against_features)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from featcache.cli.console import say, time_text
 
 if TYPE_CHECKING:
-    from featcache.job import Progress
+    from featcache.extraction.job import Progress
 
 #: Seconds between plain lines where stderr is not a terminal.
 PLAIN_SECONDS = 10.0

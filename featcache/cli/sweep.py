@@ -69,8 +69,8 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
-    from featcache.api import load
     from featcache.cli.grid_option import parse_grids
+    from featcache.extraction.extract import load
     from featcache.sweeping.search import sweep as run
 
     Cs = _numbers(c)

@@ -8,17 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from featcache.api import options_of, prepare
 from featcache.backbones import Network
 from featcache.backbones.tuned import check_writable
 from featcache.errors import FeatcacheError
+from featcache.extraction.extract import options_of, prepare
+from featcache.extraction.job import Job, Progress
 from featcache.finetuning.folder import check_folder
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.settings import check_earlier, plan_settings
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS
 from featcache.heads.layers import LAYERED, as_layers
-from featcache.job import Job, Progress
 
 Say = Callable[[str], None]
 Watch = Callable[[Progress], None]

@@ -20,6 +20,7 @@ from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_reco
 from featcache.comparison import Comparison, compare
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
+from featcache.extraction.lookup import Source
 from featcache.features.cache import weights_hint
 from featcache.features.features import Features
 from featcache.features.store import Failure, open_packed
@@ -29,7 +30,6 @@ from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads.dense_training import head_of
 from featcache.heads.head import Head
-from featcache.lookup import Source
 from featcache.report import Report
 from featcache.training import Learned
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
+from featcache.extraction.provenance import roundings_of
 from featcache.features.features import Features
 from featcache.features.store import open_packed
 from featcache.finetuning.classifier import resizes_inside
@@ -19,7 +20,6 @@ from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.layers import as_layers
 from featcache.images.decoder import decode
-from featcache.provenance import roundings_of
 from featcache.recipe import Decoding
 from featcache.runtimes.probe import probe_pixels
 from featcache.runtimes.rounding import allowed_error, rounding_of

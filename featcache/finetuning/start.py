@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from featcache.api import prepare
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
-from featcache.extraction import run
+from featcache.extraction.extract import prepare
+from featcache.extraction.job import Extraction, Job, failure_lines
+from featcache.extraction.update import run
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Belonging, belonging
@@ -30,7 +31,6 @@ from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.kinds import option_names
 from featcache.heads.layers import as_layers
-from featcache.job import Extraction, Job, failure_lines
 from featcache.report import Report
 
 

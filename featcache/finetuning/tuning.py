@@ -10,6 +10,7 @@ from typing import Any
 
 from featcache.backbones.cutting import total_multiply_adds
 from featcache.errors import FeatcacheError
+from featcache.extraction.job import Progress
 from featcache.finetuning.classifier import check_can_be_saved
 from featcache.finetuning.cut import Choice, check_cut, choose_cut, same_cut
 from featcache.finetuning.draft import Draft, Say, look
@@ -22,7 +23,6 @@ from featcache.finetuning.proofs import check_joined, check_start, rounding_at_s
 from featcache.finetuning.settings import CHECKPOINT
 from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
-from featcache.job import Progress
 from featcache.training import Checkpoint, Learned, learn
 
 

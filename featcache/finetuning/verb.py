@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from featcache.extraction.job import Progress
 from featcache.finetuning.outcome import Tuned
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.tuning import tune
-from featcache.job import Progress
 from featcache.training import LearningOptions
 
 _LEARNING = {field.name for field in fields(LearningOptions)}

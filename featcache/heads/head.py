@@ -19,6 +19,7 @@ from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
 from featcache.calibration import rescale
 from featcache.checks import above_zero
 from featcache.errors import FeatcacheError
+from featcache.extraction.lookup import Source, Want, look_up
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.files.write import write_whole
@@ -26,7 +27,6 @@ from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.training import Model
 from featcache.images import ImageSet, find_images
-from featcache.lookup import Source, Want, look_up
 from featcache.recipe import Recipe
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from featcache.backbones import Network, Tap
 from featcache.errors import FeatcacheError
-from featcache.pipeline import run_padded
+from featcache.extraction.pipeline import run_padded
 from featcache.recipe import Recipe
 from featcache.runtimes.choice import Choice, check_precision, choose_runtime, default_batch
 from featcache.runtimes.kept_graphs import (

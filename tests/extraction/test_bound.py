@@ -7,7 +7,7 @@ import time
 import pytest
 
 import featcache
-from featcache.timing import Timing
+from featcache.extraction.timing import Timing
 
 
 def test_shares_add_up_and_name_the_largest():

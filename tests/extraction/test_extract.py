@@ -151,7 +151,7 @@ def test_a_bad_image_costs_only_itself(photos, cache):
 
 def test_failures_are_tried_again_when_asked(photos, cache, monkeypatch):
     """A known failure is not decoded again, unless --retry-failed says so."""
-    import featcache.reading as reading
+    import featcache.extraction.reading as reading
 
     bad = photos / "temple" / "cut.jpg"
     bad.write_bytes((photos / "temple" / "00.jpg").read_bytes()[:800])
@@ -271,8 +271,8 @@ def test_keras_interpolation_equals_the_hand_written_loop(photos, cache, count):
 
 def test_dry_run_counts_without_extracting(photos, cache):
     """The estimate names rows, bytes and time, and leaves nothing to be reused."""
-    from featcache.api import prepare
-    from featcache.estimate import estimate
+    from featcache.extraction.estimate import estimate
+    from featcache.extraction.extract import prepare
 
     options = {"backbone": "efficientnet_lite0", "size": 32, "cache": cache, "batch": 16}
     plan = estimate(prepare(photos, **options))

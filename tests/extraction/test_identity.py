@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from featcache.extraction.identity import identify
 from featcache.features.splits.partition import Carve
-from featcache.identity import identify
 from featcache.images import find_images
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import featcache
-from featcache.api import prepare
 from featcache.errors import FeatcacheError
-from featcache.extraction import run
+from featcache.extraction.extract import prepare
+from featcache.extraction.update import run
 from featcache.runtimes.probe import row_error
 
 LITE = "efficientnet_lite0"
@@ -53,7 +53,7 @@ def test_a_new_image_is_extracted_for_every_tap(photos, cache, photographs):
 
 def test_several_backbones_share_the_decoding(photos, cache, tmp_path, monkeypatch):
     """Two networks of two input sizes: each image is read and decoded once."""
-    import featcache.reading as reading
+    import featcache.extraction.reading as reading
 
     calls = []
     real = reading.decode_all
@@ -106,7 +106,7 @@ def test_the_networks_own_output_pooled_in_two_ways(photos, cache):
 
 def test_check_compares_with_the_live_network(photos, cache):
     """--check reads rows back and finds them in the live network; a changed row is found out."""
-    from featcache.checking import check_rows
+    from featcache.extraction.live_check import check_rows
 
     job = prepare(photos, backbone=LITE, size=64, cache=cache, layer=["", ":max"], views=1,
                   augment="classic", dtype="float16")  # fmt: skip

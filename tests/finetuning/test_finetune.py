@@ -292,7 +292,7 @@ def test_a_finished_training_outlives_a_failed_proof(digits, network, tmp_path, 
 
 def test_a_cut_is_kept_when_the_disk_fills(digits, network, tmp_path, monkeypatch):
     """A run goes on from the cut that it was interrupted at, whatever room there is now."""
-    from featcache.job import Job
+    from featcache.extraction.job import Job
 
     interrupt(digits, network, tmp_path / "out", epochs=3, unfreeze_from="last")
     tuned(digits, network, tmp_path / "other", epochs=1, unfreeze_from="last")

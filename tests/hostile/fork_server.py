@@ -31,10 +31,10 @@ MEMORY = 12 << 30
 #: Seconds from SIGTERM to SIGKILL.
 PATIENCE = 30
 LIGHT = (
-    "featcache.api", "featcache.audit", "featcache.baseline.training", "featcache.classification",
-    "featcache.images.datasets", "featcache.evaluation", "featcache.finetuning.tuning",
-    "featcache.heads.head", "featcache.plots", "featcache.features.splits.division",
-    "featcache.sweeping.search", "sklearn.linear_model",
+    "featcache.extraction.extract", "featcache.audit", "featcache.baseline.training",
+    "featcache.classification", "featcache.images.datasets", "featcache.evaluation",
+    "featcache.finetuning.tuning", "featcache.heads.head", "featcache.plots",
+    "featcache.features.splits.division", "featcache.sweeping.search", "sklearn.linear_model",
 )  # fmt: skip
 HEAVY = (*LIGHT, "sklearn.svm", "sklearn.neighbors", "openvino", "tensorflow", "keras")
 

@@ -13,8 +13,8 @@ from featcache.backbones.float64 import in_float64
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import with_scaling
 from featcache.errors import FeatcacheError
+from featcache.extraction.pipeline import run_padded
 from featcache.files.home import read_record
-from featcache.pipeline import run_padded
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes.probe import measure_error, probe_pixels
 from featcache.runtimes.proof import open_proven

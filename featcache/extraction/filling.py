@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featcache.errors import StorageFailure
+from featcache.extraction.job import Job, Target, Views
+from featcache.extraction.known import Known
+from featcache.extraction.pipeline import Batch
+from featcache.extraction.provenance import provenance_of
+from featcache.extraction.reading import Outcome
+from featcache.extraction.saving import Rows, Saver
 from featcache.features.cache import note_weights
 from featcache.features.store import Failure, Stamp
 from featcache.images.decoder import decoder_versions
-from featcache.job import Job, Target, Views
-from featcache.known import Known
-from featcache.pipeline import Batch
-from featcache.provenance import provenance_of
-from featcache.reading import Outcome
 from featcache.runtimes.proof import Proven
-from featcache.saving import Rows, Saver
 
 #: Of parts that hold failures only, written before any network ran.
 _EMPTY_STAMP = Stamp(provenance_of(None), np.zeros((8, 0), np.float32))

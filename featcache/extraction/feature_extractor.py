@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from featcache.api import prepare
 from featcache.bad_image import BadImage
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.extraction import Added
+from featcache.extraction.extract import prepare
+from featcache.extraction.growing import grow
+from featcache.extraction.job import Job
+from featcache.extraction.update import Added
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Snapshot
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.files.home import expanded
 from featcache.files.write import writing
-from featcache.growing import grow
 from featcache.images import ImageSet, find_images
-from featcache.job import Job
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.extraction.provenance import merged, provenance_of, roundings_of, version_changes
+from featcache.extraction.reading import Outcome
+from featcache.extraction.saving import Rows
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
 from featcache.images.decoder import decoder_versions
-from featcache.provenance import merged, provenance_of, roundings_of, version_changes
-from featcache.reading import Outcome
 from featcache.recipe import Recipe
 from featcache.runtimes.proof import Proven
 from featcache.runtimes.rounding import check_probe
-from featcache.saving import Rows
 
 #: Failures that depend on the run (memory, --max-pixels), not on the bytes: tried again each time.
 PASSING = frozenset({"out-of-memory", "too-many-pixels", "too-many-scans"})

@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from featcache.job import Job, Target
-from featcache.pipeline import run_pass
-from featcache.reading import Outcome, read_ahead, read_key
-from featcache.run import (
+from featcache.extraction.job import Job, Target
+from featcache.extraction.pipeline import run_pass
+from featcache.extraction.reading import Outcome, read_ahead, read_key
+from featcache.extraction.run import (
     Run,
     begin,
     expected_batch,

@@ -13,14 +13,14 @@ import numpy as np
 from featcache.backbones import Network, Source, Tap, recall_backbone
 from featcache.backbones.user_models.user_network import OWN, scale_of
 from featcache.errors import FeatcacheError
-from featcache.extraction import run
+from featcache.extraction.job import Job, Progress, Settings, Target, Views
+from featcache.extraction.update import run
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.features.splits.partition import Carve
 from featcache.images import find_images
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
-from featcache.job import Job, Progress, Settings, Target, Views
 from featcache.recipe import (
     BitDepth,
     Decoding,

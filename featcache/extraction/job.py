@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featcache.backbones import Network, Tap
+from featcache.extraction.timing import Bound
 from featcache.features.cache import FeatureCache
 from featcache.features.splits.partition import Carve
 from featcache.features.store import Failure, RecipeStore
@@ -17,7 +18,6 @@ from featcache.images import ImageSet
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Recipe
-from featcache.timing import Bound
 
 #: Images of these splits get augmented views; "" are those of a data set without splits.
 TRAINING = ("train", "")

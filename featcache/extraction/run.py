@@ -13,17 +13,17 @@ from functools import partial
 import numpy as np
 
 from featcache.backbones import Network
-from featcache.filling import Filling
+from featcache.extraction.filling import Filling
+from featcache.extraction.job import Job, Progress, Target
+from featcache.extraction.known import Known
+from featcache.extraction.pipeline import Batch
+from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
+from featcache.extraction.saving import Saver
+from featcache.extraction.timing import Timing
 from featcache.images import STAT_CACHE, StatCache
 from featcache.images.augment import view
-from featcache.job import Job, Progress, Target
-from featcache.known import Known
-from featcache.pipeline import Batch
-from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.runtimes import Runtime, default_batch
 from featcache.runtimes.proof import open_proven
-from featcache.saving import Saver
-from featcache.timing import Timing
 
 STAT_CACHE_SECONDS = 60.0
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.extraction.reading import Outcome
+from featcache.extraction.timing import Timing
 from featcache.features.store import Block, Failure, RecipeStore, Stamp
 from featcache.images import ImageSet
-from featcache.reading import Outcome
-from featcache.timing import Timing
 
 #: A part is committed at whichever comes first.
 PART_ROWS, PART_BYTES, PART_SECONDS = 1024, 16_000_000, 30.0

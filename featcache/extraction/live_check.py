@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from featcache.errors import DamagedFile
+from featcache.extraction.job import Extraction, Job
 from featcache.images.augment import view
 from featcache.images.decoder import decode
-from featcache.job import Extraction, Job
 from featcache.recipe import Recipe
 from featcache.runtimes.probe import measure_error
 from featcache.runtimes.rounding import allowed_error, measure_rounding

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.backbones import Network, recall_recipe
+from featcache.extraction.filling import as_stored
+from featcache.extraction.pipeline import Batch, run_pass
+from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Snapshot
-from featcache.filling import as_stored
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
-from featcache.pipeline import Batch, run_pass
-from featcache.reading import AHEAD, Outcome, Reading, Stream
 from featcache.recipe import Recipe
 from featcache.runtimes import Runtime, default_batch
 from featcache.runtimes.proof import open_proven

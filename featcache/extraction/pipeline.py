@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.extraction.reading import Outcome, Picture, Reading, Stream, read_ahead, read_one
+from featcache.extraction.timing import Timing
 from featcache.images import ImageSet
-from featcache.reading import Outcome, Picture, Reading, Stream, read_ahead, read_one
 from featcache.runtimes import Runtime
-from featcache.timing import Timing
 
 #: Outcomes that need no network are handed on at least this often.
 CHUNK = 1024

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from featcache.extraction import Added, add
+from featcache.extraction.job import Job, Target
+from featcache.extraction.provenance import merged
+from featcache.extraction.update import Added, add
 from featcache.features.cache import note_weights
 from featcache.features.claims import ANYWHERE, confirm
 from featcache.features.store import Identity, Snapshot, Stamp
-from featcache.job import Job, Target
-from featcache.provenance import merged
 
 #: Parts that lie beside `features.h5` at most: each is opened whenever rows are looked for.
 PARTS = 64
@@ -23,7 +23,7 @@ def grow(job: Job) -> Added:
     """Add the rows of a job's images to what its one target holds already.
 
     The rows are named by their keys: images from anywhere may share a path. Raises what
-    `featcache.extraction.run` raises, but for images that cannot be used.
+    `featcache.extraction.update.run` raises, but for images that cannot be used.
     """
     added = add(job)
     if _is_due(added.snapshot):

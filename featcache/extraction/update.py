@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
+from featcache.extraction.filling import Filling
+from featcache.extraction.identity import identify
+from featcache.extraction.job import Extraction, Job, Progress
+from featcache.extraction.pipeline import run_pass
+from featcache.extraction.provenance import merged
+from featcache.extraction.run import Run, begin, find_groups, find_missing, reading_of, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
 from featcache.features.store import Failure, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
-from featcache.filling import Filling
-from featcache.identity import identify
 from featcache.images import label_conflicts
 from featcache.interruption import watch_for_interruption
-from featcache.job import Extraction, Job, Progress
-from featcache.pipeline import run_pass
-from featcache.provenance import merged
-from featcache.run import Run, begin, find_groups, find_missing, reading_of, stream_of
 
 SHOWN_CONFLICTS = 3
 

@@ -18,11 +18,11 @@ from typing import TypeVar
 import numpy as np
 
 from featcache.bad_image import BadImage
+from featcache.extraction.timing import Timing
 from featcache.images import FileStamp, ImageSet
 from featcache.images.decoder import decode_all, one_thread_each
 from featcache.recipe import Decoding
 from featcache.runtimes import Runtime
-from featcache.timing import Timing
 
 #: Pictures decoded ahead of the networks, at least: a large image does not make them wait.
 AHEAD = 32

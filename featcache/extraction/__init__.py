@@ -1,0 +1,1 @@
+"""Extraction: an ImageSet and a Recipe become Features."""
