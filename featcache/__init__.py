@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from featcache.fitting import fit_head
     from featcache.heads.head import Head
     from featcache.heads.kinds import HEADS
+    from featcache.heads.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.images import ImageSet, find_images
     from featcache.images.datasets import write_dataset
-    from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.recipe import Recipe
     from featcache.report import Report
     from featcache.sweeping.search import sweep
@@ -73,8 +73,8 @@ _HOME = {
     "find_images": "images",
     "write_dataset": "images.datasets",
     "FeatureExtractor": "extraction.feature_extractor",
-    "FastLogisticRegression": "logistic.estimators",
-    "FastLogisticRegressionCV": "logistic.estimators",
+    "FastLogisticRegression": "heads.logistic.estimators",
+    "FastLogisticRegressionCV": "heads.logistic.estimators",
     "ImageSet": "images",
     "Recipe": "recipe",
     "Features": "features.features",

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featcache import metrics
-from featcache.calibration import Calibration
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.rows import Rows
 from featcache.features.splits.partition import SPLITS, units
+from featcache.heads.calibration import Calibration
 from featcache.heads.head import Head
 from featcache.report import ClassScore, Rejection, Report
 

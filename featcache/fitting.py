@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from featcache.calibration import check_enough, fit_temperature, no_temperature
 from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.evaluation import judge, prefixes
@@ -22,10 +21,11 @@ from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Belonging
 from featcache.features.store import open_packed
 from featcache.files.write import check_output
+from featcache.heads.calibration import check_enough, fit_temperature, no_temperature
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
-from featcache.heads.training import Model, Training
-from featcache.model_fitting import fit_model, training_of
+from featcache.heads.model import Model, Training
+from featcache.heads.model_fitting import fit_model, training_of
 from featcache.report import Report
 
 

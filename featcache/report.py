@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from featcache import metrics
-from featcache.calibration import Calibration
+from featcache.heads.calibration import Calibration
 
 
 @dataclass(frozen=True, slots=True)

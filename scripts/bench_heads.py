@@ -31,7 +31,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import featcache
-from featcache.logistic import solve_path
+from featcache.heads.logistic import solve_path
 from featcache.metrics import wilson
 
 

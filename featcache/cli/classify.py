@@ -50,7 +50,7 @@ def classify(
     import joblib
 
     from featcache.backbones import Source
-    from featcache.classification import classify as classified
+    from featcache.heads.imagenet import classify as classified
     from featcache.images import find_images
 
     source = Source(weights, pair_of(size), scale, trust_model)

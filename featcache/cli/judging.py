@@ -14,9 +14,9 @@ from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
-    from featcache.calibration import Calibration
     from featcache.comparison import Comparison
     from featcache.features.features import Features
+    from featcache.heads.calibration import Calibration
     from featcache.heads.head import Head
     from featcache.report import Rejection, Report
 

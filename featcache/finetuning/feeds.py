@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.rows_ import Rows
 from featcache.finetuning.plan import Plan
 from featcache.finetuning.start import Start
+from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.training import Feed, Pictures, PixelFeed, RowFeed
 
 

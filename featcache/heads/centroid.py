@@ -14,7 +14,7 @@ from featcache.heads.linear import (
     spread_rows,
     unit_length,
 )
-from featcache.heads.training import Training, blocks
+from featcache.heads.model import Training, blocks
 
 METRICS = ("cosine", "euclidean")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from featcache.checks import above_zero, at_least, floats, one_of, share
 from featcache.errors import FeatcacheError
-from featcache.heads.training import Training, in_blocks, softmax
+from featcache.heads.model import Training, in_blocks, softmax
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

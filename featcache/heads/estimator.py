@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.training import Training, in_blocks
+from featcache.heads.model import Training, in_blocks
 
 
 @dataclass(frozen=True, eq=False)

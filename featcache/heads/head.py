@@ -16,16 +16,16 @@ import numpy as np
 
 from featcache.backbones.tuned import weights_in
 from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
-from featcache.calibration import rescale
 from featcache.checks import above_zero
 from featcache.errors import FeatcacheError
 from featcache.extraction.lookup import Source, Want, look_up
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.files.write import write_whole
+from featcache.heads.calibration import rescale
 from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
-from featcache.heads.training import Model
+from featcache.heads.model import Model
 from featcache.images import ImageSet, find_images
 from featcache.recipe import Recipe
 

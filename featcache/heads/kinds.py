@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads import centroid, dense, knn, logreg, ridge, svm
+from featcache.heads import centroid, dense, knn, logreg_, ridge, svm
 from featcache.heads.dense import DenseHead
 from featcache.heads.knn import KnnHead
 from featcache.heads.linear import LinearHead
-from featcache.heads.logistic import LogisticHead
-from featcache.heads.training import Model
+from featcache.heads.logistic_ import LogisticHead
+from featcache.heads.model import Model
 
 
 class _Loads(Protocol):
@@ -40,7 +40,7 @@ class Kind:
 
 #: Every kind of head, by the name that --head takes.
 HEADS: dict[str, Kind] = {
-    "logreg": Kind("logistic regression", logreg.LogregOptions, logreg.fit, LogisticHead),
+    "logreg": Kind("logistic regression", logreg_.LogregOptions, logreg_.fit, LogisticHead),
     "dense": Kind(
         "layers trained by Keras", dense.DenseOptions, dense.fit, DenseHead, is_stopped=True
     ),

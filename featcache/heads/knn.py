@@ -13,7 +13,7 @@ from featcache.checks import at_least, floats, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.centroid import METRICS
 from featcache.heads.linear import unit_length
-from featcache.heads.training import Training
+from featcache.heads.model import Training
 
 #: Similarities that are in memory at a time.
 SIMILARITIES = 2**24

@@ -9,8 +9,8 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.heads.dense import DenseHead
 from featcache.heads.linear import LinearHead
-from featcache.heads.logistic import LogisticHead
-from featcache.heads.training import Model
+from featcache.heads.logistic_ import LogisticHead
+from featcache.heads.model import Model
 
 #: The kinds of heads that can become layers, with their default options at least.
 LAYERED = ("logreg", "dense", "ridge", "svm")

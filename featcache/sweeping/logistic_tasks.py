@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featcache.class_weights import balanced_weights
 from featcache.features.features import Features
 from featcache.features.rows_ import rows_of
-from featcache.heads.logistic import LogisticHead
-from featcache.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
-from featcache.model_fitting import check_finite
+from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
+from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logistic_ import LogisticHead
+from featcache.heads.model_fitting import check_finite
 from featcache.sweeping.grids import is_one_apart
 from featcache.sweeping.tasks import Score, Task, size_of
 

@@ -16,9 +16,9 @@ from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Belonging
 from featcache.heads import knn
 from featcache.heads.kinds import HEADS, options_of
-from featcache.heads.training import Training
+from featcache.heads.model import Training
+from featcache.heads.model_fitting import fit_model, training_of
 from featcache.interruption import end_with_parent
-from featcache.model_fitting import fit_model, training_of
 from featcache.sweeping.grids import Settings, is_one_apart
 from featcache.sweeping.logistic_tasks import is_joinable, join, run_joined
 from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task, size_of

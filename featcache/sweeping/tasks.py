@@ -13,7 +13,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features, open_features
 from featcache.features.store import FileIdentity
-from featcache.heads.training import Model
+from featcache.heads.model import Model
 from featcache.sweeping.grids import Settings
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.heads.training import softmax
+from featcache.heads.model import softmax
 from featcache.training.feeds_ import Feed
 from featcache.training.steps import Graph, logits_of
 

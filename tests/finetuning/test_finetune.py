@@ -360,7 +360,7 @@ def test_half_precision_learns_and_leaves(digits, network, tmp_path):
 def test_a_tuned_backbone_names_no_imagenet_classes(outcome, digits):
     """classify refuses it, and says which command names its own classes."""
     from featcache.backbones import Source
-    from featcache.classification import classify
+    from featcache.heads.imagenet import classify
 
     out = str(outcome[0].folder)
     with pytest.raises(FeatcacheError, match="featcache predict"):

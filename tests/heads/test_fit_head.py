@@ -181,7 +181,7 @@ def test_classes_that_are_too_small_are_named(features, tmp_path):
 
 def test_vectors_that_are_not_finite_are_named(features, tmp_path, monkeypatch):
     """An infinite number in a vector stops `fit_head` and `evaluate`: both name the image."""
-    from featcache import model_fitting
+    from featcache.heads import model_fitting
 
     spoilt = np.array(features.vectors)
     spoilt[7, 3] = np.inf

@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 import featcache
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.evaluation import prefixes
-from featcache.heads.logistic import LogisticHead
+from featcache.heads.logistic import solve_path
+from featcache.heads.logistic_ import LogisticHead
 from featcache.images import find_images
-from featcache.logistic import solve_path
 
 
 @pytest.fixture(scope="module")

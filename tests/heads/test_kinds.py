@@ -14,11 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from featcache.errors import FeatcacheError
-from featcache.heads import training as training_module
+from featcache.heads import model as training_module
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.linear import find_sharpness, unit_length
+from featcache.heads.model import Training, moments
 from featcache.heads.ridge import _Basis
-from featcache.heads.training import Training, moments
 
 SETTINGS = {
     "logreg": {"C": 0.01},

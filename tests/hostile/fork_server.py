@@ -32,7 +32,7 @@ MEMORY = 12 << 30
 PATIENCE = 30
 LIGHT = (
     "featcache.extraction.extract", "featcache.audit", "featcache.baseline.training",
-    "featcache.classification", "featcache.images.datasets", "featcache.evaluation",
+    "featcache.heads.imagenet", "featcache.images.datasets", "featcache.evaluation",
     "featcache.finetuning.tuning", "featcache.heads.head", "featcache.plots",
     "featcache.features.splits.division", "featcache.sweeping.search", "sklearn.linear_model",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from featcache.features.splits import ties as module
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import belonging
 from featcache.fitting import fit
-from featcache.model_fitting import training_of
+from featcache.heads.model_fitting import training_of
 from featcache.sweeping.plan import make_plan
 
 #: Digits that there are, each three times.

@@ -12,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
-import featcache.logistic.minimise as solver
+import featcache.heads.logistic.minimise as solver
 from featcache.errors import FeatcacheError
 from featcache.features.rows_ import Rows
-from featcache.logistic import fold_scores, predictions, solve_path
+from featcache.heads.logistic import fold_scores, predictions, solve_path
 
 
 def synthetic(**options):
@@ -188,7 +188,7 @@ def test_problems_solved_in_parts_end_where_those_solved_together_end(monkeypatc
     """Where memory has room for one problem at a time, the solutions are the same."""
     vectors, codes = synthetic(n_classes=4)
     together = solve_path(vectors, codes, Cs=[0.01, 0.1, 1.0], tol=1e-7)
-    monkeypatch.setattr("featcache.logistic.path.COLUMNS", 4)
+    monkeypatch.setattr("featcache.heads.logistic.path.COLUMNS", 4)
     for one, other in zip(
         solve_path(vectors, codes, Cs=[0.01, 0.1, 1.0], tol=1e-7), together, strict=True
     ):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.logistic import Solution
+from featcache.heads.logistic import Solution
 
 #: Rows standardised and multiplied at a time in `predict_proba`.
 BLOCK = 8192

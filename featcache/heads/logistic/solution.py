@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.logistic.blocks import precision
+from featcache.heads.logistic.blocks import precision
 
 #: Numbers of rows and of logits that are held at a time when rows are predicted.
 SCORED = 2**24

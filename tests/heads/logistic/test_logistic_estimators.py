@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from featcache.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
+from featcache.heads.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
 
 
 @pytest.fixture(scope="module")

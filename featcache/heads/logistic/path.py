@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
-from featcache.logistic.blocks import Blocks, blocks_of, moments, one_thread_each
-from featcache.logistic.checks import checked_classes, row_weights, used_rows
-from featcache.logistic.curvature import FlatCurvature, flat_curvature, shares_of
-from featcache.logistic.losses import Losses
-from featcache.logistic.minimise import Goal, minimise
-from featcache.logistic.solution import Solution
-from featcache.logistic.table import Table
-from featcache.logistic.walk import Walk
+from featcache.heads.logistic.blocks import Blocks, blocks_of, moments, one_thread_each
+from featcache.heads.logistic.checks import checked_classes, row_weights, used_rows
+from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logistic.curvature import FlatCurvature, flat_curvature, shares_of
+from featcache.heads.logistic.losses import Losses
+from featcache.heads.logistic.minimise import Goal, minimise
+from featcache.heads.logistic.solution import Solution
+from featcache.heads.logistic.table import Table
+from featcache.heads.logistic.walk import Walk
 
 #: Columns, and numbers of all unknowns, that are solved together at most.
 COLUMNS, UNKNOWNS = 640, 2**21

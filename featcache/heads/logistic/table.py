@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.logistic.blocks import precision
+from featcache.heads.logistic.blocks import precision
 
 
 @dataclass(frozen=True, eq=False)

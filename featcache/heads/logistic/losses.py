@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.logistic.blocks import Blocks
-from featcache.logistic.table import Table
+from featcache.heads.logistic.blocks import Blocks
+from featcache.heads.logistic.table import Table
 
 
 @dataclass(frozen=True, eq=False)

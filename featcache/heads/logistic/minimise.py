@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.logistic.curvature import (
-    ClassCurvature,
-    FlatCurvature,
-    class_curvatures,
-)
-from featcache.logistic.losses import Losses
-from featcache.logistic.walk import Walk
+from featcache.heads.logistic.curvature import ClassCurvature, FlatCurvature, class_curvatures
+from featcache.heads.logistic.losses import Losses
+from featcache.heads.logistic.walk import Walk
 
 #: Part of the promised decrease that a step must bring.
 ARMIJO = 1e-4

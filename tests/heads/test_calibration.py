@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache import metrics
-from featcache.calibration import fit_temperature, rescale
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.heads.calibration import fit_temperature, rescale
 from featcache.heads.head_file import pack_head, read_head
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.logistic.losses import Losses
-from featcache.logistic.table import Table
+from featcache.heads.logistic.losses import Losses
+from featcache.heads.logistic.table import Table
 
 #: Numbers of the sample of rows whose Gram matrix stands for that of all.
 SAMPLE_NUMBERS = 2**26

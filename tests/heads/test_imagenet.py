@@ -16,9 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from featcache.backbones import Source
-from featcache.classification import classify
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.heads.imagenet import classify
 from featcache.images import find_images
 from tests.backbones.networks import grace_hopper
 

@@ -16,9 +16,9 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from featcache.class_weights import balanced_weights
-from featcache.logistic.path import SEARCH_LOSS_TOL, solve_path
-from featcache.logistic.solution import Solution, fold_scores
+from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logistic.path import SEARCH_LOSS_TOL, solve_path
+from featcache.heads.logistic.solution import Solution, fold_scores
 
 
 class FastLogisticRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from featcache.choosing import choose_c
-from featcache.class_weights import balanced_weights
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.rows_ import rows_of
 from featcache.features.splits.roles import Roles
 from featcache.heads.estimator import fit_estimator
 from featcache.heads.kinds import HEADS
-from featcache.heads.training import Model, Training, blocks
+from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logreg import choose_c
+from featcache.heads.model import Model, Training, blocks
 
 
 def training_of(

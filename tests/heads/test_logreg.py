@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-import featcache.choosing as choosing
-from featcache.choosing import choose_c
+import featcache.heads.logreg as choosing
 from featcache.errors import FeatcacheError
-from featcache.heads.training import Training
+from featcache.heads.logreg import choose_c
+from featcache.heads.model import Training
 
 
 @pytest.fixture
