@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featcache.backbones import BACKBONES
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
-    from featcache.evaluation import evaluate
+    from featcache.evaluation.evaluate import evaluate
+    from featcache.evaluation.report import Report
     from featcache.extraction.extract import extract, load
     from featcache.extraction.feature_extractor import FeatureExtractor
     from featcache.features.cache import FeatureCache
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from featcache.images import ImageSet, find_images
     from featcache.images.datasets import write_dataset
     from featcache.recipe import Recipe
-    from featcache.report import Report
     from featcache.sweeping.search import sweep
 
 __all__ = [
@@ -68,7 +68,7 @@ _HOME = {
     "load": "extraction.extract",
     "fit_head": "fitting",
     "finetune": "finetuning.verb",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluate",
     "sweep": "sweeping.search",
     "find_images": "images",
     "write_dataset": "images.datasets",
@@ -80,7 +80,7 @@ _HOME = {
     "Features": "features.features",
     "FeatureCache": "features.cache",
     "Head": "heads.head",
-    "Report": "report",
+    "Report": "evaluation.report",
     "BACKBONES": "backbones",
     "HEADS": "heads.kinds",
     "FeatcacheError": "errors",

@@ -13,7 +13,8 @@ import numpy as np
 
 from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
-from featcache.evaluation import judge, prefixes
+from featcache.evaluation.evaluate import judge, prefixes
+from featcache.evaluation.report import Report
 from featcache.extraction.lookup import Source
 from featcache.features.cache import images_root, weights_hint
 from featcache.features.features import Features
@@ -26,7 +27,6 @@ from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.model import Model, Training
 from featcache.heads.model_fitting import fit_model, training_of
-from featcache.report import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import featcache
+from featcache.evaluation.metrics import wilson
 from featcache.heads.logistic import solve_path
-from featcache.metrics import wilson
 
 
 def main() -> None:

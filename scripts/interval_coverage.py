@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
-from featcache.metrics import accuracy_interval, wilson
+from featcache.evaluation.metrics import accuracy_interval, wilson
 from featcache.sweeping.intervals import interval_of
 
 #: Rows, numbers in a vector, distance of the classes along each of ten numbers, folds.

@@ -20,12 +20,11 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "album", "audit", "baseline", "demo", "plots", "sweeping", "verification",
-    "finetuning", "comparison", "fitting", "evaluation", "report", "metrics", "heads",
-    "heads/imagenet", "heads/head", "heads/calibration", "heads/head_file", "heads/layers",
-    "heads/model_fitting", "heads/estimator", "heads/kinds", "heads/knn", "heads/centroid",
-    "heads/logreg", "heads/logreg_", "heads/logistic_", "heads/logistic", "heads/ridge",
-    "heads/svm", "heads/linear", "extraction", "extraction/estimate",
+    "__main__", "cli", "baseline", "demo", "sweeping", "verification", "finetuning", "fitting",
+    "evaluation", "heads", "heads/imagenet", "heads/head", "heads/calibration", "heads/head_file",
+    "heads/layers", "heads/model_fitting", "heads/estimator", "heads/kinds", "heads/knn",
+    "heads/centroid", "heads/logreg", "heads/logreg_", "heads/logistic_", "heads/logistic",
+    "heads/ridge", "heads/svm", "heads/linear", "extraction", "extraction/estimate",
     "extraction/feature_extractor", "extraction/extract", "extraction/growing",
     "extraction/live_check", "extraction/lookup", "extraction/update", "extraction/identity",
     "extraction/run", "extraction/filling", "extraction/job", "extraction/known",
@@ -89,7 +88,7 @@ HOMES = {
     },
     "scipy": {
         "features/splits/partition",
-        "metrics",
+        "evaluation/metrics",
         "heads/calibration",
         "sweeping",
         "heads/logistic",
@@ -117,7 +116,7 @@ HOMES = {
         "bad_image",
         "images/augment",
     },
-    "matplotlib": {"plots"},
+    "matplotlib": {"evaluation/plots"},
     "simplejpeg": {
         "images/decoder",
         "images/image_header",
@@ -351,7 +350,7 @@ GIVEN_BY = {
     "baseline/training.py": {"save"},  # a Keras model, into a draft
     "finetuning/classifier.py": {"save"},  # a Keras model, into a draft
     "runtimes/openvino.py": {"save_model"},  # a graph, into a draft
-    "plots/figure.py": {"savefig"},  # matplotlib, into an open file
+    "evaluation/plots/figure.py": {"savefig"},  # matplotlib, into an open file
     "images/datasets.py": {"save"},  # Pillow, into memory
     "fitting.py": {"save"},  # Head.save
     "finetuning/outcome.py": {"save"},  # Head.save

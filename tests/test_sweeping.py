@@ -19,9 +19,9 @@ import featcache
 from featcache.cli import app
 from featcache.cli.grid_option import parse_grids
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.evaluation import prefixes
+from featcache.evaluation.evaluate import prefixes
+from featcache.evaluation.metrics import accuracy_interval, paired_interval, wilson
 from featcache.features.splits.partition import units
-from featcache.metrics import accuracy_interval, paired_interval, wilson
 from featcache.sweeping.candidates import Candidate
 from featcache.sweeping.folds import deal, grow
 from featcache.sweeping.grids import GRIDS, pieces_of

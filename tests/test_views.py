@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from featcache.cli import app
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.evaluation.plots import draw_grid
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import decode
-from featcache.plots import draw_grid
 from featcache.recipe import Decoding
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from featcache.baseline.found import Found
 from featcache.baseline.network import small_network, with_probabilities
 from featcache.baseline.plan import Plan
-from featcache.evaluation import Predicted, judge
+from featcache.evaluation.evaluate import Predicted, judge
+from featcache.evaluation.report import Report
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.files.write import whole_file
 from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
-from featcache.report import Report
 from featcache.training import Checkpoint, Learned, digest_of, learn, predict_proba
 
 

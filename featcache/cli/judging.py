@@ -14,11 +14,11 @@ from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
-    from featcache.comparison import Comparison
+    from featcache.evaluation.comparison import Comparison
+    from featcache.evaluation.report import Rejection, Report
     from featcache.features.features import Features
     from featcache.heads.calibration import Calibration
     from featcache.heads.head import Head
-    from featcache.report import Rejection, Report
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20
@@ -83,9 +83,9 @@ def evaluate(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Judge a saved head on features: rows it was trained on are left out."""
-    from featcache.comparison import compare
-    from featcache.evaluation import evaluate as judge
-    from featcache.evaluation import unseen
+    from featcache.evaluation.comparison import compare
+    from featcache.evaluation.evaluate import evaluate as judge
+    from featcache.evaluation.evaluate import unseen
     from featcache.extraction.extract import load
     from featcache.heads.head import Head
 
@@ -134,7 +134,7 @@ def draw_report(report: Report, plots: str | None, course: Course | None = None)
     """The pictures of a report, if a folder was given for them."""
     if plots is None:
         return []
-    from featcache.plots import plots_of_report
+    from featcache.evaluation.plots import plots_of_report
 
     course = course or Course({}, None)
     drawn = plots_of_report(
@@ -154,8 +154,8 @@ def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:
     """Nine of the judged images with predicted and true names, if their files are still there."""
     if plots is None:
         return []
-    from featcache.album import album_of
-    from featcache.plots import draw_predictions
+    from featcache.evaluation.album import album_of
+    from featcache.evaluation.plots import draw_predictions
 
     album = album_of(head, judged)
     if album.remark:

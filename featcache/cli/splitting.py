@@ -16,7 +16,7 @@ from featcache.files.write import check_output
 if TYPE_CHECKING:
     import numpy as np
 
-    from featcache.audit import Audit, Cleaned
+    from featcache.evaluation.audit import Audit, Cleaned
     from featcache.features.features import Features
     from featcache.features.splits.division import Division
     from featcache.features.splits.partition import Shares
@@ -143,7 +143,7 @@ def _shares(
 def _audit(
     rows: Features, former: np.ndarray, near: float | None, head: str | None, *, json: bool
 ) -> None:
-    from featcache.audit import audit
+    from featcache.evaluation.audit import audit
     from featcache.heads.head import Head
 
     loaded = Head.load(head) if head else None

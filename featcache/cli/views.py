@@ -45,8 +45,8 @@ def views(
     These are the views that extract makes of this file with the same --augment, --seed, --size
     and --resize.
     """
+    from featcache.evaluation.plots import draw_grid
     from featcache.images.augment import Augmentation, view
-    from featcache.plots import draw_grid
 
     check_output(out, [image])
     augmentation = Augmentation.parse(augment)

@@ -17,9 +17,10 @@ import numpy as np
 from featcache.backbones import tuned_record
 from featcache.backbones.tuned import export_tuned, write_record
 from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_record
-from featcache.comparison import Comparison, compare
 from featcache.errors import FeatcacheError
-from featcache.evaluation import judge, prefixes
+from featcache.evaluation.comparison import Comparison, compare
+from featcache.evaluation.evaluate import judge, prefixes
+from featcache.evaluation.report import Report
 from featcache.extraction.lookup import Source
 from featcache.features.cache import weights_hint
 from featcache.features.features import Features
@@ -30,7 +31,6 @@ from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads.dense_training import head_of
 from featcache.heads.head import Head
-from featcache.report import Report
 from featcache.training import Learned
 
 

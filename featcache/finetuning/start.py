@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.evaluation import judge, prefixes
+from featcache.evaluation.evaluate import judge, prefixes
+from featcache.evaluation.report import Report
 from featcache.extraction.extract import prepare
 from featcache.extraction.job import Extraction, Job, failure_lines
 from featcache.extraction.update import run
@@ -31,7 +32,6 @@ from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.kinds import option_names
 from featcache.heads.layers import as_layers
-from featcache.report import Report
 
 
 @dataclass(frozen=True, eq=False)

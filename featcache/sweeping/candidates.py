@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
-from featcache.metrics import Interval
 from featcache.sweeping.grids import Settings, label_of
 from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.tasks import Score

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featcache.metrics import Interval, accuracy_interval, paired_interval
+from featcache.evaluation.metrics import Interval, accuracy_interval, paired_interval
 
 
 def interval_of(folds: Sequence[np.ndarray], units: Sequence[np.ndarray] | None = None) -> Interval:

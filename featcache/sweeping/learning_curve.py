@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
 from featcache.features.splits.partition import units
-from featcache.metrics import Interval
 from featcache.sweeping.folds import grow
 from featcache.sweeping.grids import Settings
 from featcache.sweeping.intervals import interval_of, paired_interval_of

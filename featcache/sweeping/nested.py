@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.metrics import Interval
+from featcache.evaluation.metrics import Interval
 from featcache.sweeping.candidates import Candidate
 from featcache.sweeping.intervals import interval_of
 from featcache.sweeping.plan import Plan

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from featcache.evaluation.report import Report
 from featcache.features.features import Features
 from featcache.heads.head import Head
-from featcache.report import Report
 from featcache.sweeping.candidates import Candidate, NotFitted
 from featcache.sweeping.learning_curve import Gain, Point
 from featcache.sweeping.nested import Nested

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import featcache
-from featcache import metrics
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.evaluation import metrics
 from featcache.heads.calibration import fit_temperature, rescale
 from featcache.heads.head_file import pack_head, read_head
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import featcache
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.evaluation import prefixes
+from featcache.evaluation.evaluate import prefixes
 from featcache.heads.logistic import solve_path
 from featcache.heads.logistic_ import LogisticHead
 from featcache.images import find_images

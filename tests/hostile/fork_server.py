@@ -31,9 +31,9 @@ MEMORY = 12 << 30
 #: Seconds from SIGTERM to SIGKILL.
 PATIENCE = 30
 LIGHT = (
-    "featcache.extraction.extract", "featcache.audit", "featcache.baseline.training",
-    "featcache.heads.imagenet", "featcache.images.datasets", "featcache.evaluation",
-    "featcache.finetuning.tuning", "featcache.heads.head", "featcache.plots",
+    "featcache.extraction.extract", "featcache.evaluation.audit", "featcache.baseline.training",
+    "featcache.heads.imagenet", "featcache.images.datasets", "featcache.evaluation.evaluate",
+    "featcache.finetuning.tuning", "featcache.heads.head", "featcache.evaluation.plots",
     "featcache.features.splits.division", "featcache.sweeping.search", "sklearn.linear_model",
 )  # fmt: skip
 HEAVY = (*LIGHT, "sklearn.svm", "sklearn.neighbors", "openvino", "tensorflow", "keras")

@@ -12,9 +12,9 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import featcache
-from featcache.audit import audit
 from featcache.cli import app
 from featcache.errors import FeatcacheError
+from featcache.evaluation.audit import audit
 from featcache.features.splits.division import divide
 from featcache.features.splits.partition import Shares
 from featcache.features.splits.split_table import read_splits, write_splits

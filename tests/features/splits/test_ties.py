@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import featcache
-from featcache.evaluation import prefixes, unseen
+from featcache.evaluation.evaluate import prefixes, unseen
 from featcache.features.rows import Labelled
 from featcache.features.splits import ties as module
 from featcache.features.splits.roles import assign_roles

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from featcache import metrics
 from featcache.errors import FeatcacheError
+from featcache.evaluation import metrics
+from featcache.evaluation.report import ClassScore, Rejection, Report
 from featcache.features.features import Features
 from featcache.features.rows import Rows
 from featcache.features.splits.partition import SPLITS, units
 from featcache.heads.calibration import Calibration
 from featcache.heads.head import Head
-from featcache.report import ClassScore, Rejection, Report
 
 #: The k of the top-k accuracy where none is asked for and there are more classes than that.
 TOP = 5

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.plots import (
+from featcache.evaluation.plots import (
     draw_confusion,
     draw_history,
     draw_learning_curve,
@@ -19,7 +19,7 @@ from featcache.plots import (
     draw_sweep,
     plots_of_report,
 )
-from featcache.plots.sweeps import _remarks
+from featcache.evaluation.plots.sweeps import _remarks
 
 HISTORY = {"loss": [1.0, 0.5, 0.4], "val_loss": [1.1, 0.7, 0.6], "accuracy": [0.5, 0.7, 0.8]}
 

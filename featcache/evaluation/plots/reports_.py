@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from featcache.evaluation.plots.curves import draw_history
+from featcache.evaluation.plots.reliability import Bin, draw_reliability
+from featcache.evaluation.plots.reports import draw_confusion
 from featcache.files import folders
 from featcache.files.write import writing
-from featcache.plots.confusion import draw_confusion
-from featcache.plots.curves import draw_history
-from featcache.plots.reliability import Bin, draw_reliability
 
 
 class Judged(Protocol):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from featcache import metrics
+from featcache.evaluation import metrics
 
 
 @pytest.fixture(params=[2, 3, 12])

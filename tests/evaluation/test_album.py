@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import featcache
-from featcache.album import album_of
 from featcache.cli import app
+from featcache.evaluation.album import album_of
 from featcache.features.claims import MARKER
 from featcache.features.splits.partition import uniform
 

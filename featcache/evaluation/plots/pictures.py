@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from featcache.errors import FeatcacheError
-from featcache.plots.figure import BLUE, VERMILLION, new_figure, save, short
+from featcache.evaluation.plots.figure import BLUE, VERMILLION, new_figure, save, short
 
 Pixels = np.ndarray[Any, Any]
 

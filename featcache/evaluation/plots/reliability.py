@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from featcache.errors import FeatcacheError
-from featcache.metrics import wilson
-from featcache.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
+from featcache.evaluation.metrics import wilson
+from featcache.evaluation.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
 
 #: A bin of images: their mean confidence, the share that was right, and how many they are.
 Bin = tuple[float, float, int]

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featcache import metrics
+from featcache.evaluation import metrics
 from featcache.heads.calibration import Calibration
 
 

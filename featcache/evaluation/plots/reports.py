@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from featcache.errors import FeatcacheError
-from featcache.plots.figure import GREY, new_figure, plain, save, short
+from featcache.evaluation.plots.figure import GREY, new_figure, plain, save, short
 
 #: Classes up to which each cell tells its number, and up to which every class has its name.
 NUMBERED, NAMED = 25, 120

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.cli import app
-from featcache.comparison import compare
 from featcache.errors import FeatcacheError
-from featcache.evaluation import unseen
+from featcache.evaluation.comparison import compare
+from featcache.evaluation.evaluate import unseen
 
 
 def run(*arguments: object):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from featcache.errors import FeatcacheError
-from featcache.plots.figure import BLUE, GREEN, GREY, VERMILLION, clean, new_figure, save
+from featcache.evaluation.plots.figure import BLUE, GREEN, GREY, VERMILLION, clean, new_figure, save
 
 
 def draw_history(

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
-from featcache.plots.figure import COLOURS, GREY, MARKERS, clean, new_figure, plain, save, short
+from featcache.evaluation.plots.figure import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    clean,
+    new_figure,
+    plain,
+    save,
+    short,
+)
 
 #: Candidates that are drawn: the best ones.
 SHOWN = 40

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache import metrics
 from featcache.errors import FeatcacheError
-from featcache.evaluation import answers_of, prefixes
+from featcache.evaluation import metrics
+from featcache.evaluation.evaluate import answers_of, prefixes
 from featcache.features.features import Features
 from featcache.features.splits.division import twins
 from featcache.features.splits.duplicates import NEAR, Pairs, reduced_of

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache import metrics
 from featcache.errors import FeatcacheError
-from featcache.evaluation import Answers, answers_of, unseen
+from featcache.evaluation import metrics
+from featcache.evaluation.evaluate import Answers, answers_of, unseen
 from featcache.features.features import Features
 from featcache.heads.head import Head
 
