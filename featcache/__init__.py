@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from featcache.features.cache import FeatureCache
     from featcache.features.features import Features
     from featcache.finetuning.verb import finetune
-    from featcache.fitting import fit_head
+    from featcache.fitting.fit_head import fit_head
+    from featcache.fitting.sweeping.sweep import sweep
     from featcache.heads.head import Head
     from featcache.heads.kinds import HEADS
     from featcache.heads.logistic.estimators import FastLogisticRegression, FastLogisticRegressionCV
     from featcache.images import ImageSet, find_images
     from featcache.images.datasets import write_dataset
     from featcache.recipe import Recipe
-    from featcache.sweeping.search import sweep
 
 __all__ = [
     "extract",
@@ -66,10 +66,10 @@ __all__ = [
 _HOME = {
     "extract": "extraction.extract",
     "load": "extraction.extract",
-    "fit_head": "fitting",
+    "fit_head": "fitting.fit_head",
     "finetune": "finetuning.verb",
     "evaluate": "evaluation.evaluate",
-    "sweep": "sweeping.search",
+    "sweep": "fitting.sweeping.sweep",
     "find_images": "images",
     "write_dataset": "images.datasets",
     "FeatureExtractor": "extraction.feature_extractor",

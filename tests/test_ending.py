@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.fitting import fit
+from featcache.fitting.fit_head import fit
 
 COMMAND = [sys.executable, "-m", "featcache"]
 

@@ -20,11 +20,11 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "baseline", "demo", "sweeping", "verification", "finetuning", "fitting",
-    "evaluation", "heads", "heads/imagenet", "heads/head", "heads/calibration", "heads/head_file",
-    "heads/layers", "heads/model_fitting", "heads/estimator", "heads/kinds", "heads/knn",
-    "heads/centroid", "heads/logreg", "heads/logreg_", "heads/logistic_", "heads/logistic",
-    "heads/ridge", "heads/svm", "heads/linear", "extraction", "extraction/estimate",
+    "__main__", "cli", "demo", "verification", "finetuning", "fitting", "evaluation", "heads",
+    "heads/imagenet", "heads/head", "heads/calibration", "heads/head_file", "heads/layers",
+    "heads/model_fitting", "heads/estimator", "heads/kinds", "heads/knn", "heads/centroid",
+    "heads/logreg", "heads/logreg_", "heads/logistic_", "heads/logistic", "heads/ridge",
+    "heads/svm", "heads/linear", "extraction", "extraction/estimate",
     "extraction/feature_extractor", "extraction/extract", "extraction/growing",
     "extraction/live_check", "extraction/lookup", "extraction/update", "extraction/identity",
     "extraction/run", "extraction/filling", "extraction/job", "extraction/known",
@@ -71,8 +71,8 @@ HOMES = {
         "checks",
     },
     "openvino": {"runtimes"},
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "fitting/sweeping/grid_option"},
+    "rich": {"cli", "fitting/sweeping/grid_option"},
     "sklearn": {
         "heads",
         "training/epochs",
@@ -90,7 +90,7 @@ HOMES = {
         "features/splits/partition",
         "evaluation/metrics",
         "heads/calibration",
-        "sweeping",
+        "fitting/sweeping",
         "heads/logistic",
     },
     "threadpoolctl": {"heads/logistic"},
@@ -347,12 +347,12 @@ GIVEN = {"save", "save_weights", "save_model", "savefig", "save_file", "imwrite"
          "savetxt", "savez", "to_csv", "to_hdf", "to_feather", "to_parquet"}  # fmt: skip
 GIVEN_BY = {
     "backbones/tuned.py": {"save", "save_weights"},  # a Keras model, into a draft
-    "baseline/training.py": {"save"},  # a Keras model, into a draft
+    "fitting/baseline.py": {"save"},  # a Keras model, into a draft
     "finetuning/classifier.py": {"save"},  # a Keras model, into a draft
     "runtimes/openvino.py": {"save_model"},  # a graph, into a draft
     "evaluation/plots/figure.py": {"savefig"},  # matplotlib, into an open file
     "images/datasets.py": {"save"},  # Pillow, into memory
-    "fitting.py": {"save"},  # Head.save
+    "fitting/fit_head.py": {"save"},  # Head.save
     "finetuning/outcome.py": {"save"},  # Head.save
     "training/loop.py": {"save"},  # Checkpoint.save
     "extraction/run.py": {"save"},  # StatCache.save

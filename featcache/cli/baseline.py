@@ -23,7 +23,7 @@ from featcache.cli.options import (
 from featcache.files.write import check_output
 
 if TYPE_CHECKING:
-    from featcache.baseline.training import Baseline
+    from featcache.fitting.baseline import Baseline
 
 
 def register(app: typer.Typer) -> None:
@@ -82,8 +82,8 @@ def baseline(
     """
     import joblib
 
-    from featcache.baseline.plan import Plan
-    from featcache.baseline.training import train_baseline
+    from featcache.fitting.baseline import train_baseline
+    from featcache.fitting.plan import Plan
     from featcache.images import find_images
     from featcache.training import LearningOptions
 

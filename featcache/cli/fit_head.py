@@ -142,7 +142,7 @@ def fit_head(
     if "c" in given:
         given["C"] = given.pop("c")
     from featcache.extraction.extract import load
-    from featcache.fitting import fit
+    from featcache.fitting.fit_head import fit
 
     fitted = fit(
         load(features, cache=cache),

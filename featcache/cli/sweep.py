@@ -14,8 +14,8 @@ from featcache.errors import FeatcacheError
 from featcache.files.write import check_output
 
 if TYPE_CHECKING:
-    from featcache.sweeping.candidates import Candidate
-    from featcache.sweeping.result import Sweep
+    from featcache.fitting.sweeping.candidates import Candidate
+    from featcache.fitting.sweeping.result import Sweep
 
 
 def register(app: typer.Typer) -> None:
@@ -69,9 +69,9 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
-    from featcache.cli.grid_option import parse_grids
     from featcache.extraction.extract import load
-    from featcache.sweeping.search import sweep as run
+    from featcache.fitting.sweeping.grid_option import parse_grids
+    from featcache.fitting.sweeping.sweep import sweep as run
 
     Cs = _numbers(c)
     loaded = [load(each, cache=cache) for each in features]

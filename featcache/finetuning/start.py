@@ -27,7 +27,7 @@ from featcache.finetuning.settings import (
     image_settings,
     plan_settings,
 )
-from featcache.fitting import fit
+from featcache.fitting.fit_head import fit
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.kinds import option_names

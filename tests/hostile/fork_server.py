@@ -31,10 +31,11 @@ MEMORY = 12 << 30
 #: Seconds from SIGTERM to SIGKILL.
 PATIENCE = 30
 LIGHT = (
-    "featcache.extraction.extract", "featcache.evaluation.audit", "featcache.baseline.training",
+    "featcache.extraction.extract", "featcache.evaluation.audit", "featcache.fitting.baseline",
     "featcache.heads.imagenet", "featcache.images.datasets", "featcache.evaluation.evaluate",
     "featcache.finetuning.tuning", "featcache.heads.head", "featcache.evaluation.plots",
-    "featcache.features.splits.division", "featcache.sweeping.search", "sklearn.linear_model",
+    "featcache.features.splits.division", "featcache.fitting.sweeping.sweep",
+    "sklearn.linear_model",
 )  # fmt: skip
 HEAVY = (*LIGHT, "sklearn.svm", "sklearn.neighbors", "openvino", "tensorflow", "keras")
 

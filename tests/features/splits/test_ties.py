@@ -14,9 +14,9 @@ from featcache.features.rows import Labelled
 from featcache.features.splits import ties as module
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import belonging
-from featcache.fitting import fit
+from featcache.fitting.fit_head import fit
+from featcache.fitting.sweeping.folds import make_plan
 from featcache.heads.model_fitting import training_of
-from featcache.sweeping.plan import make_plan
 
 #: Digits that there are, each three times.
 DIGITS = 150

@@ -17,21 +17,21 @@ from typer.testing import CliRunner
 
 import featcache
 from featcache.cli import app
-from featcache.cli.grid_option import parse_grids
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.evaluation.evaluate import prefixes
 from featcache.evaluation.metrics import accuracy_interval, paired_interval, wilson
 from featcache.features.splits.partition import units
-from featcache.sweeping.candidates import Candidate
-from featcache.sweeping.folds import deal, grow
-from featcache.sweeping.grids import GRIDS, pieces_of
-from featcache.sweeping.intervals import interval_of, paired_interval_of
-from featcache.sweeping.learning_curve import SHARES, Gain
-from featcache.sweeping.logistic_tasks import join
-from featcache.sweeping.nested import judge_choosing
-from featcache.sweeping.plan import Part, Plan, make_plan
-from featcache.sweeping.scoring import run_task, run_tasks
-from featcache.sweeping.tasks import Failure, Score, Side, Task
+from featcache.fitting.sweeping.candidates import Candidate
+from featcache.fitting.sweeping.folds import Part, Plan, make_plan
+from featcache.fitting.sweeping.folds_ import deal, grow
+from featcache.fitting.sweeping.grid_option import parse_grids
+from featcache.fitting.sweeping.grids import GRIDS, pieces_of
+from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
+from featcache.fitting.sweeping.learning_curve import SHARES, Gain
+from featcache.fitting.sweeping.logistic_tasks import join
+from featcache.fitting.sweeping.nested import judge_choosing
+from featcache.fitting.sweeping.tasks import run_task, run_tasks
+from featcache.fitting.sweeping.tasks_ import Failure, Score, Side, Task
 
 CS = (0.001, 0.1)
 

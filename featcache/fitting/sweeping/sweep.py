@@ -13,22 +13,22 @@ from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.splits.ties import belonging
-from featcache.fitting import Selection, fit
-from featcache.sweeping.alignment import Aligned, align
-from featcache.sweeping.candidates import (
+from featcache.fitting.fit_head import Selection, fit
+from featcache.fitting.sweeping.alignment import Aligned, align
+from featcache.fitting.sweeping.candidates import (
     Candidate,
     Choice,
     NotFitted,
     candidate_of,
     not_fitted,
 )
-from featcache.sweeping.grids import Settings, choose_grids, pieces_of
-from featcache.sweeping.learning_curve import LearningCurve, measure_learning_curve
-from featcache.sweeping.nested import judge_choosing
-from featcache.sweeping.plan import Plan, make_plan
-from featcache.sweeping.result import Sweep
-from featcache.sweeping.scoring import run_tasks
-from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task
+from featcache.fitting.sweeping.folds import Plan, make_plan
+from featcache.fitting.sweeping.grids import Settings, choose_grids, pieces_of
+from featcache.fitting.sweeping.learning_curve import LearningCurve, measure_learning_curve
+from featcache.fitting.sweeping.nested import judge_choosing
+from featcache.fitting.sweeping.result import Sweep
+from featcache.fitting.sweeping.tasks import run_tasks
+from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task
 
 #: What is said where the nested cross-validation came to nothing.
 NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.evaluation.metrics import Interval
-from featcache.sweeping.candidates import Candidate
-from featcache.sweeping.intervals import interval_of
-from featcache.sweeping.plan import Plan
-from featcache.sweeping.tasks import Outcome, Score
+from featcache.fitting.sweeping.candidates import Candidate
+from featcache.fitting.sweeping.folds import Plan
+from featcache.fitting.sweeping.intervals import interval_of
+from featcache.fitting.sweeping.tasks_ import Outcome, Score
 
 
 @dataclass(frozen=True, slots=True)

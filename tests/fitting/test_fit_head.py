@@ -18,7 +18,7 @@ from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.features.rows_ import Rows, rows_of
 from featcache.features.splits.roles import assign_roles
-from featcache.fitting import fit_head
+from featcache.fitting.fit_head import fit_head
 
 QUICK = {"logreg": {"C": 0.01}, "dense": {"epochs": 3, "hidden": 16, "learning_rate": 0.01}}
 

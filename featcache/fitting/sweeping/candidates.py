@@ -11,9 +11,9 @@ import numpy as np
 
 from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
-from featcache.sweeping.grids import Settings, label_of
-from featcache.sweeping.intervals import interval_of
-from featcache.sweeping.tasks import Score
+from featcache.fitting.sweeping.grids import Settings, label_of
+from featcache.fitting.sweeping.intervals import interval_of
+from featcache.fitting.sweeping.tasks_ import Score
 
 
 @dataclass(frozen=True, slots=True)

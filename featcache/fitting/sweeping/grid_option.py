@@ -7,8 +7,8 @@ from itertools import product
 from typing import Any, get_args, get_origin, get_type_hints
 
 from featcache.errors import FeatcacheError
+from featcache.fitting.sweeping.grids import GRIDS, Settings
 from featcache.heads.kinds import HEADS, options_of
-from featcache.sweeping.grids import GRIDS, Settings
 
 _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 

@@ -11,7 +11,7 @@ from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Belonging
-from featcache.sweeping.folds import deal
+from featcache.fitting.sweeping.folds_ import deal
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ from featcache.errors import FeatcacheError
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Belonging
+from featcache.fitting.sweeping.grids import Settings, is_one_apart
+from featcache.fitting.sweeping.logistic_tasks import is_joinable, join, run_joined
+from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task, size_of
 from featcache.heads import knn
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.model import Training
 from featcache.heads.model_fitting import fit_model, training_of
 from featcache.interruption import end_with_parent
-from featcache.sweeping.grids import Settings, is_one_apart
-from featcache.sweeping.logistic_tasks import is_joinable, join, run_joined
-from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task, size_of
 
 #: Seconds between two lines about where a sweep stands.
 PATIENCE = 10.0

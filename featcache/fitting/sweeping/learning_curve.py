@@ -10,12 +10,12 @@ import numpy as np
 from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
 from featcache.features.splits.partition import units
-from featcache.sweeping.folds import grow
-from featcache.sweeping.grids import Settings
-from featcache.sweeping.intervals import interval_of, paired_interval_of
-from featcache.sweeping.plan import Part
-from featcache.sweeping.scoring import run_tasks
-from featcache.sweeping.tasks import Failure, Outcome, Score, Side, Task
+from featcache.fitting.sweeping.folds import Part
+from featcache.fitting.sweeping.folds_ import grow
+from featcache.fitting.sweeping.grids import Settings
+from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
+from featcache.fitting.sweeping.tasks import run_tasks
+from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task
 
 #: Shares of the training images that are tried: each doubles the last.
 SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)

@@ -9,12 +9,12 @@ import numpy as np
 
 from featcache.features.features import Features
 from featcache.features.rows_ import rows_of
+from featcache.fitting.sweeping.grids import is_one_apart
+from featcache.fitting.sweeping.tasks_ import Score, Task, size_of
 from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.heads.logistic_ import LogisticHead
 from featcache.heads.model_fitting import check_finite
-from featcache.sweeping.grids import is_one_apart
-from featcache.sweeping.tasks import Score, Task, size_of
 
 
 def is_joinable(task: Task) -> bool:

@@ -12,16 +12,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import featcache
-from featcache.baseline.found import Found
-from featcache.baseline.network import small_network
-from featcache.baseline.plan import Plan
-from featcache.baseline.training import train_baseline
 from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.features.rows import Labelled
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Belonging
+from featcache.fitting.baseline import train_baseline
+from featcache.fitting.found import Found
+from featcache.fitting.network import small_network
+from featcache.fitting.plan import Plan
 from featcache.images import find_images
 from featcache.training import LearningOptions
 

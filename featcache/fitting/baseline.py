@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featcache.baseline.found import Found
-from featcache.baseline.network import small_network, with_probabilities
-from featcache.baseline.plan import Plan
 from featcache.evaluation.evaluate import Predicted, judge
 from featcache.evaluation.report import Report
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.files.write import whole_file
+from featcache.fitting.found import Found
+from featcache.fitting.network import small_network, with_probabilities
+from featcache.fitting.plan import Plan
 from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
 from featcache.training import Checkpoint, Learned, digest_of, learn, predict_proba

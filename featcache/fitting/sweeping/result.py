@@ -7,10 +7,10 @@ from typing import Any
 
 from featcache.evaluation.report import Report
 from featcache.features.features import Features
+from featcache.fitting.sweeping.candidates import Candidate, NotFitted
+from featcache.fitting.sweeping.learning_curve import Gain, Point
+from featcache.fitting.sweeping.nested import Nested
 from featcache.heads.head import Head
-from featcache.sweeping.candidates import Candidate, NotFitted
-from featcache.sweeping.learning_curve import Gain, Point
-from featcache.sweeping.nested import Nested
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.baseline.network import SMALLEST
 from featcache.checks import one_of
 from featcache.errors import FeatcacheError
 from featcache.features.splits.partition import Carve
+from featcache.fitting.network import SMALLEST
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
 from featcache.training import LearningOptions

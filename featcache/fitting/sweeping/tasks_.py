@@ -13,8 +13,8 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features, open_features
 from featcache.features.store import FileIdentity
+from featcache.fitting.sweeping.grids import Settings
 from featcache.heads.model import Model
-from featcache.sweeping.grids import Settings
 
 
 @dataclass(frozen=True, slots=True)
