@@ -179,8 +179,8 @@ def finetune(
 
 def _recipe_options(ctx: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's options; none where a saved head brings its own."""
+    from featcache.finetuning.layers import LAYERED
     from featcache.heads.kinds import HEADS
-    from featcache.heads.layers import LAYERED
 
     given = [name for name in OF_THE_RECIPE if _is_given(ctx, name)]
     if values["head"] not in HEADS:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones.cutting import Cut, list_cuts
 from featcache.errors import FeatcacheError, StorageFailure
+from featcache.finetuning.cutting import Cut, list_cuts
 from featcache.finetuning.freezing import Freeze
-from featcache.finetuning.plan import Plan
+from featcache.finetuning.plan_ import Plan
 from featcache.finetuning.start import Start
 
 #: Cuts that spare less than the best one by no more than this are as good.

@@ -14,11 +14,11 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.extract import options_of, prepare
 from featcache.extraction.job import Job, Progress
 from featcache.finetuning.folder import check_folder
-from featcache.finetuning.plan import Plan
-from featcache.finetuning.settings import check_earlier, plan_settings
+from featcache.finetuning.layers import LAYERED, as_layers
+from featcache.finetuning.plan import check_earlier, plan_settings
+from featcache.finetuning.plan_ import Plan
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS
-from featcache.heads.layers import LAYERED, as_layers
 
 Say = Callable[[str], None]
 Watch = Callable[[Progress], None]

@@ -9,7 +9,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.rows_ import Rows
-from featcache.finetuning.plan import Plan
+from featcache.finetuning.plan_ import Plan
 from featcache.finetuning.start import Start
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.training import Feed, Pictures, PixelFeed, RowFeed

@@ -9,7 +9,7 @@ from featcache.backbones.tuned_record import RECORD
 from featcache.errors import FeatcacheError
 from featcache.features.cache import FeatureCache
 from featcache.files.home import expanded
-from featcache.finetuning.settings import CHECKPOINT
+from featcache.finetuning.plan import CHECKPOINT
 
 #: Names of foreign files that an error lists.
 _SHOWN = 3

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.backbones.cutting import kernel_shapes, list_cuts
 from featcache.backbones.layers import (
     aliases,
     canonical_layers,
@@ -15,6 +14,7 @@ from featcache.backbones.layers import (
     nearest,
 )
 from featcache.errors import FeatcacheError
+from featcache.finetuning.cutting import kernel_shapes, list_cuts
 
 #: The share of the layers with kernels that learns where nothing else is asked for.
 USUAL_SHARE = 0.25

@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from featcache.backbones import Network
-from featcache.backbones.cutting import Cut
 from featcache.backbones.graph import tensor_of
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import each_tap, scale_pixels
+from featcache.finetuning.cutting import Cut
 from featcache.training.inference_mode import inference_mode, without_wrappers
 
 #: Seconds that XLA saves of a multiply-add on two cores (8e-12 with VGG16, whole and from the cut),

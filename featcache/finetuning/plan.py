@@ -1,61 +1,82 @@
-"""Plan: how a network is fine-tuned, checked before anything is read."""
+"""Settings: everything that the result of a fine-tuning depends on, as plain JSON.
+
+Where two are equal, so is what comes out: it need not be made again. Where they differ, what lies
+in the folder took long, and is not written over.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from featcache.checks import one_of
+import numpy as np
+
+from featcache.backbones.tuned_record import read_record
 from featcache.errors import FeatcacheError
-from featcache.finetuning.graphs import MIXED
-from featcache.images.augment import Augmentation
-from featcache.recipe import StoredType
-from featcache.training import LearningOptions
+from featcache.features.features import Features
+from featcache.features.splits.roles import Roles
+from featcache.finetuning.plan_ import Plan
+from featcache.heads.dense import DenseHead
+from featcache.training import Checkpoint, differences, digest_of
+
+#: Beside what comes out, while the training lasts.
+CHECKPOINT = "checkpoint.safetensors"
+
+Settings = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a network is fine-tuned.
+def plan_settings(plan: Plan) -> Settings:
+    """What the plan says."""
+    values = {name: value for name, value in asdict(plan).items() if name != "out"}
+    values |= values.pop("learning")
+    augment = plan.augmentation.spec if plan.augmentation else ""
+    return _plain({**values, "augment": augment})
 
-    Attributes
-    ----------
-    out: the folder of everything that comes out.
-    unfreeze_from: see `freezing.freeze`.
-    from_cut: "yes": the frozen part runs once, its activations are cached; "no": it runs in every
-        epoch; "auto": once where that can be and is worth its disk.
-    cut_dtype: in which activations at the cut are stored.
-    augment: a new view of every training image in every epoch, as in `extract --augment`; "": none.
-    batch_norm: the network's BatchNorm learns its statistics (and its dropout drops).
-    mixed_precision: "float16" or "bfloat16", in which layers then compute; None: float32.
-    class_weight: "balanced" makes every class count the same, "none" every image.
-    """
 
-    out: Path
-    learning: LearningOptions = field(default_factory=LearningOptions)
-    unfreeze_from: str | None = None
-    from_cut: str = "auto"
-    cut_dtype: StoredType = "float16"
-    augment: str = ""
-    batch_norm: bool = False
-    mixed_precision: str | None = None
-    class_weight: str = "none"
+def image_settings(features: Features, roles: Roles) -> Settings:
+    """The recipe, the images and what each of them is for."""
+    who = (features.names, features.keys, features.labels, features.views)
+    digest = digest_of(*who, roles.train, roles.stop, roles.judge)
+    return {
+        "recipe": _plain(json.loads(features.recipe.to_json())),
+        "images": f"{len(features)} rows, {digest}",
+    }
 
-    def __post_init__(self) -> None:
-        one_of("--from-cut", self.from_cut, ("auto", "yes", "no"))
-        one_of("--cut-dtype", self.cut_dtype, ("float16", "float32"))
-        one_of("--class-weight", self.class_weight, ("none", "balanced"))
-        if self.mixed_precision is not None:
-            one_of("--mixed-precision", self.mixed_precision, tuple(MIXED))
-        if self.out.exists() and not self.out.is_dir():
-            raise FeatcacheError(f"--out {self.out}: expected a folder, and there is a file")
-        if self.from_cut == "yes" and self.augment:
-            raise FeatcacheError(
-                "--from-cut yes with --augment: a new view in every epoch changes what is below "
-                "the cut. Cache views with --views 8 --augment ..., or leave --from-cut out"
-            )
-        _ = self.augmentation
 
-    @property
-    def augmentation(self) -> Augmentation | None:
-        """What `augment` stands for."""
-        return Augmentation.parse(self.augment) if self.augment else None
+def head_settings(kind: str, layers: DenseHead) -> Settings:
+    """The head that it begins with."""
+    total = hashlib.sha256()
+    for name, array in sorted(layers.arrays.items()):
+        total.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return {"head": f"{kind} {total.hexdigest()[:16]}"}
+
+
+def earlier_settings(out: Path) -> Settings | None:
+    """Those of what lies in a folder already, finished or interrupted; None: there is nothing."""
+    interrupted = Checkpoint(out / CHECKPOINT, {}).settings_there()
+    if interrupted is not None:
+        return interrupted
+    record = read_record(out)
+    return None if record is None else dict(record.get("settings", {}))
+
+
+def check_earlier(out: Path, settings: Settings) -> None:
+    """Raises `FeatcacheError` where what lies in a folder has other values of these settings."""
+    there = earlier_settings(out)
+    if there is None:
+        return
+    mine = {name: there[name] for name in settings if name in there}
+    if differing := differences(mine, settings):
+        raise FeatcacheError(
+            f"--out {out}: a fine-tuning of other images or settings is there "
+            f"({'; '.join(differing)}). Name another folder, or delete this one"
+        )
+
+
+def _plain(settings: Settings) -> Settings:
+    """As it is when it is read again from a file."""
+    plain: Settings = json.loads(json.dumps(settings))
+    return plain

@@ -15,10 +15,10 @@ from featcache.features.features import Features
 from featcache.features.store import open_packed
 from featcache.finetuning.classifier import resizes_inside
 from featcache.finetuning.feeds import Feeds
+from featcache.finetuning.layers import as_layers
 from featcache.finetuning.start import Start
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
-from featcache.heads.layers import as_layers
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 from featcache.runtimes.probe import probe_pixels

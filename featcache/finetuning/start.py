@@ -18,8 +18,8 @@ from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Belonging, belonging
 from featcache.files.folders import check_no_link
 from featcache.finetuning.draft import Draft, Say
-from featcache.finetuning.plan import Plan
-from featcache.finetuning.settings import (
+from featcache.finetuning.layers import as_layers
+from featcache.finetuning.plan import (
     Settings,
     check_earlier,
     earlier_settings,
@@ -27,11 +27,11 @@ from featcache.finetuning.settings import (
     image_settings,
     plan_settings,
 )
+from featcache.finetuning.plan_ import Plan
 from featcache.fitting.fit_head import fit
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.kinds import option_names
-from featcache.heads.layers import as_layers
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from featcache.extraction.job import Progress
+from featcache.finetuning.finetune import tune
 from featcache.finetuning.outcome import Tuned
-from featcache.finetuning.plan import Plan
-from featcache.finetuning.tuning import tune
+from featcache.finetuning.plan_ import Plan
 from featcache.training import LearningOptions
 
 _LEARNING = {field.name for field in fields(LearningOptions)}

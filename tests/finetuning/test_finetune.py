@@ -325,7 +325,7 @@ def test_a_diverging_training_leaves_nothing_broken(digits, network, tmp_path):
 
 def test_other_settings_do_not_go_on(digits, network, tmp_path):
     """What an interrupted run left is not continued under other settings: it says which."""
-    from featcache.finetuning.settings import CHECKPOINT
+    from featcache.finetuning.plan import CHECKPOINT
 
     interrupt(digits, network, tmp_path / "out", epochs=3)
     assert (tmp_path / "out" / CHECKPOINT).exists()

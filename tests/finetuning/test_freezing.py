@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featcache.backbones.cutting import list_cuts
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
+from featcache.finetuning.cutting import list_cuts
 from featcache.finetuning.freezing import freeze, remarks_on
 from featcache.training.inference_mode import inference_mode
 from tests.finetuning.tuning_samples import save_network

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.backbones.cutting import total_multiply_adds
 from featcache.backbones.keras_import import import_keras
+from featcache.finetuning.cutting import total_multiply_adds
 from featcache.finetuning.graphs import gains_by_xla
 
 

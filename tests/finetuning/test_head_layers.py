@@ -7,8 +7,8 @@ import pytest
 
 import featcache
 from featcache.errors import FeatcacheError
+from featcache.finetuning.layers import as_layers
 from featcache.heads.dense_training import head_of, keras_model_of
-from featcache.heads.layers import as_layers
 
 
 @pytest.fixture(scope="module")

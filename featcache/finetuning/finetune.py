@@ -8,19 +8,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.cutting import total_multiply_adds
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Progress
 from featcache.finetuning.classifier import check_can_be_saved
 from featcache.finetuning.cut import Choice, check_cut, choose_cut, same_cut
+from featcache.finetuning.cutting import total_multiply_adds
 from featcache.finetuning.draft import Draft, Say, look
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
 from featcache.finetuning.freezing import Freeze, freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
-from featcache.finetuning.plan import Plan
+from featcache.finetuning.plan import CHECKPOINT
+from featcache.finetuning.plan_ import Plan
 from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
-from featcache.finetuning.settings import CHECKPOINT
 from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of, parameter_counts
 from featcache.training import Checkpoint, Learned, learn
