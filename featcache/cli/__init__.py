@@ -11,19 +11,19 @@ import sys
 import typer
 
 from featcache.cli import (
+    backbones,
     baseline,
-    care,
+    cache,
     classify,
+    evaluate,
     extract,
     finetune,
     fit_head,
-    judging,
-    networks,
-    predict,
-    splitting,
+    predict_,
+    split,
     start,
     sweep,
-    verifying,
+    verify,
     views,
 )
 from featcache.cli.console import end, flush, has_ended, hear_library
@@ -37,8 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    start, extract, fit_head, finetune, baseline, judging, predict, sweep, splitting, classify,
-    networks, views, verifying, care,
+    start, extract, fit_head, finetune, baseline, evaluate, predict_, sweep, split, classify,
+    backbones, views, verify, cache,
 ):  # fmt: skip
     group.register(app)
 

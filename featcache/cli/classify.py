@@ -17,7 +17,7 @@ from featcache.cli.options import (
     Weights,
     pair_of,
 )
-from featcache.cli.predictions import deliver
+from featcache.cli.predict import deliver
 
 
 def register(app: typer.Typer) -> None:

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
         ] = Path("featcache-demo"),
     ) -> None:
         """The whole story on handwritten digits, offline, in under two minutes."""
-        from featcache.demo import run_demo
+        from featcache.cli.demo import run_demo
 
         def run(arguments: list[str]) -> None:
             code = app(arguments, standalone_mode=False)

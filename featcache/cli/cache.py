@@ -12,7 +12,7 @@ import typer
 
 from featcache.cli.console import agreed, answer, command, say, show, size_text, table
 from featcache.cli.options import Cache, FeaturesName, Json
-from featcache.cli.verifying import entry_of
+from featcache.cli.verify import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:

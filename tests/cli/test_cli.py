@@ -47,7 +47,7 @@ def test_every_command_has_help_and_stands_in_the_readme(command):
     done = run(command, "--help")
     assert done.exit_code == 0
     assert len(done.stdout) > 200
-    assert f"featcache {command}" in Path(__file__).parents[1].joinpath("README.md").read_text()
+    assert f"featcache {command}" in Path(__file__).parents[2].joinpath("README.md").read_text()
 
 
 def test_the_whole_story_in_json(digits, tmp_path):

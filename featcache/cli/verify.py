@@ -15,9 +15,9 @@ from featcache.files.home import expanded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from featcache.cli.verification import Looked
     from featcache.features.cache import Entry
     from featcache.features.store import Problem
-    from featcache.verification import Looked
 
 SomeVerified = Annotated[
     str | None,
@@ -69,8 +69,8 @@ def verify(features: SomeVerified = None, cache: Cache = None, json: Json = Fals
 
 def _verified(features: str | None, cache: str | Path | None) -> Iterator[Looked]:
     """What was looked at, one after the other."""
+    from featcache.cli.verification import verify_cache, verify_entry, verify_path
     from featcache.features.cache import FeatureCache
-    from featcache.verification import verify_cache, verify_entry, verify_path
 
     if features is None:
         yield from verify_cache(FeatureCache.open(cache))
@@ -122,7 +122,7 @@ def _rows_text(problem: Problem) -> str:
 
 def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
     """Keep the good rows of damaged files; the next extract recomputes the rest."""
-    from featcache.verification import repair_entry
+    from featcache.cli.verification import repair_entry
 
     entry = entry_of(features, cache)
     result = repair_entry(entry)

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from featcache.cli import app
-from featcache.demo import run_demo
+from featcache.cli.demo import run_demo
 
 
 def test_the_demo_ends_with_its_confusion_matrix_as_a_picture(digits, tmp_path):
