@@ -50,27 +50,3 @@ def one_of(option: str, value: Any, choices: tuple[str, ...]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def floats(
-    state: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
-) -> dict[str, np.ndarray]:
-    """The arrays of `shapes` out of a saved state: there, finite float32, of their shape.
-
-    Raises `FeatcacheError` that names the array. None stands for any length.
-    """
-    lacking = [name for name in shapes if name not in state]
-    if lacking:
-        raise FeatcacheError(f"the arrays {lacking} are missing")
-    for name, shape in shapes.items():
-        array = state[name]
-        if array.dtype != np.float32 or not np.isfinite(array).all():
-            raise FeatcacheError(f"the array {name!r} is not finite float32")
-        fits = array.ndim == len(shape) and all(
-            want in (None, length) for want, length in zip(shape, array.shape, strict=True)
-        )
-        if not fits:
-            raise FeatcacheError(
-                f"the array {name!r} has the shape {array.shape}: it does not fit the others"
-            )
-    return {name: state[name] for name in shapes}

@@ -36,7 +36,7 @@ FLOORS = [
     "runtimes/runtime", "training/predicting", "training/state", "training/steps",
     "training/feeds_", "training/options", "heads/dense", "checks", "heads/dense_training",
     "heads/model", "training/epochs", "training/history", "training/inference_mode",
-    "training/losses", "backbones", "images", "bad_image", "recipe", "files", "interruption",
+    "training/losses", "images", "bad_image", "backbones", "recipe", "files", "interruption",
     "errors",
 ]  # fmt: skip
 

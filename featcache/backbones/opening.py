@@ -26,8 +26,8 @@ from featcache.backbones.table import Backbone
 from featcache.backbones.weights_ import resolve_weights
 from featcache.errors import FeatcacheError
 from featcache.files.home import home, is_record, read_record, write_record
+from featcache.files.small_files import FileStamp
 from featcache.files.write import remove, touch
-from featcache.images import FileStamp
 from featcache.recipe import PIPELINE
 
 #: A file written so shortly before it was read may change once more without its times changing.

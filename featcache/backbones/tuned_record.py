@@ -19,9 +19,8 @@ from typing import Any
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.files import home
 from featcache.files.digests import ZEROS, digest_of_file, is_sound, sealed
-from featcache.files.small_files import parse_json, read_small
+from featcache.files.small_files import FileStamp, parse_json, read_small
 from featcache.files.write import touch, write_whole
-from featcache.images import FileStamp
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"

@@ -19,7 +19,8 @@ import numpy as np
 
 from featcache.bad_image import BadImage
 from featcache.extraction.timing import Timing
-from featcache.images import FileStamp, ImageSet
+from featcache.files.small_files import FileStamp
+from featcache.images import ImageSet
 from featcache.images.decoder import decode_all, one_thread_each
 from featcache.recipe import Decoding
 from featcache.runtimes import Runtime

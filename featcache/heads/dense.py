@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import above_zero, at_least, floats, one_of, share
+from featcache.checks import above_zero, at_least, one_of, share
 from featcache.errors import FeatcacheError
-from featcache.heads.model import Training, in_blocks, softmax
+from featcache.heads.model import Training, floats, in_blocks, softmax
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import at_least, floats, one_of
+from featcache.checks import at_least, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.centroid import METRICS
 from featcache.heads.linear import unit_length
-from featcache.heads.model import Training
+from featcache.heads.model import Training, floats
 
 #: Similarities that are in memory at a time.
 SIMILARITIES = 2**24

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import floats
 from featcache.errors import FeatcacheError
-from featcache.heads.model import in_blocks, softmax
+from featcache.heads.model import floats, in_blocks, softmax
 
 #: Rows that are enough to measure one number on.
 ENOUGH = 10_000

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from featcache.errors import FeatcacheError
+
 #: Bytes of vectors that are read at a time.
 BLOCK_BYTES = 64 * 2**20
 
@@ -131,3 +133,27 @@ def moments(training: Training) -> tuple[np.ndarray, np.ndarray]:
     variance = squares / total - mean**2
     flat = variance <= 1e-12 * (squares / total + 1e-30)
     return mean + first, np.sqrt(np.where(flat, 1.0, variance))
+
+
+def floats(
+    state: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
+) -> dict[str, np.ndarray]:
+    """The arrays of `shapes` out of a saved state: there, finite float32, of their shape.
+
+    Raises `FeatcacheError` that names the array. None stands for any length.
+    """
+    lacking = [name for name in shapes if name not in state]
+    if lacking:
+        raise FeatcacheError(f"the arrays {lacking} are missing")
+    for name, shape in shapes.items():
+        array = state[name]
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise FeatcacheError(f"the array {name!r} is not finite float32")
+        fits = array.ndim == len(shape) and all(
+            want in (None, length) for want, length in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise FeatcacheError(
+                f"the array {name!r} has the shape {array.shape}: it does not fit the others"
+            )
+    return {name: state[name] for name in shapes}

@@ -1,11 +1,9 @@
 """Where images are, what they are called, and their labels."""
 
-from featcache.images.file_bytes import FileStamp
 from featcache.images.image_set import ImageBytes, ImageSet, find_images, label_conflicts
 from featcache.images.stat_cache import STAT_CACHE, StatCache, is_stat_cache
 
 __all__ = [
-    "FileStamp",
     "ImageBytes",
     "ImageSet",
     "STAT_CACHE",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.bad_image import BadImage
 from featcache.errors import StorageFailure
+from featcache.files.small_files import FileStamp
 
 #: Larger files are refused unread: a sparse file of a terabyte costs its author nothing.
 MAX_BYTES = 256 * 2**20
@@ -27,21 +27,6 @@ _REASONS = {
 }
 # The machine's trouble, not the image's: it must not be filed as a property of the image.
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
-
-@dataclass(frozen=True, slots=True)
-class FileStamp:
-    """What changes when a file changes: bytes, times in nanoseconds, inode number."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> FileStamp:
-        """The stamp within what `os.stat` gave."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def read_file(path: str, root: str | None) -> tuple[bytes, FileStamp]:

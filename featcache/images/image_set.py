@@ -21,7 +21,8 @@ import numpy as np
 from featcache.bad_image import BadImage
 from featcache.errors import FeatcacheError
 from featcache.files.home import expanded
-from featcache.images.file_bytes import FileStamp, read_file, stamp_file
+from featcache.files.small_files import FileStamp
+from featcache.images.file_bytes import read_file, stamp_file
 from featcache.images.folder import LONGEST_PATH, SPLITS, found_instead, layout, walk
 from featcache.images.manifest import read_manifest
 

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from featcache.files.small_files import open_regular
+from featcache.files.small_files import FileStamp, open_regular
 from featcache.files.write import whole_stream
-from featcache.images.file_bytes import FileStamp
 
 #: Git's racy rule: a file written within this time of its hashing may change once more without
 #: its times changing, where the file system's clock is coarse (2 s on FAT).

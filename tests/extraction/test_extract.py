@@ -13,7 +13,8 @@ from PIL import Image
 
 import featcache
 from featcache.errors import FeatcacheError, ImageFailure
-from featcache.images import FileStamp, StatCache, find_images
+from featcache.files.small_files import FileStamp
+from featcache.images import StatCache, find_images
 from featcache.runtimes.probe import row_error
 
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from featcache.errors import StorageFailure
+from featcache.files.small_files import FileStamp
 from featcache.images import find_images
-from featcache.images.file_bytes import FileStamp
 from featcache.images.stat_cache import StatCache
 
 SECOND = 1_000_000_000
