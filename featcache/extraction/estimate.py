@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.extraction.job import Job, Target
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.reading import Outcome, read_ahead, read_key
+from featcache.extraction.reading import Outcome, read_key
 from featcache.extraction.run import (
     Run,
     begin,
@@ -20,6 +20,7 @@ from featcache.extraction.run import (
     reading_of,
     stream_of,
 )
+from featcache.images.threads import read_ahead
 from featcache.runtimes import Runtime
 from featcache.runtimes.probe import KEPT
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.extraction.reading import Outcome, Picture, Reading, Stream, read_ahead, read_one
+from featcache.extraction.reading import Outcome, Picture, Reading, Stream, read_one
 from featcache.extraction.timing import Timing
 from featcache.images import ImageSet
+from featcache.images.threads import read_ahead
 from featcache.runtimes import Runtime
 
 #: Outcomes that need no network are handed on at least this often.

@@ -8,12 +8,8 @@ The threads release the GIL while they read, hash, decode and resize.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,15 +17,13 @@ from featcache.bad_image import BadImage
 from featcache.extraction.timing import Timing
 from featcache.files.small_files import FileStamp
 from featcache.images import ImageSet
-from featcache.images.decoder import decode_all, one_thread_each
+from featcache.images.decoder import decode_all
 from featcache.recipe import Decoding
 from featcache.runtimes import Runtime
 
 #: Pictures decoded ahead of the networks, at least: a large image does not make them wait.
 AHEAD = 32
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 #: A picture that waits for its network: the number of the view, and its pixels.
 Picture = tuple[int, np.ndarray]
@@ -136,22 +130,3 @@ def _seen(stream: Stream, pixels: np.ndarray, key: str, view: int) -> np.ndarray
     if stream.view is None:
         raise ValueError(f"view {view} was asked of a stream without augmentation")
     return stream.view(pixels, key, view)
-
-
-def read_ahead(
-    task: Callable[[Given], Made], each: Iterable[Given], threads: int, ahead: int
-) -> Generator[Made, None, None]:
-    """`task` of each thing, in order, with at most `ahead` of them under way or waiting."""
-    supply = iter(each)
-    pending: deque[Future[Made]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="featcache-read")
-    with one_thread_each(), readers as pool:
-        try:
-            pending.extend(pool.submit(task, given) for given in islice(supply, ahead))
-            while pending:
-                outcome = pending.popleft().result()
-                pending.extend(pool.submit(task, given) for given in islice(supply, 1))
-                yield outcome
-        finally:
-            for future in pending:
-                future.cancel()

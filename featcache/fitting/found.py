@@ -8,11 +8,11 @@ import numpy as np
 
 from featcache.bad_image import BadImage
 from featcache.errors import ImageFailure
-from featcache.extraction.reading import read_ahead
 from featcache.features.rows import Labelled
 from featcache.fitting.plan import Plan
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.images import ImageSet
+from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding
 from featcache.training import Pictures, PixelFeed
 

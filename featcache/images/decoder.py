@@ -7,8 +7,7 @@ Safe in threads; libjpeg-turbo, Pillow and OpenCV release the GIL while they wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,18 +119,3 @@ def _from_array(image: Pixels, max_pixels: int) -> Pixels:
         )
     check_pixels(pixels.shape[0], pixels.shape[1], max_pixels)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Keep OpenCV to the calling thread while many threads decode.
-
-    Its own pool would only fight with them: with two decoding threads on two cores an image took
-    a quarter longer. The setting belongs to the whole process, so it is put back.
-    """
-    earlier = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(earlier)

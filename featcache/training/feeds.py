@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.extraction.reading import read_ahead
+from featcache.images.threads import read_ahead
 from featcache.training.epochs import Order
 from featcache.training.feeds_ import Batch, in_batches
 from featcache.training.options import LearningOptions

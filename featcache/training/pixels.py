@@ -11,10 +11,10 @@ import numpy as np
 
 from featcache.bad_image import BadImage
 from featcache.errors import ImageFailure
-from featcache.extraction.reading import read_ahead
 from featcache.images import ImageSet
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import MAX_PIXELS, decode
+from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding
 from featcache.training.epochs import Order
 from featcache.training.feeds_ import Batch
