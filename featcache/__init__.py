@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation.evaluate import evaluate
     from featcache.evaluation.report import Report
-    from featcache.extraction.extract import extract, load
+    from featcache.extraction.extract import extract
     from featcache.extraction.feature_extractor import FeatureExtractor
-    from featcache.features.cache import FeatureCache
+    from featcache.features.cache import FeatureCache, load
     from featcache.features.features import Features
     from featcache.finetuning.verb import finetune
     from featcache.fitting.fit_head import fit_head
@@ -65,7 +65,7 @@ __all__ = [
 
 _HOME = {
     "extract": "extraction.extract",
-    "load": "extraction.extract",
+    "load": "features.cache",
     "fit_head": "fitting.fit_head",
     "finetune": "finetuning.verb",
     "evaluate": "evaluation.evaluate",

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def info(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
     """What a file of features holds, and what made it."""
-    from featcache.extraction.extract import load
+    from featcache.features.cache import load
 
     found = load(features, cache=cache)
     record = _describe(found)

@@ -86,7 +86,7 @@ def evaluate(
     from featcache.evaluation.comparison import compare
     from featcache.evaluation.evaluate import evaluate as judge
     from featcache.evaluation.evaluate import unseen
-    from featcache.extraction.extract import load
+    from featcache.features.cache import load
     from featcache.heads.head import Head
 
     _check(assert_accuracy, against, against_features)

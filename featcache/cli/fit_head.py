@@ -141,7 +141,7 @@ def fit_head(
     }
     if "c" in given:
         given["C"] = given.pop("c")
-    from featcache.extraction.extract import load
+    from featcache.features.cache import load
     from featcache.fitting.fit_head import fit
 
     fitted = fit(

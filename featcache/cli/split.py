@@ -68,7 +68,7 @@ def split(
     json: Json = False,
 ) -> None:
     """Split images by the hash of their bytes so that nothing leaks, or audit a split."""
-    from featcache.extraction.extract import load
+    from featcache.features.cache import load
     from featcache.features.splits.duplicates import NEAR
     from featcache.features.splits.split_table import read_splits
 

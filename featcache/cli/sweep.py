@@ -69,7 +69,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
-    from featcache.extraction.extract import load
+    from featcache.features.cache import load
     from featcache.fitting.sweeping.grid_option import parse_grids
     from featcache.fitting.sweeping.sweep import sweep as run
 

@@ -143,16 +143,6 @@ def extract(
     return found[0] if isinstance(backbone, str) and isinstance(layer, str) else found
 
 
-def load(features: str | Path, *, cache: str | Path | None = None, check: bool = True) -> Features:
-    """The cached features that `features` means: a path, "photos", "photos/vgg16", a beginning.
-
-    Vectors are memory-mapped, and compared with their checksums when they are first asked for,
-    unless `check` is False. Raises `FeatcacheError` where there are none or several, `DamagedFile`
-    where the file is damaged. Never imports TensorFlow.
-    """
-    return replace(FeatureCache.open(cache).load(features), _check=check)
-
-
 def prepare(
     images: Images,
     *,

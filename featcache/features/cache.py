@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
@@ -311,3 +311,13 @@ def _only(text: str, matches: list[Entry]) -> Entry | None:
         f"{text!r} could be any of these; write more of it:",
         [f"{entry.name:<{width}}  {entry.summary}" for entry in matches],
     )
+
+
+def load(features: str | Path, *, cache: str | Path | None = None, check: bool = True) -> Features:
+    """The cached features that `features` means: a path, "photos", "photos/vgg16", a beginning.
+
+    Vectors are memory-mapped, and compared with their checksums when they are first asked for,
+    unless `check` is False. Raises `FeatcacheError` where there are none or several, `DamagedFile`
+    where the file is damaged. Never imports TensorFlow.
+    """
+    return replace(FeatureCache.open(cache).load(features), _check=check)
