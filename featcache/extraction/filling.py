@@ -10,10 +10,10 @@ import numpy as np
 from featcache.errors import StorageFailure
 from featcache.extraction.job import Job, Target, Views
 from featcache.extraction.known import Known
-from featcache.extraction.pipeline import Batch
+from featcache.extraction.pipeline import Batch, Rows
 from featcache.extraction.provenance import provenance_of
 from featcache.extraction.reading import Outcome
-from featcache.extraction.saving import Rows, Saver
+from featcache.extraction.saving import Saver
 from featcache.features.cache import note_weights
 from featcache.features.store import Failure, Stamp
 from featcache.images.decoder import decoder_versions

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from featcache.extraction.pipeline import Rows
 from featcache.extraction.provenance import merged, provenance_of, roundings_of, version_changes
 from featcache.extraction.reading import Outcome
-from featcache.extraction.saving import Rows
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
 from featcache.images.decoder import decoder_versions

@@ -203,3 +203,12 @@ def run_padded(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
         under_way.append((padded, runtime.start(padded)))
     outputs += [result() for _, result in under_way]
     return [np.concatenate(tap)[: len(pixels)] for tap in zip(*outputs, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Finished rows: `vectors` (n, ...) in the stored type, of `views[i]` of `outcomes[i]`."""
+
+    vectors: np.ndarray
+    outcomes: list[Outcome]
+    views: list[int]

@@ -8,22 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.extraction.reading import Outcome
+from featcache.extraction.pipeline import Rows
 from featcache.extraction.timing import Timing
 from featcache.features.store import Block, Failure, RecipeStore, Stamp
 from featcache.images import ImageSet
 
 #: A part is committed at whichever comes first.
 PART_ROWS, PART_BYTES, PART_SECONDS = 1024, 16_000_000, 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Finished rows: `vectors` (n, ...) in the stored type, of `views[i]` of `outcomes[i]`."""
-
-    vectors: np.ndarray
-    outcomes: list[Outcome]
-    views: list[int]
 
 
 @dataclass(slots=True)
