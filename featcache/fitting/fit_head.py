@@ -25,8 +25,9 @@ from featcache.files.write import check_output
 from featcache.heads.calibration import check_enough, fit_temperature, no_temperature
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
-from featcache.heads.model import Model, Training
-from featcache.heads.model_fitting import fit_model, training_of
+from featcache.heads.model import Model
+from featcache.heads.model_fitting import fit_model
+from featcache.heads.training_set import Training, training_of
 
 
 @dataclass(frozen=True, slots=True)

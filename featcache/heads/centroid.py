@@ -14,7 +14,8 @@ from featcache.heads.linear import (
     spread_rows,
     unit_length,
 )
-from featcache.heads.model import Training, blocks
+from featcache.heads.model import blocks
+from featcache.heads.training_set import Training
 
 METRICS = ("cosine", "euclidean")
 

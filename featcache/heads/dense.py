@@ -14,7 +14,8 @@ import numpy as np
 
 from featcache.checks import above_zero, at_least, one_of, share
 from featcache.errors import FeatcacheError
-from featcache.heads.model import Training, floats, in_blocks, softmax
+from featcache.heads.model import floats, in_blocks, softmax
+from featcache.heads.training_set import Training
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
-from featcache.heads.model import Training, blocks, moments
+from featcache.heads.model import blocks
+from featcache.heads.training_set import Training, moments
 from featcache.training.epochs import Order, pieces
 from featcache.training.history import Progress, is_sound
 from featcache.training.losses import loss_of, optimizer_of

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.model import Training, in_blocks
+from featcache.heads.model import in_blocks
+from featcache.heads.training_set import Training
 
 
 @dataclass(frozen=True, eq=False)

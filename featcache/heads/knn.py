@@ -13,7 +13,8 @@ from featcache.checks import at_least, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.centroid import METRICS
 from featcache.heads.linear import unit_length
-from featcache.heads.model import Training, floats
+from featcache.heads.model import floats
+from featcache.heads.training_set import Training
 
 #: Similarities that are in memory at a time.
 SIMILARITIES = 2**24

@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.logistic import SEARCH_LOSS_TOL, fold_scores, solve_path
-from featcache.heads.model import Training
+from featcache.heads.training_set import Training
 
 #: The values of C that cross-validation compares; vectors are standardised first.
 C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)

@@ -8,7 +8,7 @@ from featcache.checks import above_zero, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.logistic import solve_path
 from featcache.heads.logistic_ import LogisticHead
-from featcache.heads.model import Training
+from featcache.heads.training_set import Training
 
 
 @dataclass(frozen=True, slots=True)

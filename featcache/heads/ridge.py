@@ -14,7 +14,8 @@ import numpy as np
 from featcache.checks import above_zero, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head, spread_rows
-from featcache.heads.model import Training, blocks, moments
+from featcache.heads.model import blocks
+from featcache.heads.training_set import Training, moments
 
 #: Values of alpha that leave-one-out compares, times the number of rows.
 GRID = tuple(10.0**power for power in range(-5, 3))

@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.checks import above_zero, one_of
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head
-from featcache.heads.model import Training, moments
+from featcache.heads.training_set import Training, moments
 
 #: Of the training rows, this part measures how sharp the probabilities are.
 HELD_OUT = 0.1

@@ -181,11 +181,11 @@ def test_classes_that_are_too_small_are_named(features, tmp_path):
 
 def test_vectors_that_are_not_finite_are_named(features, tmp_path, monkeypatch):
     """An infinite number in a vector stops `fit_head` and `evaluate`: both name the image."""
-    from featcache.heads import model_fitting
+    from featcache.heads import training_set
 
     spoilt = np.array(features.vectors)
     spoilt[7, 3] = np.inf
-    monkeypatch.setattr(model_fitting, "rows_of", lambda rows, mask: spoilt[mask])
+    monkeypatch.setattr(training_set, "rows_of", lambda rows, mask: spoilt[mask])
     with pytest.raises(FeatcacheError, match=r"not finite.*" + features.names[7]):
         fit_head(features, C=0.01, out=tmp_path / "a.head")
     monkeypatch.undo()

@@ -12,7 +12,7 @@ import pytest
 from featcache.errors import FeatcacheError
 from featcache.heads import dense_training
 from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions, fit
-from featcache.heads.model import Training
+from featcache.heads.training_set import Training
 from featcache.training.epochs import Order, pieces
 
 

@@ -17,8 +17,8 @@ from featcache.errors import FeatcacheError
 from featcache.heads import model as training_module
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.linear import find_sharpness, unit_length
-from featcache.heads.model import Training, moments
 from featcache.heads.ridge import _Basis
+from featcache.heads.training_set import Training, moments
 
 SETTINGS = {
     "logreg": {"C": 0.01},

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import featcache.heads.logreg as choosing
 from featcache.errors import FeatcacheError
 from featcache.heads.logreg import choose_c
-from featcache.heads.model import Training
+from featcache.heads.training_set import Training
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from featcache.fitting.sweeping.tasks_ import Score, Task, size_of
 from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.heads.logistic_ import LogisticHead
-from featcache.heads.model_fitting import check_finite
+from featcache.heads.training_set import check_finite
 
 
 def is_joinable(task: Task) -> bool:

@@ -19,8 +19,8 @@ from featcache.fitting.sweeping.logistic_tasks import is_joinable, join, run_joi
 from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task, size_of
 from featcache.heads import knn
 from featcache.heads.kinds import HEADS, options_of
-from featcache.heads.model import Training
-from featcache.heads.model_fitting import fit_model, training_of
+from featcache.heads.model_fitting import fit_model
+from featcache.heads.training_set import Training, training_of
 from featcache.interruption import end_with_parent
 
 #: Seconds between two lines about where a sweep stands.

@@ -16,7 +16,7 @@ from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import belonging
 from featcache.fitting.fit_head import fit
 from featcache.fitting.sweeping.folds import make_plan
-from featcache.heads.model_fitting import training_of
+from featcache.heads.training_set import training_of
 
 #: Digits that there are, each three times.
 DIGITS = 150
