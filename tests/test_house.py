@@ -20,24 +20,17 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "finetuning", "fitting", "evaluation", "heads", "heads/imagenet",
-    "heads/head", "heads/calibration", "heads/head_file", "heads/model_fitting", "heads/estimator",
-    "heads/kinds", "heads/knn", "heads/centroid", "heads/logreg", "heads/logreg_",
-    "heads/logistic_", "heads/logistic", "heads/ridge", "heads/svm", "heads/linear", "extraction",
+    "__main__", "cli", "finetuning", "fitting", "evaluation", "heads", "extraction",
     "extraction/estimate", "extraction/feature_extractor", "extraction/extract",
     "extraction/growing", "extraction/live_check", "extraction/lookup", "extraction/update",
     "extraction/identity", "extraction/run", "extraction/filling", "extraction/job",
-    "extraction/known", "extraction/provenance", "extraction/saving", "runtimes/proof",
+    "extraction/known", "extraction/provenance", "extraction/saving", "features", "runtimes/proof",
     "extraction/pipeline", "extraction/reading", "extraction/timing", "runtimes",
     "runtimes/kept_graphs", "runtimes/rounding", "runtimes/probe", "runtimes/throughput",
     "runtimes/opening", "runtimes/fitting", "runtimes/tensorflow", "runtimes/choice",
     "runtimes/openvino", "runtimes/openvino_import", "runtimes/reduced_precision",
-    "runtimes/runtime", "training", "training/feeds", "training/loop", "training/checkpoint",
-    "training/pixels", "training/predicting", "training/state", "training/steps", "training/feeds_",
-    "training/options", "heads/dense", "checks", "heads/dense_training", "heads/training_set",
-    "heads/model", "features", "training/epochs", "training/history", "training/inference_mode",
-    "training/losses", "images", "bad_image", "backbones", "recipe", "files", "interruption",
-    "errors",
+    "runtimes/runtime", "training", "checks", "images", "bad_image", "backbones", "recipe", "files",
+    "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.

@@ -22,8 +22,9 @@ from featcache.finetuning.plan import CHECKPOINT
 from featcache.finetuning.plan_ import Plan
 from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
 from featcache.finetuning.start import Start, begin
-from featcache.heads.dense_training import keras_model_of, parameter_counts
+from featcache.heads.dense_training import keras_model_of
 from featcache.training import Checkpoint, Learned, learn
+from featcache.training.state import parameter_counts
 
 
 def tune(

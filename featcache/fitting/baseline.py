@@ -14,9 +14,9 @@ from featcache.files.write import whole_file
 from featcache.fitting.found import Found
 from featcache.fitting.network import small_network, with_probabilities
 from featcache.fitting.plan import Plan
-from featcache.heads.dense_training import parameter_counts
 from featcache.images import ImageSet
 from featcache.training import Checkpoint, Learned, digest_of, learn, predict_proba
+from featcache.training.state import parameter_counts
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,10 @@ import numpy as np
 
 from featcache.checks import above_zero, at_least, one_of, share
 from featcache.errors import FeatcacheError
-from featcache.heads.model import floats, in_blocks, softmax
+from featcache.heads.model import floats, in_blocks
 from featcache.heads.training_set import Training
+from featcache.training.options import OPTIMIZERS
+from featcache.training.steps import softmax
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -34,7 +36,6 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
 }
-OPTIMIZERS = ("adam", "rmsprop", "sgd")
 #: The arrays of each layer, and how their shapes follow from its inputs and units.
 ARRAYS = {
     "standardize": ("mean", "scale"),

@@ -20,6 +20,7 @@ from featcache.heads.training_set import Training, moments
 from featcache.training.epochs import Order, pieces
 from featcache.training.history import Progress, is_sound
 from featcache.training.losses import loss_of, optimizer_of
+from featcache.training.state import parameter_counts
 
 #: Vectors up to this size are held in memory; of more, this much is read at a time.
 HELD_BYTES = 2 * 2**30
@@ -118,14 +119,6 @@ def _arrays_of(model: Any, layers: list[dict[str, Any]]) -> dict[str, np.ndarray
         for name, value in zip(ARRAYS[layer["layer"]], values, strict=True):
             arrays[f"{number}.{name}"] = np.asarray(value, np.float32)
     return arrays
-
-
-def parameter_counts(model: Any) -> dict[str, int]:
-    """How many numbers a Keras model has: total, trainable and frozen."""
-    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    # Of the seeds that dropout carries, nothing is learned: they do not count.
-    total = sum(int(np.prod(variable.shape)) for variable in model.weights)
-    return {"total": total, "trainable": trainable, "frozen": total - trainable}
 
 
 @dataclass(frozen=True)

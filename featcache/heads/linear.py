@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.model import floats, in_blocks, softmax
+from featcache.heads.model import floats, in_blocks
+from featcache.training.steps import softmax
 
 #: Rows that are enough to measure one number on.
 ENOUGH = 10_000

@@ -56,13 +56,6 @@ def in_blocks(
     return result
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities (n, K) of scores (n, K)."""
-    exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares: np.ndarray = exponent / exponent.sum(axis=1, keepdims=True)
-    return shares
-
-
 def floats(
     state: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
 ) -> dict[str, np.ndarray]:

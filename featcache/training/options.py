@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featcache.checks import above_zero, at_least, checked_seed, one_of, share
-from featcache.heads.dense import OPTIMIZERS
+
+OPTIMIZERS = ("adam", "rmsprop", "sgd")
 
 
 @dataclass(frozen=True)

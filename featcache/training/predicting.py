@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from featcache.heads.model import softmax
 from featcache.training.feeds_ import Feed
-from featcache.training.steps import Graph, logits_of
+from featcache.training.steps import Graph, logits_of, softmax
 
 
 def predict_logits(model: Any, feed: Feed) -> np.ndarray:

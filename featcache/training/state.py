@@ -51,3 +51,11 @@ def seed_generators(model: Any, *, seed: int, epoch: int) -> None:
     for place, state in enumerate(states):
         random = np.random.default_rng([seed, epoch, place])
         state.assign(random.integers(2**31, size=state.shape).astype(state.dtype))
+
+
+def parameter_counts(model: Any) -> dict[str, int]:
+    """How many numbers a Keras model has: total, trainable and frozen."""
+    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    # Of the seeds that dropout carries, nothing is learned: they do not count.
+    total = sum(int(np.prod(variable.shape)) for variable in model.weights)
+    return {"total": total, "trainable": trainable, "frozen": total - trainable}

@@ -119,3 +119,10 @@ def _sums(losses: Any, hits: Any) -> Any:
 def mean_of(sums: np.ndarray) -> tuple[float, float]:
     """Loss and accuracy of the sums of some batches."""
     return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities (n, K) of scores (n, K)."""
+    exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: np.ndarray = exponent / exponent.sum(axis=1, keepdims=True)
+    return shares
