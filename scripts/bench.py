@@ -302,8 +302,7 @@ def featcache(*arguments: object) -> tuple[dict, int]:
 
 def has_bfloat16() -> bool:
     """Whether OpenVINO reports bfloat16 for this processor."""
-    from featcache.runtimes.choice import has_openvino
-    from featcache.runtimes.openvino import available_precisions
+    from featcache.runtimes.choice import available_precisions, has_openvino
 
     return has_openvino() and "bfloat16" in available_precisions()
 

@@ -29,12 +29,12 @@ from featcache.backbones.construct import preprocess
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import with_scaling
 from featcache.backbones.table import BACKBONES
-from featcache.extraction.pipeline import run_padded
 from featcache.recipe import Decoding
 from featcache.runtimes import open_runtime
 from featcache.runtimes.probe import measure_error, probe_pixels
 from featcache.runtimes.reduced_precision import computing_in
 from featcache.runtimes.rounding import allowed_error, disturbed_rounding, measure_rounding
+from featcache.runtimes.runtime import run_padded
 
 LITE = "efficientnet_lite0"
 #: (input side, weights); 0 is the smallest side that a network takes.

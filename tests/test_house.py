@@ -20,16 +20,8 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "finetuning", "fitting", "evaluation", "heads", "extraction",
-    "extraction/estimate", "extraction/feature_extractor", "extraction/extract",
-    "extraction/growing", "extraction/live_check", "extraction/lookup", "extraction/update",
-    "extraction/identity", "extraction/run", "extraction/filling", "extraction/job",
-    "extraction/known", "extraction/provenance", "extraction/saving", "features", "runtimes/proof",
-    "extraction/pipeline", "extraction/reading", "extraction/timing", "runtimes",
-    "runtimes/kept_graphs", "runtimes/rounding", "runtimes/probe", "runtimes/throughput",
-    "runtimes/opening", "runtimes/fitting", "runtimes/tensorflow", "runtimes/choice",
-    "runtimes/openvino", "runtimes/openvino_import", "runtimes/reduced_precision",
-    "runtimes/runtime", "training", "checks", "images", "bad_image", "backbones", "recipe", "files",
+    "__main__", "cli", "finetuning", "fitting", "evaluation", "heads", "extraction", "features",
+    "runtimes", "training", "checks", "images", "bad_image", "backbones", "recipe", "files",
     "interruption", "errors",
 ]  # fmt: skip
 

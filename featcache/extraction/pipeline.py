@@ -187,24 +187,6 @@ def _next(outcomes: Iterator[Outcome], timing: Timing) -> Outcome | None:
         return next(outcomes, None)
 
 
-def run_padded(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
-    """A few images through a runtime of fixed batch, all lanes at once: padded, and cut again.
-
-    Gives one (n, ...) float32 array for each tap.
-    """
-    outputs: list[list[np.ndarray]] = []
-    under_way: deque[tuple[np.ndarray, Callable[[], list[np.ndarray]]]] = deque()
-    for start in range(0, len(pixels), runtime.batch):
-        padded = np.zeros((runtime.batch, *pixels.shape[1:]), pixels.dtype)
-        piece = pixels[start : start + runtime.batch]
-        padded[: len(piece)] = piece
-        if len(under_way) == runtime.lanes:
-            outputs.append(under_way.popleft()[1]())
-        under_way.append((padded, runtime.start(padded)))
-    outputs += [result() for _, result in under_way]
-    return [np.concatenate(tap)[: len(pixels)] for tap in zip(*outputs, strict=True)]
-
-
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Finished rows: `vectors` (n, ...) in the stored type, of `views[i]` of `outcomes[i]`."""

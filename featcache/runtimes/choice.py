@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
+from featcache.runtimes.openvino_import import import_openvino
 
 RUNTIMES = ("auto", "tensorflow", "openvino")
 
@@ -102,8 +103,6 @@ def check_precision(runtime: str, precision: str) -> None:
     if precision == "float32":
         return
     if runtime == "openvino":
-        from featcache.runtimes.openvino import available_precisions
-
         available, device = available_precisions(), "this CPU"
     else:
         capability = gpu_capability() if has_gpu() else None
@@ -133,3 +132,11 @@ def gpu_precisions(capability: tuple[int, int]) -> list[str]:
     """The types whose matrix products a GPU of this compute capability has circuits for."""
     since = {"float32": (0, 0), "float16": (7, 0), "bfloat16": (8, 0)}
     return [name for name, first in since.items() if capability >= first]
+
+
+def available_precisions() -> list[str]:
+    """The types in which OpenVINO computes on this CPU."""
+    openvino = import_openvino()
+    names = {"FP32": "float32", "BF16": "bfloat16", "FP16": "float16"}
+    reported = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [name for capability, name in names.items() if capability in reported]

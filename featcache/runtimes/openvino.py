@@ -155,11 +155,3 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "tensorflow": tensorflow.__version__,
     }
-
-
-def available_precisions() -> list[str]:
-    """The types in which OpenVINO computes on this CPU."""
-    openvino = import_openvino()
-    names = {"FP32": "float32", "BF16": "bfloat16", "FP16": "float16"}
-    reported = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return [name for capability, name in names.items() if capability in reported]

@@ -18,7 +18,6 @@ import numpy as np
 
 from featcache.backbones import Network, Tap
 from featcache.errors import FeatcacheError
-from featcache.extraction.pipeline import run_padded
 from featcache.recipe import Recipe
 from featcache.runtimes.choice import Choice, check_precision, choose_runtime, default_batch
 from featcache.runtimes.kept_graphs import (
@@ -30,7 +29,7 @@ from featcache.runtimes.kept_graphs import (
 )
 from featcache.runtimes.probe import measure_error, probe_pixels, thinned
 from featcache.runtimes.rounding import allowed_error, check_parity, rounding_of
-from featcache.runtimes.runtime import Runtime
+from featcache.runtimes.runtime import Runtime, run_padded
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,3 +70,21 @@ class Runtime:
     def run(self, pixels: Array) -> list[Array]:
         """One batch, from pixels to one array for each tap; see `start`."""
         return self.start(pixels)()
+
+
+def run_padded(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
+    """A few images through a runtime of fixed batch, all lanes at once: padded, and cut again.
+
+    Gives one (n, ...) float32 array for each tap.
+    """
+    outputs: list[list[np.ndarray]] = []
+    under_way: deque[tuple[np.ndarray, Callable[[], list[np.ndarray]]]] = deque()
+    for start in range(0, len(pixels), runtime.batch):
+        padded = np.zeros((runtime.batch, *pixels.shape[1:]), pixels.dtype)
+        piece = pixels[start : start + runtime.batch]
+        padded[: len(piece)] = piece
+        if len(under_way) == runtime.lanes:
+            outputs.append(under_way.popleft()[1]())
+        under_way.append((padded, runtime.start(padded)))
+    outputs += [result() for _, result in under_way]
+    return [np.concatenate(tap)[: len(pixels)] for tap in zip(*outputs, strict=True)]

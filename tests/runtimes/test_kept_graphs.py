@@ -17,13 +17,13 @@ from featcache.backbones import Network, Tap, find_backbone
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import Built, with_scaling
 from featcache.errors import FeatcacheError
-from featcache.extraction.pipeline import run_padded
 from featcache.files.home import read_record, write_record
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes import delete_unused_graphs
-from featcache.runtimes.openvino import available_precisions
+from featcache.runtimes.choice import available_precisions
 from featcache.runtimes.probe import probe_pixels, row_error
 from featcache.runtimes.proof import Proven, open_proven
+from featcache.runtimes.runtime import run_padded
 
 SIZE = (32, 32)
 

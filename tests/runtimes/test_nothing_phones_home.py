@@ -61,7 +61,7 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib, numpy
 from featcache.backbones.keras_import import import_keras
 from featcache.runtimes.openvino_import import import_openvino
-from featcache.runtimes.openvino import available_precisions
+from featcache.runtimes.choice import available_precisions
 
 class Early:  # another program's, imported before
     pass

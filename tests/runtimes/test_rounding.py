@@ -13,7 +13,6 @@ from featcache.backbones.float64 import in_float64
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.network import with_scaling
 from featcache.errors import FeatcacheError
-from featcache.extraction.pipeline import run_padded
 from featcache.files.home import read_record
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes.probe import measure_error, probe_pixels
@@ -28,6 +27,7 @@ from featcache.runtimes.rounding import (
     disturbed_rounding,
     measure_rounding,
 )
+from featcache.runtimes.runtime import run_padded
 from tests.backbones.networks import photographs, set_statistics, small_network
 
 
