@@ -15,7 +15,6 @@ import numpy as np
 from featcache.checks import above_zero, at_least, one_of, share
 from featcache.errors import FeatcacheError
 from featcache.heads.model import floats, in_blocks
-from featcache.heads.training_set import Training
 from featcache.training.options import OPTIMIZERS
 from featcache.training.steps import softmax
 
@@ -254,14 +253,3 @@ def _shapes(layers: list[dict[str, Any]], width: int) -> dict[str, tuple[int | N
         for name in ARRAYS[layer["layer"]]:
             shapes.setdefault(f"{number}.{name}", (width,))
     return shapes
-
-
-def fit(training: Training, options: DenseOptions) -> DenseHead:
-    """Train the layers with Keras; keeps the epoch with the best validation loss.
-
-    Raises `FeatcacheError` where the loss is no number any more.
-    """
-    # Keras takes seconds to import, and using a head needs none of it.
-    from featcache.heads.dense_training import train
-
-    return train(training, options)

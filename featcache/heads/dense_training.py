@@ -27,7 +27,7 @@ HELD_BYTES = 2 * 2**30
 
 
 def train(training: Training, options: DenseOptions) -> DenseHead:
-    """See `featcache.heads.dense.fit`."""
+    """See `featcache.heads.dense_training.fit`."""
     layers = options.layers(training.classes)
     model = keras_model(layers, training.width, training.seed)
     if options.standardize:
@@ -265,3 +265,13 @@ def _judge_graph(model: Any, loss: Any) -> Any:
 
     kinds = [tf.TensorSpec([None, model.inputs[0].shape[1]]), tf.TensorSpec([None], tf.int32)]
     return tf.function(judge, input_signature=kinds)
+
+
+def fit(training: Training, options: DenseOptions) -> DenseHead:
+    """Train the layers with Keras; keeps the epoch with the best validation loss.
+
+    Raises `FeatcacheError` where the loss is no number any more.
+    """
+    # Keras takes seconds to import, and using a head needs none of it.
+
+    return train(training, options)

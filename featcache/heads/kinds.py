@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads import centroid, dense, knn, logreg_, ridge, svm
+from featcache.heads import centroid, dense, dense_training, knn, logreg_, ridge, svm
 from featcache.heads.dense import DenseHead
 from featcache.heads.knn import KnnHead
 from featcache.heads.linear import LinearHead
@@ -42,7 +42,11 @@ class Kind:
 HEADS: dict[str, Kind] = {
     "logreg": Kind("logistic regression", logreg_.LogregOptions, logreg_.fit, LogisticHead),
     "dense": Kind(
-        "layers trained by Keras", dense.DenseOptions, dense.fit, DenseHead, is_stopped=True
+        "layers trained by Keras",
+        dense.DenseOptions,
+        dense_training.fit,
+        DenseHead,
+        is_stopped=True,
     ),
     "knn": Kind("votes of the nearest training images", knn.KnnOptions, knn.fit, KnnHead),
     "centroid": Kind("nearest class mean", centroid.CentroidOptions, centroid.fit, LinearHead),

@@ -11,7 +11,8 @@ import pytest
 
 from featcache.errors import FeatcacheError
 from featcache.heads import dense_training
-from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions, fit
+from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions
+from featcache.heads.dense_training import fit
 from featcache.heads.training_set import Training
 from featcache.training.epochs import Order, pieces
 
