@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, say_counts, show, time_text
-from featcache.cli.evaluate import Course, draw_report, show_report
+from featcache.cli.judgement import Course, draw_report, show_report
 from featcache.cli.options import (
     FollowLinks,
     Images,

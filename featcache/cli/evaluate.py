@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.cli.console import answer, command, say, show, table
+from featcache.cli.judgement import course_of, draw_album, draw_report, show_report
 from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
     from featcache.evaluation.comparison import Comparison
     from featcache.evaluation.report import Rejection, Report
-    from featcache.features.features import Features
-    from featcache.heads.calibration import Calibration
-    from featcache.heads.head import Head
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20
@@ -26,21 +21,6 @@ WIDEST = 20
 #: Exit code of an accuracy below --assert-accuracy. Not 1, which a crash has too: a script can
 #: tell "not good enough" from "went wrong".
 NOT_GOOD_ENOUGH = 6
-
-
-@dataclass(frozen=True)
-class Course:
-    """How a training went: its history, the epoch that is kept, the epochs before fine-tuning."""
-
-    history: Mapping[str, Sequence[float]]
-    kept: int | None
-    first_epoch: int = 0
-
-    @property
-    def curves(self) -> dict[str, Sequence[float]]:
-        """What has a value for every epoch: of the start, there is one number alone."""
-        names = [name for name in self.history if not name.startswith("initial_")]
-        return {name: self.history[name] for name in names}
 
 
 def register(app: typer.Typer) -> None:
@@ -120,72 +100,6 @@ def evaluate(
         raise typer.Exit(NOT_GOOD_ENOUGH)
 
 
-def course_of(head: Head) -> Course | None:
-    """How the training of a head went that was trained in epochs; None for other kinds."""
-    settings = head.model.settings
-    if "history" not in settings:
-        return None
-    # A fine-tuned head's epochs follow those of the head it began with.
-    learned = settings.get("finetuned", {}).get("learned", settings)
-    return Course(settings["history"], learned.get("best_epoch"), learned.get("first_epoch", 0))
-
-
-def draw_report(report: Report, plots: str | None, course: Course | None = None) -> list[str]:
-    """The pictures of a report, if a folder was given for them."""
-    if plots is None:
-        return []
-    from featcache.evaluation.plots import plots_of_report
-
-    course = course or Course({}, None)
-    drawn = plots_of_report(
-        report, plots, history=course.curves, mark=course.first_epoch or None, kept=course.kept
-    )
-    return tell_drawn(drawn)
-
-
-def tell_drawn(paths: Sequence[Path]) -> list[str]:
-    """Say where pictures are; gives their paths for the JSON object."""
-    for path in paths:
-        say(f"drawn: {path}")
-    return [str(path) for path in paths]
-
-
-def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:
-    """Nine of the judged images with predicted and true names, if their files are still there."""
-    if plots is None:
-        return []
-    from featcache.evaluation.album import album_of
-    from featcache.evaluation.plots import draw_predictions
-
-    album = album_of(head, judged)
-    if album.remark:
-        say(f"note: predictions.png: {album.remark}")
-    if not album.pictures:
-        return []
-    path = draw_predictions(
-        album.pictures,
-        album.predicted,
-        album.true,
-        Path(plots) / "predictions.png",
-        probabilities=album.probabilities,
-        heading=f"{len(album.pictures)} of {len(judged):,} judged images, chosen by their hash",
-    )
-    return tell_drawn([path])
-
-
-def show_report(report: Report) -> None:
-    """The figures of a report that fit on a few lines; its remarks go to stderr."""
-    for remark in report.remarks:
-        say(f"note: {remark}")
-    low, high = report.interval
-    show(f"accuracy   {report.accuracy:.4f} on {report.rows:,} images "
-         f"(95 % interval {low:.4f} to {high:.4f})")  # fmt: skip
-    show(f"baseline   {report.baseline:.4f} (always {report.baseline_class!r})")
-    if report.calibration:
-        show(f"calibrated {_calibration(report.calibration)}")
-    show(f"protocol   {report.protocol}")
-
-
 def _check(assert_accuracy: float | None, against: str | None, features: str | None) -> None:
     if assert_accuracy is not None and not 0 <= assert_accuracy <= 1:
         raise FeatcacheError(
@@ -230,14 +144,6 @@ def _show_figures(report: Report) -> None:
         show(f"ROC AUC    {report.roc_auc:.4f}{kind}")
     show(f"log loss   {report.log_loss:.4f}")
     show(f"ECE        {report.calibration_error:.4f} (expected calibration error, 15 bins)")
-
-
-def _calibration(calibration: Calibration) -> str:
-    loss, error = calibration.log_loss, calibration.calibration_error
-    return (
-        f"temperature {calibration.temperature:.3g}: log loss {loss[0]:.4f} -> {loss[1]:.4f}, "
-        f"calibration error {error[0]:.4f} -> {error[1]:.4f}"
-    )
 
 
 def _rejection(rejection: Rejection) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.evaluate import course_of, draw_album, draw_report
+from featcache.cli.judgement import course_of, draw_album, draw_report
 from featcache.cli.options import (
     BitDepth,
     Cache,

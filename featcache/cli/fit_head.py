@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.evaluate import course_of, draw_album, draw_report, show_report
+from featcache.cli.judgement import course_of, draw_album, draw_report, show_report
 from featcache.cli.options import Cache, FeaturesName, Json, Plots
 
 if TYPE_CHECKING:

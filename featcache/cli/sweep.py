@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.cli.console import answer, command, say, show, size_text, table, time_text
-from featcache.cli.evaluate import course_of, draw_album, draw_report, tell_drawn
+from featcache.cli.judgement import course_of, draw_album, draw_report, tell_drawn
 from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
 from featcache.files.write import check_output
