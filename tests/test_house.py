@@ -127,7 +127,7 @@ HOMES = {
 }
 
 #: Imports that go up, and close a circle of files. None may join them.
-CLOSING = {("heads/dense_training", "heads/dense"), ("runtimes/openvino", "runtimes/choice")}
+CLOSING: set[tuple[str, str]] = set()
 
 #: Names of faces that are names of their folder's modules too. None may join them.
 TWO_MEANINGS = {"backbones/published"}
