@@ -10,7 +10,7 @@ import numpy as np
 from featcache.errors import StorageFailure
 from featcache.extraction.job import Job, Target, Views
 from featcache.extraction.known import Known
-from featcache.extraction.pipeline import Batch, Rows
+from featcache.extraction.pipeline import Batch, FinishedRows
 from featcache.extraction.provenance import provenance_of
 from featcache.extraction.reading import Outcome
 from featcache.extraction.saving import Saver
@@ -70,7 +70,7 @@ class Filling:
         """Begin to save what waits."""
         self.saver.commit(self.stamp or self.known.stored_stamp() or _EMPTY_STAMP)
 
-    def _computed(self, batch: Batch, tap: int) -> tuple[Rows, list[Failure]]:
+    def _computed(self, batch: Batch, tap: int) -> tuple[FinishedRows, list[Failure]]:
         """The rows that this file lacks, in its type; rows without a finite value have failed."""
         stored, troubles = as_stored(batch.vectors[tap], self.target.recipe.dtype)
         keys = np.array([row.outcome.key.encode() for row in batch.rows], "S64")
@@ -84,9 +84,9 @@ class Filling:
         ]
         chosen = np.flatnonzero(lacking & np.array(good, dtype=bool))
         outcomes = [batch.rows[place].outcome for place in chosen.tolist()]
-        return Rows(stored[chosen], outcomes, views[chosen].tolist()), failures
+        return FinishedRows(stored[chosen], outcomes, views[chosen].tolist()), failures
 
-    def _borrowed(self, batch: Batch) -> Rows:
+    def _borrowed(self, batch: Batch) -> FinishedRows:
         """Rows that other files of the cache have, of images that are through."""
         through = [outcome for outcome in batch.others if outcome.trouble is None]
         through += [row.outcome for row in batch.rows if row.last]
@@ -96,7 +96,7 @@ class Filling:
             for view in self._not_computed(outcome, batch.stream)
         ]
         if not pairs or not (self.known.siblings or self.known.plain):
-            return Rows(np.zeros((0, 0), np.float32), [], [])
+            return FinishedRows(np.zeros((0, 0), np.float32), [], [])
         return self.known.borrow([outcome for outcome, _ in pairs], [view for _, view in pairs])
 
     def _not_computed(self, outcome: Outcome, stream: int) -> Sequence[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.extraction.pipeline import Rows
+from featcache.extraction.pipeline import FinishedRows
 from featcache.extraction.provenance import merged, provenance_of, roundings_of, version_changes
 from featcache.extraction.reading import Outcome
 from featcache.features.cache import FeatureCache
@@ -101,7 +101,7 @@ class Known:
         check_probe(probe, stored.probe, changes, roundings=roundings, precision=precision)
         return Stamp(provenance, stored.probe)
 
-    def borrow(self, outcomes: list[Outcome], views: list[int]) -> Rows:
+    def borrow(self, outcomes: list[Outcome], views: list[int]) -> FinishedRows:
         """Those of some rows that this data set lacks and others of the cache have."""
         keys = np.array([outcome.key.encode() for outcome in outcomes], "S64")
         left = self.own.find(keys, np.array(views, np.int32)) < 0
@@ -116,7 +116,7 @@ class Known:
                 self._note_sizes(snapshot, positions[there], outcomes, asked[there])
                 taken += asked[there].tolist()
                 left[asked[there]] = False
-        return Rows(
+        return FinishedRows(
             vectors=np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
             outcomes=[outcomes[place] for place in taken],
             views=[views[place] for place in taken],

@@ -188,7 +188,7 @@ def _next(outcomes: Iterator[Outcome], timing: Timing) -> Outcome | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class FinishedRows:
     """Finished rows: `vectors` (n, ...) in the stored type, of `views[i]` of `outcomes[i]`."""
 
     vectors: np.ndarray

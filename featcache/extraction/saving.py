@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.extraction.pipeline import Rows
+from featcache.extraction.pipeline import FinishedRows
 from featcache.extraction.timing import Timing
 from featcache.features.store import Block, Failure, RecipeStore, Stamp
 from featcache.images import ImageSet
@@ -29,13 +29,13 @@ class Saver:
     row_shape: tuple[int, ...]
     writer: ThreadPoolExecutor
     timing: Timing
-    waiting: list[Rows] = field(default_factory=list)
+    waiting: list[FinishedRows] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     saved: int = 0
     under_way: Future[int] | None = None
     committed_at: float = field(default_factory=time.monotonic)
 
-    def add(self, rows: Rows, failures: list[Failure]) -> None:
+    def add(self, rows: FinishedRows, failures: list[Failure]) -> None:
         """Take what came out of a batch; failures of files that could not be read are not kept."""
         if rows.outcomes:
             self.waiting.append(rows)

@@ -14,7 +14,7 @@ IN_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class LazyRows:
     """Looks like an (n, D) array as far as indexing by rows goes; nothing is read before."""
 
     source: np.ndarray
@@ -55,11 +55,11 @@ class Rows:
 
 def rows_of(features: Features, mask: np.ndarray) -> Any:
     """The vectors under a mask: a piece of the memory map where the rows are neighbours, a copy
-    where they are few, else `Rows`.
+    where they are few, else `LazyRows`.
     """
     numbers = np.flatnonzero(mask)
     if len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers):
         return features[int(numbers[0]) : int(numbers[-1]) + 1].vectors
     if len(numbers) * features.row_bytes <= IN_MEMORY:
         return features[numbers].vectors
-    return Rows(features.vectors_of(numbers), numbers)
+    return LazyRows(features.vectors_of(numbers), numbers)

@@ -8,7 +8,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
-from featcache.features.rows_ import Rows
+from featcache.features.rows_ import LazyRows
 from featcache.finetuning.plan_ import Plan
 from featcache.finetuning.start import Start
 from featcache.heads.logistic.class_weights import balanced_weights
@@ -30,7 +30,7 @@ def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
         rows = start.features[mask]
         same = _same_rows(rows, activations)
         return RowFeed(
-            vectors=Rows(activations.vectors_of(same), same),
+            vectors=LazyRows(activations.vectors_of(same), same),
             codes=start.codes(rows),
             weights=_weights(start, rows, plan),
             images=np.unique(rows.names, return_inverse=True)[1],

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import featcache
 from featcache.cli import app
 from featcache.errors import FeatcacheError
-from featcache.features.rows_ import Rows, rows_of
+from featcache.features.rows_ import LazyRows, rows_of
 from featcache.features.splits.roles import assign_roles
 from featcache.fitting.fit_head import fit_head
 
@@ -204,7 +204,7 @@ def test_rows_look_like_the_array_they_stand_for(features, monkeypatch):
     assert np.shares_memory(rows_of(features, np.arange(300) > 9), features.vectors)
     monkeypatch.setattr(rows_module, "IN_MEMORY", 0)
     lazy = rows_of(features, every)
-    assert isinstance(lazy, Rows)
+    assert isinstance(lazy, LazyRows)
     assert lazy.shape == copied.shape
     assert np.array_equal(lazy[10:20], copied[10:20])
     assert np.array_equal(lazy[np.array([5, 2, 90])], copied[[5, 2, 90]])

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 import featcache.heads.logistic.minimise as solver
 from featcache.errors import FeatcacheError
-from featcache.features.rows_ import Rows
+from featcache.features.rows_ import LazyRows
 from featcache.heads.logistic import fold_scores, predictions, solve_path
 
 
@@ -205,12 +205,13 @@ def test_a_memory_map_is_read_in_blocks_and_left_as_it_is(tmp_path):
     (other,) = solve_path(half.astype(np.float32), codes, Cs=[0.1])
     assert np.allclose(one.coefficients, other.coefficients, atol=1e-3)
     some = np.random.default_rng(0).permutation(5000)[:4000]
-    (one,) = solve_path(Rows(mapped, some), codes[some], Cs=[0.1])
+    (one,) = solve_path(LazyRows(mapped, some), codes[some], Cs=[0.1])
     (other,) = solve_path(half.astype(np.float32)[some], codes[some], Cs=[0.1])
     assert np.allclose(one.coefficients, other.coefficients, atol=1e-3)
     rows = np.arange(4000)
     assert np.array_equal(
-        predictions([one], Rows(mapped, some), rows)[0], one.predict(half[some].astype(np.float32))
+        predictions([one], LazyRows(mapped, some), rows)[0],
+        one.predict(half[some].astype(np.float32)),
     )
 
 
