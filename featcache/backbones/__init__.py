@@ -10,7 +10,7 @@ from featcache.backbones.downloaded import whereabouts
 from featcache.backbones.imagenet_labels import class_names
 from featcache.backbones.listing import LayerRow, list_layers, list_own_layers
 from featcache.backbones.network import Network, Tap, open_classifier, open_network
-from featcache.backbones.opening_ import Source, recall_backbone, recall_recipe
+from featcache.backbones.opening_ import BackboneSource, recall_backbone, recall_recipe
 from featcache.backbones.published import Published, published
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 from featcache.backbones.user_models.own_model import is_user_model
@@ -21,7 +21,7 @@ __all__ = [
     "LayerRow",
     "Network",
     "Published",
-    "Source",
+    "BackboneSource",
     "Tap",
     "class_names",
     "find_backbone",

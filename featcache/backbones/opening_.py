@@ -19,7 +19,7 @@ from featcache.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BackboneSource:
     """Where a backbone's parts come from.
 
     Attributes
@@ -35,7 +35,9 @@ class Source:
     trusted: bool = False
 
 
-def recall_backbone(name: str, asked: Sequence[Asked], source: Source) -> list[tuple[Network, Tap]]:
+def recall_backbone(
+    name: str, asked: Sequence[Asked], source: BackboneSource
+) -> list[tuple[Network, Tap]]:
     """The taps of a backbone, each once, in the order asked for, with as few networks as can be.
 
     `name` is one of the table, the path of a ``.keras`` file or SavedModel, or the folder of a
@@ -62,13 +64,13 @@ def recall_backbone(name: str, asked: Sequence[Asked], source: Source) -> list[t
 
 
 def _recall_tuned(
-    name: str, tuned: Tuned, asked: Sequence[Asked], source: Source
+    name: str, tuned: Tuned, asked: Sequence[Asked], source: BackboneSource
 ) -> list[tuple[Network, Tap]]:
     """The taps of a fine-tuned backbone, which is called by the name of its folder."""
     if source.weights:
         raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
     check_weights(tuned.weights or tuned.backbone)
-    source = Source(tuned.weights, source.size or tuned.size, tuned.scale, source.trusted)
+    source = BackboneSource(tuned.weights, source.size or tuned.size, tuned.scale, source.trusted)
     title = expanded(name).resolve().name
     titled: dict[int, Network] = {}
     return [

@@ -49,11 +49,11 @@ def classify(
     """
     import joblib
 
-    from featcache.backbones import Source
+    from featcache.backbones import BackboneSource
     from featcache.heads.imagenet import classify as classified
     from featcache.images import find_images
 
-    source = Source(weights, pair_of(size), scale, trust_model)
+    source = BackboneSource(weights, pair_of(size), scale, trust_model)
     found = find_images(images, follow_symlinks=follow_symlinks)
     for remark in found.remarks:
         say(f"note: {remark}")

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack, overload
 import joblib
 import numpy as np
 
-from featcache.backbones import Network, Source, Tap, recall_backbone
+from featcache.backbones import BackboneSource, Network, Tap, recall_backbone
 from featcache.backbones.user_models.user_network import OWN, scale_of
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Job, Progress, Settings, Target, Views
@@ -212,7 +212,7 @@ def prepare(
         groups=groups,
         follow_symlinks=follow_symlinks,
     )
-    source = Source(weights, _size(size), scale, trust_model)
+    source = BackboneSource(weights, _size(size), scale, trust_model)
     opened = [
         pair
         for each in dict.fromkeys(_several(backbone))

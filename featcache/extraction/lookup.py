@@ -25,7 +25,7 @@ from featcache.runtimes.rounding import check_probe
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class LookupOptions:
     """How missing rows are computed.
 
     Attributes
@@ -43,7 +43,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class VectorSource:
     """How to make vectors again: the recipe, where its weights lay, and the probe they gave."""
 
     recipe: Recipe
@@ -56,7 +56,7 @@ class Source:
         network, tap = recall_recipe(self.recipe, wanted, trusted=trusted)
         return network.only([tap])
 
-    def open_runtime(self, want: Want, say: Callable[[str], None]) -> Runtime:
+    def open_runtime(self, want: LookupOptions, say: Callable[[str], None]) -> Runtime:
         """A runtime that agrees with live Keras and has reproduced the stored probe."""
         network = self.open_network(want.weights, trusted=want.trusted)
         proven = open_proven("auto", network, self.recipe, batch=want.batch)
@@ -113,9 +113,9 @@ class _Cached:
 
 def look_up(
     images: ImageSet,
-    source: Source,
+    source: VectorSource,
     cache: FeatureCache,
-    want: Want,
+    want: LookupOptions,
     *,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Answer]:

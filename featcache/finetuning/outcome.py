@@ -21,7 +21,7 @@ from featcache.errors import FeatcacheError
 from featcache.evaluation.comparison import Comparison, compare
 from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
-from featcache.extraction.lookup import Source
+from featcache.extraction.lookup import VectorSource
 from featcache.features.cache import weights_hint
 from featcache.features.features import Features
 from featcache.features.store import Failure, open_packed
@@ -153,7 +153,7 @@ def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any
         kind="dense",
         model=head_of(graphs.head, start.layers.layers, settings),
         classes=start.head.classes,
-        source=Source(features.recipe, weights_hint(features.path.parent), packed.probe),
+        source=VectorSource(features.recipe, weights_hint(features.path.parent), packed.probe),
         trained_on=np.union1d(start.head.trained_on, used),
         protocol=f"{roles.protocol}; fine-tuned from {about['unfreeze_from']} on",
         metrics={},

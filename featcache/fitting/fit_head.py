@@ -15,7 +15,7 @@ from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
-from featcache.extraction.lookup import Source
+from featcache.extraction.lookup import VectorSource
 from featcache.features.cache import images_root, weights_hint
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
@@ -206,7 +206,7 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
         kind=kind,
         model=model,
         classes=features[roles.train].classes,
-        source=Source(
+        source=VectorSource(
             features.recipe, weights_hint(features.path.parent), open_packed(features.path).probe
         ),
         trained_on=np.unique(prefixes(features.keys[roles.used(features)])),

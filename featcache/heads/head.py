@@ -18,7 +18,7 @@ from featcache.backbones.tuned import weights_in
 from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
 from featcache.checks import above_zero
 from featcache.errors import FeatcacheError
-from featcache.extraction.lookup import Source, Want, look_up
+from featcache.extraction.lookup import LookupOptions, VectorSource, look_up
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.files.write import write_whole
@@ -59,7 +59,7 @@ class Head:
     kind: str
     model: Model
     classes: list[str]
-    source: Source
+    source: VectorSource
     trained_on: np.ndarray
     protocol: str
     metrics: dict[str, Any]
@@ -145,7 +145,7 @@ class Head:
             images,
             self.source,
             FeatureCache.open(cache),
-            Want(weights, trust_model, batch, threads),
+            LookupOptions(weights, trust_model, batch, threads),
             say=say,
         )
         for answer in answers:
@@ -240,7 +240,7 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
         kind=record["kind"],
         model=model,
         classes=classes,
-        source=Source(
+        source=VectorSource(
             Recipe.from_json(record["recipe"]), str(record["weights_hint"]), arrays["probe"]
         ),
         trained_on=arrays["trained_on"],

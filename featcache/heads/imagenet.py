@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from featcache.backbones import Network, Source, Tap, class_names, recall_backbone
+from featcache.backbones import BackboneSource, Network, Tap, class_names, recall_backbone
 from featcache.backbones.tuned import Tuned
 from featcache.errors import FeatcacheError
 from featcache.extraction.pipeline import Batch, run_pass
@@ -25,7 +25,7 @@ _PREDICTIONS = "predictions"
 def classify(
     images: ImageSet,
     backbone: str,
-    source: Source,
+    source: BackboneSource,
     *,
     top: int = 5,
     threads: int = 2,
@@ -52,7 +52,7 @@ def classify(
         yield from _predictions(batch, images, names, top)
 
 
-def _open_top(backbone: str, source: Source) -> tuple[Network, Tap]:
+def _open_top(backbone: str, source: BackboneSource) -> tuple[Network, Tap]:
     """The network with its classifier; a user's own model is taken to end in one."""
     if Tuned.find(backbone):
         raise FeatcacheError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import featcache
-from featcache.backbones import Source, recall_backbone
+from featcache.backbones import BackboneSource, recall_backbone
 from featcache.backbones.tuned import check_writable
 from featcache.cli.verification import verify_path
 from featcache.errors import DamagedFile, FeatcacheError
@@ -104,7 +104,7 @@ def test_a_saved_model_is_refused_before_it_learns(tmp_path):
 
     path = save_network(tmp_path / "own.keras")
     import_keras().saving.load_model(path).export(tmp_path / "saved", verbose=False)
-    source = Source(scale="0..1", trusted=True)
+    source = BackboneSource(scale="0..1", trusted=True)
     ((keras_one, _),) = recall_backbone(str(path), [("", "avg")], source)
     check_writable(keras_one)
     ((saved_one, _),) = recall_backbone(str(tmp_path / "saved"), [("", "avg")], source)

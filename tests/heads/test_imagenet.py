@@ -15,7 +15,7 @@ import skimage.data
 from PIL import Image
 from typer.testing import CliRunner
 
-from featcache.backbones import Source
+from featcache.backbones import BackboneSource
 from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.heads.imagenet import classify
@@ -60,7 +60,7 @@ def test_grace_hopper_wears_a_military_uniform():
 
 def test_each_image_gets_its_own_answer(mixture):
     """Across batches and bad images no prediction is given to another image."""
-    predictions = list(classify(find_images(mixture), LITE, Source(), top=1))
+    predictions = list(classify(find_images(mixture), LITE, BackboneSource(), top=1))
     assert len(predictions) == COUNT
     cats = {"tabby", "tiger cat", "Egyptian cat"}
     for prediction in predictions:
@@ -123,7 +123,7 @@ def test_a_classifier_of_1001_logits_is_offset_by_one(tmp_path):
     start = keras.initializers.Constant(bias)
     logits = keras.layers.Dense(1001, kernel_initializer="zeros", bias_initializer=start)(mean)
     keras.Model(pixels, logits).export(str(tmp_path / "hub"), verbose=False)
-    source = Source(scale="0..1", trusted=True)
+    source = BackboneSource(scale="0..1", trusted=True)
     (prediction,) = classify(find_images(grace_hopper()), str(tmp_path / "hub"), source, top=2)
     assert prediction.classes == ["military uniform", "Egyptian cat"]
     assert prediction.probabilities[0] == pytest.approx(1 / (1 + np.exp(-1)), rel=0.15)
@@ -132,7 +132,7 @@ def test_a_classifier_of_1001_logits_is_offset_by_one(tmp_path):
 def test_no_classes_are_refused():
     """From Python, too, at least one class must be asked for."""
     with pytest.raises(FeatcacheError, match="--top"):
-        next(classify(find_images(grace_hopper()), LITE, Source(), top=0))
+        next(classify(find_images(grace_hopper()), LITE, BackboneSource(), top=0))
 
 
 def test_the_table_of_networks_needs_no_keras():
