@@ -25,7 +25,7 @@ DISK_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CutChoice:
     """Where the network is cut (None: nowhere), and why."""
 
     cut: Cut | None
@@ -37,12 +37,12 @@ class Choice:
         return 1 - self.cut.saved if self.cut else 1.0
 
 
-def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> Choice:
+def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> CutChoice:
     """The cut of a fine-tuning; raises `FeatcacheError` where one is asked for and cannot be."""
     if plan.from_cut == "no":
-        return Choice(None, "the whole network runs in every epoch: --from-cut no")
+        return CutChoice(None, "the whole network runs in every epoch: --from-cut no")
     if plan.augment:
-        return Choice(
+        return CutChoice(
             None,
             "the whole network runs in every epoch: new views change what is below every cut "
             "(cached ones, --views 8, would not)",
@@ -57,13 +57,13 @@ def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> Choice
             f"--from-cut {plan.from_cut}: {reason}"
         )
     if not fitting or (reason and not must):
-        return Choice(None, f"the whole network runs in every epoch: {reason}")
+        return CutChoice(None, f"the whole network runs in every epoch: {reason}")
     best = max(cut.saved for cut in fitting)
     cut = min(
         (cut for cut in fitting if cut.saved >= best - AS_GOOD),
         key=lambda cut: (cut.numbers, -cut.saved),
     )
-    return Choice(cut, _words(cut, start, plan))
+    return CutChoice(cut, _words(cut, start, plan))
 
 
 def check_cut(base: object, frozen: Freeze, plan: Plan, *, cached_views: bool) -> None:
@@ -75,12 +75,12 @@ def check_cut(base: object, frozen: Freeze, plan: Plan, *, cached_views: bool) -
         raise FeatcacheError(f"--from-cut {plan.from_cut}: {reason}")
 
 
-def same_cut(base: object, layer: str | None) -> Choice:
+def same_cut(base: object, layer: str | None) -> CutChoice:
     """The cut of a run that was interrupted, by its layer; None: it had none."""
     if layer is None:
-        return Choice(None, "the whole network runs in every epoch, as before the interruption")
+        return CutChoice(None, "the whole network runs in every epoch, as before the interruption")
     (cut,) = [cut for cut in list_cuts(base) if cut.layer == layer]
-    return Choice(cut, f"cut at {layer}, as before the interruption")
+    return CutChoice(cut, f"cut at {layer}, as before the interruption")
 
 
 def row_bytes(cut: Cut, start: Start, plan: Plan) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Progress
 from featcache.finetuning.classifier import check_can_be_saved
-from featcache.finetuning.cut import Choice, check_cut, choose_cut, same_cut
+from featcache.finetuning.cut import CutChoice, check_cut, choose_cut, same_cut
 from featcache.finetuning.cutting import total_multiply_adds
 from featcache.finetuning.draft import Draft, Say, look
 from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
@@ -96,7 +96,7 @@ def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
     return write_outcome(start, graphs, learned, plan.out, about)
 
 
-def _multiply_adds(base: Any, frozen: Freeze, choice: Choice) -> float:
+def _multiply_adds(base: Any, frozen: Freeze, choice: CutChoice) -> float:
     """Of an image in training: once forward, and twice backward where layers learn."""
     forward = choice.share * total_multiply_adds(base)
     return forward + 2 * total_multiply_adds(base, frozen.learning)
@@ -104,7 +104,7 @@ def _multiply_adds(base: Any, frozen: Freeze, choice: Choice) -> float:
 
 def _choice(
     graphs: Graphs, frozen: Freeze, start: Start, plan: Plan, checkpoint: Checkpoint
-) -> Choice:
+) -> CutChoice:
     """The cut; that of an interrupted run is kept, whatever room the disk has left meanwhile."""
     there = checkpoint.settings_there()
     if there is None:
@@ -153,7 +153,7 @@ def _say_worse(learned: Learned, start: Start, *, validated: bool, say: Say) -> 
 
 
 def _model_and_feeds(
-    start: Start, graphs: Graphs, choice: Choice, plan: Plan, say: Say
+    start: Start, graphs: Graphs, choice: CutChoice, plan: Plan, say: Say
 ) -> tuple[Any, Feeds]:
     if choice.cut is None:
         return graphs.whole, feeds_of_pixels(start, plan)

@@ -21,7 +21,7 @@ FALLBACK = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class ChosenC:
     """The best C, the accuracies (folds, values of C) behind it, and how it was found in words."""
 
     C: float
@@ -35,7 +35,7 @@ def choose_c(
     folds: int | None = None,
     *,
     balanced: bool = False,
-) -> Choice:
+) -> ChosenC:
     """The C of the grid with the best cross-validated accuracy; of equals the smallest.
 
     `folds`: None for 5, or 3 where there are more than 2000 rows. Rows of one unit are in one
@@ -53,7 +53,7 @@ def choose_c(
     tests = _tests(part, fold)
     if not tests:
         words = f"C = {FALLBACK:g} without cross-validation (a class has a single training image)"
-        return Choice(FALLBACK, np.zeros((0, len(grid))), words)
+        return ChosenC(FALLBACK, np.zeros((0, len(grid))), words)
     count = int(fold.max()) + 1
     training.say(
         f"choosing C out of {len(grid)} by {count}-fold cross-validation on {len(part)} rows"
@@ -63,7 +63,7 @@ def choose_c(
     best = grid[int(scores.mean(axis=0).argmax())]
     where = f"{len(part)} of {len(training)}" if len(part) < len(training) else f"all {len(part)}"
     words = f"C = {best:g} by {count}-fold cross-validation on {where} training rows"
-    return Choice(best, scores, words + ", by balanced accuracy" * balanced)
+    return ChosenC(best, scores, words + ", by balanced accuracy" * balanced)
 
 
 def _search_rows(training: Training) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from featcache.runtimes.choice import (
     RUNTIMES,
-    Choice,
+    RuntimeChoice,
     check_precision,
     choose_runtime,
     default_batch,
@@ -13,7 +13,7 @@ from featcache.runtimes.runtime import Runtime
 
 __all__ = [
     "RUNTIMES",
-    "Choice",
+    "RuntimeChoice",
     "KeptGraph",
     "Runtime",
     "check_precision",

@@ -17,7 +17,7 @@ GPU_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RuntimeChoice:
     """A runtime's name, whether the user named it, and one sentence that says why it is used."""
 
     name: str
@@ -25,7 +25,7 @@ class Choice:
     reason: str
 
 
-def choose_runtime(name: str) -> Choice:
+def choose_runtime(name: str) -> RuntimeChoice:
     """The runtime that `name` means: "auto" is TensorFlow on a GPU, else OpenVINO where it is.
 
     Raises `FeatcacheError` for an unknown name, or a runtime that is not installed.
@@ -38,13 +38,13 @@ def choose_runtime(name: str) -> Choice:
             "or use --runtime tensorflow"
         )
     if name != "auto":
-        return Choice(name, True, f"asked for by --runtime {name}")
+        return RuntimeChoice(name, True, f"asked for by --runtime {name}")
     if has_gpu():
-        return Choice("tensorflow", False, "auto: TensorFlow, because it sees a GPU")
+        return RuntimeChoice("tensorflow", False, "auto: TensorFlow, because it sees a GPU")
     if has_openvino():
-        return Choice("openvino", False, "auto: OpenVINO, because there is no GPU")
+        return RuntimeChoice("openvino", False, "auto: OpenVINO, because there is no GPU")
     reason = "auto: TensorFlow, because there is no GPU and OpenVINO is not installed"
-    return Choice("tensorflow", False, reason)
+    return RuntimeChoice("tensorflow", False, reason)
 
 
 def default_batch(name: str, size: tuple[int, int]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from featcache.backbones import Network
 from featcache.backbones.keras_import import import_tensorflow
 from featcache.errors import FeatcacheError
-from featcache.runtimes.choice import Choice
+from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.runtime import Runtime
 from featcache.runtimes.tensorflow import compile_network
 
@@ -20,7 +20,7 @@ Made = TypeVar("Made")
 
 def compile_fitting(
     network: Network,
-    choice: Choice,
+    choice: RuntimeChoice,
     *,
     batch: int,
     pixel_type: str,

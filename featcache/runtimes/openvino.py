@@ -12,7 +12,7 @@ import numpy as np
 from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
 from featcache.errors import FeatcacheError
-from featcache.runtimes.choice import Choice, check_precision
+from featcache.runtimes.choice import RuntimeChoice, check_precision
 from featcache.runtimes.openvino_import import import_openvino
 from featcache.runtimes.runtime import Array, Result, Runtime
 
@@ -78,7 +78,12 @@ def read_graph(path: Path) -> Any:
 
 
 def compile_graph(
-    graph: Any, choice: Choice, *, shape: tuple[int, int, int, int], pixel_type: str, precision: str
+    graph: Any,
+    choice: RuntimeChoice,
+    *,
+    shape: tuple[int, int, int, int],
+    pixel_type: str,
+    precision: str,
 ) -> Runtime:
     """Make a graph ready for batches of one shape; the graph itself is changed by it.
 

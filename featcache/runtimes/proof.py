@@ -19,7 +19,7 @@ import numpy as np
 from featcache.backbones import Network, Tap
 from featcache.errors import FeatcacheError
 from featcache.recipe import Recipe
-from featcache.runtimes.choice import Choice, check_precision, choose_runtime, default_batch
+from featcache.runtimes.choice import RuntimeChoice, check_precision, choose_runtime, default_batch
 from featcache.runtimes.kept_graphs import (
     KeptGraph,
     drafted_graph,
@@ -57,7 +57,7 @@ class Proven:
 class _Order:
     """What is to be opened."""
 
-    choice: Choice
+    choice: RuntimeChoice
     network: Network
     recipe: Recipe
     batch: int | None

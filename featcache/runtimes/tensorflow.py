@@ -10,7 +10,7 @@ import numpy as np
 from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
 from featcache.backbones.network import each_tap
-from featcache.runtimes.choice import Choice
+from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.reduced_precision import computing_in
 from featcache.runtimes.runtime import Array, Result, Runtime
 
@@ -24,7 +24,7 @@ GPU_LANES = 2
 
 def compile_network(
     network: Network,
-    choice: Choice,
+    choice: RuntimeChoice,
     *,
     batch: int,
     pixel_type: str,

@@ -12,7 +12,7 @@ from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import pooled
 from featcache.backbones.network import Built
 from featcache.runtimes import open_runtime
-from featcache.runtimes.choice import Choice
+from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.openvino import compile_graph, convert_network, read_graph, save_graph
 from tests.backbones.networks import error_norm, photographs
 
@@ -56,7 +56,7 @@ def test_a_kept_graph_gives_its_taps_in_the_same_order(network, tmp_path: Path):
     save_graph(convert_network(network), tmp_path / "graph.xml")
     runtime = compile_graph(
         read_graph(tmp_path / "graph.xml"),
-        Choice("openvino", True, ""),
+        RuntimeChoice("openvino", True, ""),
         shape=(2, *SIZE, 3),
         pixel_type="float32",
         precision="float32",

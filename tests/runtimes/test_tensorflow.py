@@ -11,7 +11,7 @@ import pytest
 from featcache.backbones.keras_import import import_tensorflow
 from featcache.errors import FeatcacheError
 from featcache.runtimes import Runtime
-from featcache.runtimes.choice import Choice
+from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.fitting import (
     compile_fitting,
     halved_until_it_fits,
@@ -22,7 +22,7 @@ from featcache.runtimes.reduced_precision import computing_in
 from featcache.runtimes.tensorflow import compile_network
 from tests.backbones.networks import error_norm, photographs, small_network
 
-CHOICE = Choice("tensorflow", True, "asked for by --runtime tensorflow")
+CHOICE = RuntimeChoice("tensorflow", True, "asked for by --runtime tensorflow")
 
 
 @pytest.fixture(scope="module")

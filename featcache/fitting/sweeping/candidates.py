@@ -17,7 +17,7 @@ from featcache.fitting.sweeping.tasks_ import Score
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Contender:
     """A candidate before it has a score: which of the taps, which head, which settings."""
 
     tap: int
@@ -82,7 +82,7 @@ class NotFitted:
 
 
 def candidate_of(
-    tap: Features, choice: Choice, scores: Sequence[Score], units: Sequence[np.ndarray] | None
+    tap: Features, choice: Contender, scores: Sequence[Score], units: Sequence[np.ndarray] | None
 ) -> Candidate:
     """The row of a choice with its scores on every part; `units` are those of the parts' rows."""
     right = [score.right for score in scores]
@@ -101,7 +101,7 @@ def candidate_of(
     )
 
 
-def not_fitted(tap: Features, choice: Choice, reason: str) -> NotFitted:
+def not_fitted(tap: Features, choice: Contender, reason: str) -> NotFitted:
     """The row of a choice that failed."""
     return NotFitted(
         name_of(tap), tap.path, choice.head, choice.settings, reason, tap=tap.recipe.tap

@@ -17,7 +17,7 @@ from featcache.fitting.fit_head import Selection, fit
 from featcache.fitting.sweeping.alignment import Aligned, align
 from featcache.fitting.sweeping.candidates import (
     Candidate,
-    Choice,
+    Contender,
     NotFitted,
     candidate_of,
     not_fitted,
@@ -139,7 +139,7 @@ def _check_jobs(jobs: int | None) -> None:
 class _Compared:
     """The choices that could be fitted, with their candidates and outcomes, and the others."""
 
-    choices: list[Choice]
+    choices: list[Contender]
     candidates: list[Candidate]
     outcomes: list[list[Outcome]]
     not_fitted: list[NotFitted]
@@ -159,7 +159,7 @@ def _compare(
     Raises `FeatcacheError` with the reasons where not one can be fitted.
     """
     choices = [
-        Choice(tap, head, settings)
+        Contender(tap, head, settings)
         for tap in range(len(aligned.taps))
         for head, grid in grids.items()
         for settings in grid
@@ -218,7 +218,7 @@ def _outcomes(
     ]
 
 
-def _learning_curve(tap: Features, plan: Plan, best: Choice, running: _Running) -> LearningCurve:
+def _learning_curve(tap: Features, plan: Plan, best: Contender, running: _Running) -> LearningCurve:
     return measure_learning_curve(
         tap,
         plan.parts,
