@@ -83,7 +83,7 @@ def baseline(
     import joblib
 
     from featcache.fitting.baseline import train_baseline
-    from featcache.fitting.plan import Plan
+    from featcache.fitting.plan import BaselinePlan
     from featcache.images import find_images
     from featcache.training import LearningOptions
 
@@ -91,7 +91,7 @@ def baseline(
         optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
         patience=patience, stop_at=stop_at, seed=seed, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
-    plan = Plan(
+    plan = BaselinePlan(
         pair_of(size) or (150, 150), augment, options, out, threads or joblib.cpu_count(),
         max_pixels, class_weight, test_from or "",
     )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.finetuning.cutting import Cut, list_cuts
 from featcache.finetuning.freezing import Freeze
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.finetuning.start import Start
 
 #: Cuts that spare less than the best one by no more than this are as good.
@@ -37,7 +37,7 @@ class CutChoice:
         return 1 - self.cut.saved if self.cut else 1.0
 
 
-def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> CutChoice:
+def choose_cut(base: object, frozen: Freeze, start: Start, plan: FinetunePlan) -> CutChoice:
     """The cut of a fine-tuning; raises `FeatcacheError` where one is asked for and cannot be."""
     if plan.from_cut == "no":
         return CutChoice(None, "the whole network runs in every epoch: --from-cut no")
@@ -66,7 +66,7 @@ def choose_cut(base: object, frozen: Freeze, start: Start, plan: Plan) -> CutCho
     return CutChoice(cut, _words(cut, start, plan))
 
 
-def check_cut(base: object, frozen: Freeze, plan: Plan, *, cached_views: bool) -> None:
+def check_cut(base: object, frozen: Freeze, plan: FinetunePlan, *, cached_views: bool) -> None:
     """Raises `FeatcacheError` where a cut is needed and the network has none."""
     if plan.from_cut == "no" or plan.augment or not (plan.from_cut == "yes" or cached_views):
         return
@@ -83,7 +83,7 @@ def same_cut(base: object, layer: str | None) -> CutChoice:
     return CutChoice(cut, f"cut at {layer}, as before the interruption")
 
 
-def row_bytes(cut: Cut, start: Start, plan: Plan) -> int:
+def row_bytes(cut: Cut, start: Start, plan: FinetunePlan) -> int:
     """Bytes of the activations of all rows at a cut."""
     return cut.numbers * np.dtype(plan.cut_dtype).itemsize * len(start.features)
 
@@ -107,7 +107,7 @@ def _why_none(cuts: list[Cut], fitting: list[Cut], frozen: Freeze) -> str:
     return ""
 
 
-def _words(cut: Cut, start: Start, plan: Plan) -> str:
+def _words(cut: Cut, start: Start, plan: FinetunePlan) -> str:
     size = row_bytes(cut, start, plan)
     sides = "x".join(map(str, cut.shape))
     return (

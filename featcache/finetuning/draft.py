@@ -16,7 +16,7 @@ from featcache.extraction.job import Job, Progress
 from featcache.finetuning.folder import check_folder
 from featcache.finetuning.layers import LAYERED, as_layers
 from featcache.finetuning.plan import check_earlier, plan_settings
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS
 
@@ -55,7 +55,7 @@ class Draft:
 def look(
     images: Any,
     head: str | Path,
-    plan: Plan,
+    plan: FinetunePlan,
     options: dict[str, Any],
     *,
     say: Say,

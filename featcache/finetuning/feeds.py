@@ -9,7 +9,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.rows_ import LazyRows
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.finetuning.start import Start
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.training import Feed, Pictures, PixelFeed, RowFeed
@@ -23,7 +23,7 @@ class Feeds:
     validation: Feed | None
 
 
-def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
+def feeds_of_rows(start: Start, activations: Features, plan: FinetunePlan) -> Feeds:
     """From the activations at a cut, which are rows of the same images (and views)."""
 
     def feed(mask: np.ndarray) -> RowFeed:
@@ -41,7 +41,7 @@ def feeds_of_rows(start: Start, activations: Features, plan: Plan) -> Feeds:
     return Feeds(feed(roles.train), feed(roles.stop) if roles.stop.any() else None)
 
 
-def feeds_of_pixels(start: Start, plan: Plan) -> Feeds:
+def feeds_of_pixels(start: Start, plan: FinetunePlan) -> Feeds:
     """From the images themselves; with `plan.augment`, another view in every epoch."""
     job, recipe = start.job, start.features.recipe
     pictures = Pictures.of(
@@ -71,7 +71,7 @@ def feeds_of_pixels(start: Start, plan: Plan) -> Feeds:
     return Feeds(feed(roles.train, True), feed(roles.stop) if roles.stop.any() else None)
 
 
-def _weights(start: Start, rows: Features, plan: Plan) -> np.ndarray | None:
+def _weights(start: Start, rows: Features, plan: FinetunePlan) -> np.ndarray | None:
     """With "balanced", each class's images together count the same (as in scikit-learn)."""
     if plan.class_weight == "none":
         return None

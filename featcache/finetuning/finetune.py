@@ -19,7 +19,7 @@ from featcache.finetuning.freezing import Freeze, freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
 from featcache.finetuning.plan import CHECKPOINT
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
 from featcache.finetuning.start import Start, begin
 from featcache.heads.dense_training import keras_model_of
@@ -29,7 +29,7 @@ from featcache.training.state import parameter_counts
 
 def tune(
     images: Any,
-    plan: Plan,
+    plan: FinetunePlan,
     *,
     head: str | Path = "logreg",
     say: Say = lambda line: None,
@@ -49,7 +49,7 @@ def tune(
     return replace(tuned, seconds=time.monotonic() - began)
 
 
-def _frozen(draft: Draft, plan: Plan, say: Say) -> Freeze:
+def _frozen(draft: Draft, plan: FinetunePlan, say: Say) -> Freeze:
     """Which layers learn; what is wrong with that is said before the images are read."""
     frozen = freeze(draft.network.base, plan.unfreeze_from)
     for remark in remarks_on(frozen, plan.learning.learning_rate):
@@ -58,7 +58,7 @@ def _frozen(draft: Draft, plan: Plan, say: Say) -> Freeze:
     return frozen
 
 
-def _tuned(start: Start, plan: Plan, frozen: Freeze, say: Say) -> Tuned:
+def _tuned(start: Start, plan: FinetunePlan, frozen: Freeze, say: Say) -> Tuned:
     """Cut, train, join, and write what came out."""
     low, high = start.report.interval
     say(f"frozen     accuracy {start.report.accuracy:.4f} ({low:.4f} to {high:.4f})")
@@ -103,7 +103,7 @@ def _multiply_adds(base: Any, frozen: Freeze, choice: CutChoice) -> float:
 
 
 def _choice(
-    graphs: Graphs, frozen: Freeze, start: Start, plan: Plan, checkpoint: Checkpoint
+    graphs: Graphs, frozen: Freeze, start: Start, plan: FinetunePlan, checkpoint: Checkpoint
 ) -> CutChoice:
     """The cut; that of an interrupted run is kept, whatever room the disk has left meanwhile."""
     there = checkpoint.settings_there()
@@ -116,7 +116,7 @@ def _learn(
     start: Start,
     model: Any,
     feeds: Feeds,
-    plan: Plan,
+    plan: FinetunePlan,
     checkpoint: Checkpoint,
     *,
     work: float,
@@ -153,7 +153,7 @@ def _say_worse(learned: Learned, start: Start, *, validated: bool, say: Say) -> 
 
 
 def _model_and_feeds(
-    start: Start, graphs: Graphs, choice: CutChoice, plan: Plan, say: Say
+    start: Start, graphs: Graphs, choice: CutChoice, plan: FinetunePlan, say: Say
 ) -> tuple[Any, Feeds]:
     if choice.cut is None:
         return graphs.whole, feeds_of_pixels(start, plan)

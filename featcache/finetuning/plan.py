@@ -18,7 +18,7 @@ from featcache.backbones.tuned_record import read_record
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.heads.dense import DenseHead
 from featcache.training import Checkpoint, differences, digest_of
 
@@ -28,7 +28,7 @@ CHECKPOINT = "checkpoint.safetensors"
 Settings = dict[str, Any]
 
 
-def plan_settings(plan: Plan) -> Settings:
+def plan_settings(plan: FinetunePlan) -> Settings:
     """What the plan says."""
     values = {name: value for name, value in asdict(plan).items() if name != "out"}
     values |= values.pop("learning")

@@ -14,7 +14,7 @@ from featcache.training import LearningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class FinetunePlan:
     """How a network is fine-tuned.
 
     Attributes

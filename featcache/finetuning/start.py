@@ -27,7 +27,7 @@ from featcache.finetuning.plan import (
     image_settings,
     plan_settings,
 )
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.fitting.fit_head import fit
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
@@ -82,7 +82,7 @@ class Start:
         return np.array([place[label] for label in rows.labels.tolist()], np.int32)
 
 
-def begin(draft: Draft, plan: Plan, *, say: Say) -> Start:
+def begin(draft: Draft, plan: FinetunePlan, *, say: Say) -> Start:
     """Extract what is not cached yet, and fit a head, or take the one that is given.
 
     Raises `FeatcacheError` where labels or images are too few, the head is not of these classes,
@@ -107,7 +107,9 @@ def begin(draft: Draft, plan: Plan, *, say: Say) -> Start:
     return Start(draft, extraction, features, roles, head, layers, report, settings)
 
 
-def _fitted(features: Features, kind: str, plan: Plan, together: Belonging, say: Say) -> Head:
+def _fitted(
+    features: Features, kind: str, plan: FinetunePlan, together: Belonging, say: Say
+) -> Head:
     """A head of a kind, without the rows that choose the best epoch.
 
     That of an earlier run is taken again: another fit may differ in the last digit, and the run

@@ -10,11 +10,11 @@ from typing import Any
 from featcache.extraction.job import Progress
 from featcache.finetuning.finetune import tune
 from featcache.finetuning.outcome import Tuned
-from featcache.finetuning.plan_ import Plan
+from featcache.finetuning.plan_ import FinetunePlan
 from featcache.training import LearningOptions
 
 _LEARNING = {field.name for field in fields(LearningOptions)}
-_PLAN = {field.name for field in fields(Plan)} - {"out", "learning", "augment"}
+_PLAN = {field.name for field in fields(FinetunePlan)} - {"out", "learning", "augment"}
 
 
 def finetune(
@@ -39,9 +39,9 @@ def finetune(
     augment: what varies in the training images, another view in every epoch; with `views`, so
         many cached views.
     say, progress: called with lines of text, and with the progress of extractions.
-    options: those of `Plan` (unfreeze_from, from_cut, cut_dtype, batch_norm, mixed_precision,
-        class_weight), of `LearningOptions` (epochs, learning_rate, optimizer, batch_size,
-        patience, stop_at, label_smoothing, seed, steps_per_epoch), and of `extract`.
+    options: those of `FinetunePlan` (unfreeze_from, from_cut, cut_dtype, batch_norm,
+        mixed_precision, class_weight), of `LearningOptions` (epochs, learning_rate, optimizer,
+        batch_size, patience, stop_at, label_smoothing, seed, steps_per_epoch), and of `extract`.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def finetune(
     KeyboardInterrupt: after Ctrl-C; the same call goes on from the last epoch.
     """
     learning = LearningOptions(**{name: options.pop(name) for name in _LEARNING & set(options)})
-    plan = Plan(
+    plan = FinetunePlan(
         out=Path(out),
         learning=learning,
         augment="" if views else augment,

@@ -13,7 +13,7 @@ from featcache.features.splits.roles import Roles, assign_roles
 from featcache.files.write import whole_file
 from featcache.fitting.found import Found
 from featcache.fitting.network import small_network, with_probabilities
-from featcache.fitting.plan import Plan
+from featcache.fitting.plan import BaselinePlan
 from featcache.images import ImageSet
 from featcache.training import Checkpoint, Learned, digest_of, learn, predict_proba
 from featcache.training.state import parameter_counts
@@ -39,7 +39,7 @@ class Baseline:
 
 
 def train_baseline(
-    images: ImageSet, plan: Plan, *, say: Callable[[str], None] = lambda line: None
+    images: ImageSet, plan: BaselinePlan, *, say: Callable[[str], None] = lambda line: None
 ) -> Baseline:
     """Train the small network on labelled images, and judge it on images it has not seen.
 
@@ -81,7 +81,9 @@ def train_baseline(
     return Baseline(model, classes, report, learned, parameters, found.failures, seconds)
 
 
-def _judged(model: Any, found: Found, roles: Roles, classes: list[str], plan: Plan) -> Report:
+def _judged(
+    model: Any, found: Found, roles: Roles, classes: list[str], plan: BaselinePlan
+) -> Report:
     probabilities = predict_proba(model, found.feed(roles.judge, classes, plan))
     return judge(
         Predicted(classes, probabilities),
@@ -91,7 +93,7 @@ def _judged(model: Any, found: Found, roles: Roles, classes: list[str], plan: Pl
     )
 
 
-def _checkpoint(found: Found, plan: Plan) -> Checkpoint | None:
+def _checkpoint(found: Found, plan: BaselinePlan) -> Checkpoint | None:
     if plan.out is None:
         return None
     rows = found.rows

@@ -9,7 +9,7 @@ import numpy as np
 from featcache.bad_image import BadImage
 from featcache.errors import ImageFailure
 from featcache.features.rows import Labelled
-from featcache.fitting.plan import Plan
+from featcache.fitting.plan import BaselinePlan
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.images import ImageSet
 from featcache.images.threads import read_ahead
@@ -28,7 +28,7 @@ class Found:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
-    def look(cls, images: ImageSet, plan: Plan) -> Found:
+    def look(cls, images: ImageSet, plan: BaselinePlan) -> Found:
         """Read, hash and decode every labelled image once."""
         labelled = [index for index, label in enumerate(images.labels) if label]
         decoding = Decoding(plan.size)
@@ -61,7 +61,7 @@ class Found:
         return cls(images, rows, usable, pictures, failures)
 
     def feed(
-        self, mask: np.ndarray, classes: list[str], plan: Plan, *, trains: bool = False
+        self, mask: np.ndarray, classes: list[str], plan: BaselinePlan, *, trains: bool = False
     ) -> PixelFeed:
         """The images under a mask as a feed; a class that is not among `classes` has code 0.
 

@@ -18,7 +18,7 @@ DEFAULTS = LearningOptions(optimizer="rmsprop", learning_rate=1e-3, epochs=15, b
 
 
 @dataclass(frozen=True)
-class Plan:
+class BaselinePlan:
     """What a baseline is trained with.
 
     Attributes

@@ -21,7 +21,7 @@ from featcache.features.splits.ties import Belonging
 from featcache.fitting.baseline import train_baseline
 from featcache.fitting.found import Found
 from featcache.fitting.network import small_network
-from featcache.fitting.plan import Plan
+from featcache.fitting.plan import BaselinePlan
 from featcache.images import find_images
 from featcache.training import LearningOptions
 
@@ -39,7 +39,7 @@ def test_the_network_is_that_of_the_tutorials():
 def test_its_roles_are_those_of_a_head(digits, digit_features):
     """The same images train, stop and judge as with cached features, but for near duplicates."""
     features = featcache.load("digits", cache=digit_features)
-    rows = Found.look(find_images(digits), Plan((22, 22))).rows
+    rows = Found.look(find_images(digits), BaselinePlan((22, 22))).rows
     # Near duplicates are known by their vectors: what belongs together without them is the same.
     together = Belonging(units(features.keys, features.groups))
     theirs = assign_roles(features, 0, stopped=True, together=together)
@@ -64,7 +64,7 @@ def test_a_carved_test_split_is_that_of_extract(digits, tmp_path):
         test_from="validation:0.4",
     )  # fmt: skip
     rows = Found.look(
-        find_images(tmp_path / "images"), Plan((22, 22), test_from="validation:0.4")
+        find_images(tmp_path / "images"), BaselinePlan((22, 22), test_from="validation:0.4")
     ).rows
     assert set(rows.splits.tolist()) == {"train", "validation", "test"}
     assert rows.splits.tolist() == features.splits.tolist()
@@ -72,16 +72,16 @@ def test_a_carved_test_split_is_that_of_extract(digits, tmp_path):
 
 def test_balanced_classes_count_the_same(digits):
     """With --class-weight balanced each class weighs the same, in training."""
-    found = Found.look(find_images(digits), Plan((22, 22)))
+    found = Found.look(find_images(digits), BaselinePlan((22, 22)))
     mask = np.arange(len(found.rows)) < 50
     classes = found.rows.classes
-    balanced = Plan((22, 22), class_weight="balanced")
+    balanced = BaselinePlan((22, 22), class_weight="balanced")
     feed = found.feed(mask, classes, balanced, trains=True)
     assert len(set(np.bincount(feed.codes))) > 1
     totals = np.bincount(feed.codes, feed.weights)
     assert np.allclose(totals[totals > 0], totals.max())
     assert found.feed(mask, classes, balanced).weights is None
-    assert found.feed(mask, classes, Plan((22, 22)), trains=True).weights is None
+    assert found.feed(mask, classes, BaselinePlan((22, 22)), trains=True).weights is None
 
 
 def _run(arguments):
@@ -130,7 +130,7 @@ def test_the_file_holds_the_network_that_was_judged(trained, digits):
 
     record, _, out = trained
     model = keras.models.load_model(out)
-    found = Found.look(find_images(digits), Plan((24, 24)))
+    found = Found.look(find_images(digits), BaselinePlan((24, 24)))
     judged = assign_roles(found.rows, 0, stopped=True).judge
     pixels = np.stack([found.pictures[int(index)].pixels for index in found.indices[judged]])
     probabilities = model.predict(pixels, verbose=0)
@@ -146,15 +146,15 @@ def test_an_interrupted_run_goes_on(digits, tmp_path):
     """
     images, told = find_images(digits), []
 
-    def plan(name: str, options: LearningOptions = OPTIONS) -> Plan:
-        return Plan((24, 24), "flip,rotate=10", options, tmp_path / name)
+    def plan(name: str, options: LearningOptions = OPTIONS) -> BaselinePlan:
+        return BaselinePlan((24, 24), "flip,rotate=10", options, tmp_path / name)
 
     def impatient(line: str) -> None:
         if line.startswith("epoch 3/"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="nothing is saved"):
-        train_baseline(images, Plan((24, 24), options=OPTIONS), say=impatient)
+        train_baseline(images, BaselinePlan((24, 24), options=OPTIONS), say=impatient)
     with pytest.raises(KeyboardInterrupt, match="run the same command"):
         train_baseline(images, plan("a.keras"), say=impatient)
     with pytest.raises(FeatcacheError, match=r"learning_rate: 0\.002 there, 0\.1 now"):
@@ -179,7 +179,7 @@ def test_images_that_cannot_be_used_cost_only_themselves(digits, tmp_path):
     told: list[str] = []
     options = LearningOptions(epochs=1)
     trained = train_baseline(
-        find_images(tmp_path / "two"), Plan((22, 22), options=options), say=told.append
+        find_images(tmp_path / "two"), BaselinePlan((22, 22), options=options), say=told.append
     )
     assert [name for name, _ in trained.failures] == ["odd/bad.png"]
     assert any(line.startswith("failed: odd/bad.png: ") for line in told)

@@ -28,7 +28,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """How candidates are compared.
 
     Attributes
@@ -66,7 +66,7 @@ def make_plan(
     nested: bool | None,
     seed: int,
     together: Belonging | None = None,
-) -> Plan:
+) -> SweepPlan:
     """Choose on training rows only: by the validation split where a test split judges, else folds.
 
     What belongs together (`together`; None: it is found out) is in one fold.
@@ -82,11 +82,11 @@ def make_plan(
         if len(part.judged):
             words = f"chosen by accuracy on the validation split ({len(part.judged)} rows)"
             remarks = list(roles.remarks)
-            return Plan([part], words, units=roles.unit, remarks=remarks, split="validation")
+            return SweepPlan([part], words, units=roles.unit, remarks=remarks, split="validation")
     return _by_folds(features, roles, folds=folds, nested=nested)
 
 
-def _by_folds(features: Features, roles: Roles, *, folds: int, nested: bool | None) -> Plan:
+def _by_folds(features: Features, roles: Roles, *, folds: int, nested: bool | None) -> SweepPlan:
     """Cross-validation on the training rows."""
     train, remarks = np.flatnonzero(roles.train), list(roles.remarks)
     fold = np.full(len(features), -1)
@@ -104,7 +104,7 @@ def _by_folds(features: Features, roles: Roles, *, folds: int, nested: bool | No
         remarks.append(f"the choosing itself is not judged: {error}")
     words = f"chosen by {folds}-fold cross-validation on {len(train)} training rows"
     words += ", itself judged by nested cross-validation" if pairs else ""
-    return Plan(parts, words, pairs, fold, roles.unit, remarks)
+    return SweepPlan(parts, words, pairs, fold, roles.unit, remarks)
 
 
 def _pairs(features: Features, fold: np.ndarray, folds: int) -> dict[tuple[int, int], Part]:

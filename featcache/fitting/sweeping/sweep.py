@@ -22,7 +22,7 @@ from featcache.fitting.sweeping.candidates import (
     candidate_of,
     not_fitted,
 )
-from featcache.fitting.sweeping.folds import Plan, make_plan
+from featcache.fitting.sweeping.folds import SweepPlan, make_plan
 from featcache.fitting.sweeping.grids import Settings, choose_grids, pieces_of
 from featcache.fitting.sweeping.learning_curve import LearningCurve, measure_learning_curve
 from featcache.fitting.sweeping.nested import judge_choosing
@@ -152,7 +152,7 @@ class _Compared:
 
 
 def _compare(
-    aligned: Aligned, plan: Plan, grids: dict[str, list[Settings]], running: _Running
+    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[Settings]], running: _Running
 ) -> _Compared:
     """Every candidate on every part of the plan.
 
@@ -193,7 +193,7 @@ def _check_any(compared: _Compared) -> None:
 
 
 def _outcomes(
-    aligned: Aligned, plan: Plan, grids: dict[str, list[Settings]], running: _Running
+    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[Settings]], running: _Running
 ) -> list[list[Outcome]]:
     """For every candidate, in order, its outcomes on every part of the plan."""
     used = np.unique(np.concatenate([rows for part in plan.every for rows in part.rows]))
@@ -218,7 +218,9 @@ def _outcomes(
     ]
 
 
-def _learning_curve(tap: Features, plan: Plan, best: Contender, running: _Running) -> LearningCurve:
+def _learning_curve(
+    tap: Features, plan: SweepPlan, best: Contender, running: _Running
+) -> LearningCurve:
     return measure_learning_curve(
         tap,
         plan.parts,

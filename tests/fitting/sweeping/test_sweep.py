@@ -22,7 +22,7 @@ from featcache.evaluation.evaluate import prefixes
 from featcache.evaluation.metrics import accuracy_interval, paired_interval, wilson
 from featcache.features.splits.partition import units
 from featcache.fitting.sweeping.candidates import Candidate
-from featcache.fitting.sweeping.folds import Part, Plan, make_plan
+from featcache.fitting.sweeping.folds import Part, SweepPlan, make_plan
 from featcache.fitting.sweeping.folds_ import deal, grow
 from featcache.fitting.sweeping.grid_option import parse_grids
 from featcache.fitting.sweeping.grids import GRIDS, pieces_of
@@ -132,7 +132,7 @@ def test_nested_accuracy_is_that_of_each_folds_own_winner():
         pair: Part(np.array([]), np.concatenate([rows[pair[0]], rows[pair[1]]]))
         for pair in [(0, 1), (0, 2), (1, 2)]
     }
-    plan = Plan([Part(np.array([]), rows[each]) for each in range(3)], "", pairs, folds)
+    plan = SweepPlan([Part(np.array([]), rows[each]) for each in range(3)], "", pairs, folds)
     yes, no = np.ones(2, bool), np.zeros(2, bool)
     later = [yes, no, no, *[np.concatenate([no, yes])] * 3]
     earlier = [no, no, yes, *[np.concatenate([yes, no])] * 3]
@@ -151,7 +151,7 @@ def test_a_candidate_that_failed_without_two_folds_is_not_chosen_there(features)
     """It may win the table; where an inner fit of it failed, the others are chosen among."""
     folds = np.arange(3)
     pairs = {pair: Part(np.array([]), np.array(pair)) for pair in [(0, 1), (0, 2), (1, 2)]}
-    plan = Plan([Part(np.array([]), np.array([each])) for each in folds], "", pairs, folds)
+    plan = SweepPlan([Part(np.array([]), np.array([each])) for each in folds], "", pairs, folds)
     one, two = Score(np.ones(1, bool), 0.0), Score(np.ones(2, bool), 0.0)
     poor = [Score(np.zeros(1, bool), 0.0)] * 3 + [Score(np.zeros(2, bool), 0.0)] * 3
     best = [one] * 3 + [Failure("too few"), two, two]
