@@ -27,7 +27,7 @@ from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.model import Model
 from featcache.heads.model_fitting import fit_model
-from featcache.heads.training_set import Training, training_of
+from featcache.heads.training_set import TrainingSet, training_set_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def fit(
     )
     features[roles.train | roles.judge | roles.stop].check()
     weights = _checked_weights(features, sample_weight)
-    training = training_of(features, roles, weights=weights, seed=seed, say=say)
+    training = training_set_of(features, roles, weights=weights, seed=seed, say=say)
     if calibrate:
         check_enough(len(training.validation or ()))
     model, how = fit_model(training, head, chosen)
@@ -216,7 +216,7 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
     )
 
 
-def _calibrated(head: Head, rows: Training) -> tuple[Head, list[str]]:
+def _calibrated(head: Head, rows: TrainingSet) -> tuple[Head, list[str]]:
     """The head with the temperature that these rows, on which it was not fitted, set; remarks.
 
     Where they tell none, the head stays as it is: it may have taken hours, and is none the worse.

@@ -15,7 +15,7 @@ from featcache.heads.linear import (
     unit_length,
 )
 from featcache.heads.model import blocks
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 METRICS = ("cosine", "euclidean")
 
@@ -33,7 +33,7 @@ class CentroidOptions:
         one_of("--metric", self.metric, METRICS)
 
 
-def fit(training: Training, options: CentroidOptions) -> LinearHead:
+def fit(training: TrainingSet, options: CentroidOptions) -> LinearHead:
     """Class means; probabilities are a softmax of similarities, as sharp as each row's similarity
     to the mean of the *other* rows of its class says.
 
@@ -57,12 +57,12 @@ def fit(training: Training, options: CentroidOptions) -> LinearHead:
     return linear_head(weights, offset, sharpness=sharpness, settings=settings)
 
 
-def _rows(training: Training, block: slice, cosine: bool) -> np.ndarray:
+def _rows(training: TrainingSet, block: slice, cosine: bool) -> np.ndarray:
     rows = np.asarray(training.vectors[block], np.float32)
     return unit_length(rows) if cosine else rows
 
 
-def _sums(training: Training, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
+def _sums(training: TrainingSet, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sum of each class's rows, (K, D), and weight of each class, (K,)."""
     sums = np.zeros((training.classes, training.width))
     weights, eye = training.row_weights(), np.eye(training.classes, dtype=np.float32)
@@ -73,7 +73,7 @@ def _sums(training: Training, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scores_without_own(
-    training: Training, sums: np.ndarray, counts: np.ndarray, *, cosine: bool
+    training: TrainingSet, sums: np.ndarray, counts: np.ndarray, *, cosine: bool
 ) -> np.ndarray:
     """(n, K) similarities of each row to the class means, its own class's without itself."""
     scores = np.empty((len(training), training.classes))

@@ -16,9 +16,9 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
 from featcache.heads.model import blocks
-from featcache.heads.training_set import Training, moments
+from featcache.heads.training_set import TrainingSet, moments
 from featcache.training.epochs import Order, pieces
-from featcache.training.history import Progress, is_sound
+from featcache.training.history import TrainingHistory, is_sound
 from featcache.training.losses import loss_of, optimizer_of
 from featcache.training.state import parameter_counts
 
@@ -26,7 +26,7 @@ from featcache.training.state import parameter_counts
 HELD_BYTES = 2 * 2**30
 
 
-def train(training: Training, options: DenseOptions) -> DenseHead:
+def train(training: TrainingSet, options: DenseOptions) -> DenseHead:
     """See `featcache.heads.dense_training.fit`."""
     layers = options.layers(training.classes)
     model = keras_model(layers, training.width, training.seed)
@@ -104,7 +104,7 @@ def _keras_layer(keras: Any, layer: dict[str, Any], seed: int, *, is_last: bool)
     )
 
 
-def _standardize(model: Any, training: Training) -> None:
+def _standardize(model: Any, training: TrainingSet) -> None:
     mean, deviation = moments(training)
     model.layers[1].set_weights([mean.astype(np.float32), (deviation**2).astype(np.float32)])
 
@@ -128,21 +128,21 @@ class _Learner:
     model: Any
     epoch: Any
     judge: Any
-    training: Training
+    training: TrainingSet
     options: DenseOptions
 
     @classmethod
-    def build(cls, model: Any, training: Training, options: DenseOptions) -> _Learner:
+    def build(cls, model: Any, training: TrainingSet, options: DenseOptions) -> _Learner:
         optimizer = optimizer_of(options.optimizer, options.learning_rate)
         optimizer.build(model.trainable_variables)
         loss = loss_of(sigmoid=options.binary_sigmoid, smoothing=options.label_smoothing)
         epoch = _epoch_graph(model, optimizer, loss, options.batch_size)
         return cls(model, epoch, _judge_graph(model, loss), training, options)
 
-    def run(self) -> Progress:
+    def run(self) -> TrainingHistory:
         """Train; the model then has the weights of the best epoch."""
         training, validation = self.training, self.training.validation
-        progress = Progress(self.options, validated=validation is not None)
+        progress = TrainingHistory(self.options, validated=validation is not None)
         training.say(progress.begin(self.measure(validation or training)))
         feed, best = Feed.open(training, self.options), None
         for number in range(self.options.epochs):
@@ -170,7 +170,7 @@ class _Learner:
             sums += self.epoch(rows, order, codes, weights).numpy()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def measure(self, judged: Training) -> tuple[float, float]:
+    def measure(self, judged: TrainingSet) -> tuple[float, float]:
         """Loss and accuracy of the model as it is."""
         sums = np.zeros(2)
         for block in blocks(judged.vectors):
@@ -183,13 +183,13 @@ class _Learner:
 class Feed:
     """Rows as the graph takes them: all of them in memory, or piece by piece."""
 
-    training: Training
+    training: TrainingSet
     options: DenseOptions
     order: Order
     held: Any
 
     @classmethod
-    def open(cls, training: Training, options: DenseOptions) -> Feed:
+    def open(cls, training: TrainingSet, options: DenseOptions) -> Feed:
         """Read the vectors if they fit in memory."""
         import tensorflow as tf
 
@@ -220,7 +220,7 @@ class Feed:
             )
 
 
-def _bytes(training: Training, rows: int) -> int:
+def _bytes(training: TrainingSet, rows: int) -> int:
     return max(1, rows * training.width * training.vectors.dtype.itemsize)
 
 
@@ -267,7 +267,7 @@ def _judge_graph(model: Any, loss: Any) -> Any:
     return tf.function(judge, input_signature=kinds)
 
 
-def fit(training: Training, options: DenseOptions) -> DenseHead:
+def fit(training: TrainingSet, options: DenseOptions) -> DenseHead:
     """Train the layers with Keras; keeps the epoch with the best validation loss.
 
     Raises `FeatcacheError` where the loss is no number any more.

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.model import in_blocks
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class EstimatorHead:
         )
 
 
-def fit_estimator(training: Training, estimator: Any) -> EstimatorHead:
+def fit_estimator(training: TrainingSet, estimator: Any) -> EstimatorHead:
     """Fit a clone of the classifier.
 
     Raises `FeatcacheError` where it gives no probabilities, or takes no weights that were given.

@@ -14,7 +14,7 @@ from featcache.errors import FeatcacheError
 from featcache.heads.centroid import METRICS
 from featcache.heads.linear import unit_length
 from featcache.heads.model import floats
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 #: Similarities that are in memory at a time.
 SIMILARITIES = 2**24
@@ -135,14 +135,14 @@ def _largest(nearness: np.ndarray, count: int) -> np.ndarray:
     return nearest
 
 
-def _check_enough(training: Training, neighbors: int) -> None:
+def _check_enough(training: TrainingSet, neighbors: int) -> None:
     if neighbors > len(training):
         raise FeatcacheError(
             f"--neighbors {neighbors}: there are {len(training)} training rows only"
         )
 
 
-def fit(training: Training, options: KnnOptions) -> KnnHead:
+def fit(training: TrainingSet, options: KnnOptions) -> KnnHead:
     """Keep the training vectors, in the type they are stored in."""
     _check_enough(training, options.neighbors)
     vectors = np.array(training.vectors)

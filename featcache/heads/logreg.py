@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.heads.logistic import SEARCH_LOSS_TOL, fold_scores, solve_path
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 #: The values of C that cross-validation compares; vectors are standardised first.
 C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
@@ -30,7 +30,7 @@ class ChosenC:
 
 
 def choose_c(
-    training: Training,
+    training: TrainingSet,
     grid: Sequence[float] = C_GRID,
     folds: int | None = None,
     *,
@@ -66,7 +66,7 @@ def choose_c(
     return ChosenC(best, scores, words + ", by balanced accuracy" * balanced)
 
 
-def _search_rows(training: Training) -> np.ndarray:
+def _search_rows(training: TrainingSet) -> np.ndarray:
     """About `SEARCH_ROWS` rows, in whole units, the same share of every class."""
     if len(training) <= SEARCH_ROWS:
         return np.arange(len(training))
@@ -82,7 +82,7 @@ def _search_rows(training: Training) -> np.ndarray:
     return np.sort(np.concatenate(picked))
 
 
-def _folds(part: Training, folds: int) -> np.ndarray:
+def _folds(part: TrainingSet, folds: int) -> np.ndarray:
     """(n,) stratified fold numbers; where images share a group or their bytes, they share one.
 
     -1, always training, are the units without which a class would have nothing to learn from; all
@@ -99,7 +99,7 @@ def _folds(part: Training, folds: int) -> np.ndarray:
     return numbers
 
 
-def _stratified(part: Training, folds: int) -> np.ndarray:
+def _stratified(part: TrainingSet, folds: int) -> np.ndarray:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     together = len(np.unique(part.units)) < len(part)
@@ -115,7 +115,7 @@ def _stratified(part: Training, folds: int) -> np.ndarray:
     return numbers
 
 
-def _tests(part: Training, fold: np.ndarray) -> dict[int, np.ndarray]:
+def _tests(part: TrainingSet, fold: np.ndarray) -> dict[int, np.ndarray]:
     """The plain rows of every fold without which each class still has rows to learn from."""
     judged = np.ones(len(part), bool) if part.plain is None else part.plain
     tests = {}
@@ -129,7 +129,7 @@ def _tests(part: Training, fold: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def _scores(
-    part: Training,
+    part: TrainingSet,
     grid: Sequence[float],
     fold: np.ndarray,
     tests: dict[int, np.ndarray],

@@ -8,7 +8,7 @@ from featcache.checks import above_zero, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.logistic import solve_path
 from featcache.heads.logistic_ import LogisticHead
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class LogregOptions:
         one_of("--class-weight", self.class_weight, ("none", "balanced"))
 
 
-def fit(training: Training, options: LogregOptions) -> LogisticHead:
+def fit(training: TrainingSet, options: LogregOptions) -> LogisticHead:
     """Multinomial logistic regression on standardised vectors."""
     if options.C is None:
         raise FeatcacheError("--C is needed here: choose it with `featcache.heads.logreg.choose_c`")

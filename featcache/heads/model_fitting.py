@@ -12,10 +12,10 @@ from featcache.heads.kinds import HEADS
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.heads.logreg import choose_c
 from featcache.heads.model import Model
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 
-def fit_model(training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
+def fit_model(training: TrainingSet, head: Any, chosen: Any) -> tuple[Model, str]:
     """The fitted model of a kind of head with these options, and how what was left open was chosen.
 
     `head` may be a classifier of the user's own, which has no options.
@@ -28,7 +28,7 @@ def fit_model(training: Training, head: Any, chosen: Any) -> tuple[Model, str]:
     return HEADS[head].fit(training, chosen), how
 
 
-def _class_weighted(training: Training, class_weight: str) -> Training:
+def _class_weighted(training: TrainingSet, class_weight: str) -> TrainingSet:
     """With "balanced", each class's rows together count the same, whatever single rows count."""
     if class_weight == "none":
         return training
@@ -38,7 +38,7 @@ def _class_weighted(training: Training, class_weight: str) -> Training:
     return replace(training, weights=weights * factors[training.codes])
 
 
-def _settled(training: Training, chosen: Any) -> tuple[Any, str]:
+def _settled(training: TrainingSet, chosen: Any) -> tuple[Any, str]:
     """Options with nothing left to choose, and how they were chosen."""
     if "C" not in type(chosen).__dataclass_fields__:
         return chosen, ""

@@ -15,7 +15,7 @@ from featcache.checks import above_zero, one_of
 from featcache.errors import FeatcacheError
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head, spread_rows
 from featcache.heads.model import blocks
-from featcache.heads.training_set import Training, moments
+from featcache.heads.training_set import TrainingSet, moments
 
 #: Values of alpha that leave-one-out compares, times the number of rows.
 GRID = tuple(10.0**power for power in range(-5, 3))
@@ -40,7 +40,7 @@ class RidgeOptions:
         one_of("--class-weight", self.class_weight, ("none", "balanced"))
 
 
-def fit(training: Training, options: RidgeOptions) -> LinearHead:
+def fit(training: TrainingSet, options: RidgeOptions) -> LinearHead:
     """Ridge regression on classes; see the module. Probabilities: softmax of sharpened scores.
 
     Raises `FeatcacheError` where both rows and columns are more than can be decomposed.
@@ -70,7 +70,7 @@ class _Basis:
     targets; prior: (K,) share of each class.
     """
 
-    training: Training
+    training: TrainingSet
     mean: np.ndarray
     scale: np.ndarray
     prior: np.ndarray
@@ -79,7 +79,7 @@ class _Basis:
     moment: np.ndarray
 
     @classmethod
-    def of(cls, training: Training) -> _Basis:
+    def of(cls, training: TrainingSet) -> _Basis:
         """Decompose the products of columns, or of rows where they are fewer."""
         _check_size(training)
         mean, scale = moments(training)
@@ -157,7 +157,7 @@ class _Basis:
         return errors
 
 
-def _check_size(training: Training) -> None:
+def _check_size(training: TrainingSet) -> None:
     count, width = len(training), training.width
     if min(count, width) > WIDEST:
         raise FeatcacheError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.checks import above_zero, one_of
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head
-from featcache.heads.training_set import Training, moments
+from featcache.heads.training_set import TrainingSet, moments
 
 #: Of the training rows, this part measures how sharp the probabilities are.
 HELD_OUT = 0.1
@@ -34,7 +34,7 @@ class SvmOptions:
         one_of("--class-weight", self.class_weight, ("none", "balanced"))
 
 
-def fit(training: Training, options: SvmOptions) -> LinearHead:
+def fit(training: TrainingSet, options: SvmOptions) -> LinearHead:
     """One class against the others, squared hinge loss; probabilities: softmax of the margins,
     as sharp as a tenth of the training rows says, which a first fit does not see.
     """
@@ -55,7 +55,7 @@ def fit(training: Training, options: SvmOptions) -> LinearHead:
     return linear_head(slopes, offset - slopes @ mean, sharpness=sharpness, settings=settings)
 
 
-def _held_out(training: Training) -> np.ndarray:
+def _held_out(training: TrainingSet) -> np.ndarray:
     """About a tenth of the units of each class; every class keeps a row to fit on."""
     random = np.random.default_rng(training.seed)
     ranks = random.permutation(int(training.units.max()) + 1)[training.units]

@@ -15,7 +15,7 @@ from featcache.heads.model import blocks
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class TrainingSet:
     """Labelled vectors, and what belongs together among them.
 
     Attributes
@@ -36,7 +36,7 @@ class Training:
     weights: np.ndarray | None
     units: np.ndarray
     images: np.ndarray
-    validation: Training | None = None
+    validation: TrainingSet | None = None
     seed: int = 0
     say: Callable[[str], None] = lambda line: None
     plain: np.ndarray | None = None
@@ -53,9 +53,9 @@ class Training:
         """(n,) float32: what each row counts, 1 where nothing else was said."""
         return np.ones(len(self), np.float32) if self.weights is None else self.weights
 
-    def take(self, rows: np.ndarray) -> Training:
+    def take(self, rows: np.ndarray) -> TrainingSet:
         """The training of some rows, without validation."""
-        return Training(
+        return TrainingSet(
             vectors=self.vectors[rows],
             codes=self.codes[rows],
             classes=self.classes,
@@ -68,7 +68,7 @@ class Training:
         )
 
 
-def moments(training: Training) -> tuple[np.ndarray, np.ndarray]:
+def moments(training: TrainingSet) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and deviation of each column, (D,) float64; a constant column deviates by 1."""
     total = training.row_weights().sum(dtype=np.float64)
     first = np.asarray(training.vectors[:1], np.float32)[0]
@@ -85,14 +85,14 @@ def moments(training: Training) -> tuple[np.ndarray, np.ndarray]:
     return mean + first, np.sqrt(np.where(flat, 1.0, variance))
 
 
-def training_of(
+def training_set_of(
     features: Features,
     roles: Roles,
     *,
     weights: np.ndarray | None = None,
     seed: int,
     say: Callable[[str], None] = lambda line: None,
-) -> Training:
+) -> TrainingSet:
     """The rows that train, with those that stop the training, where there are any.
 
     `weights`: (R,) what each row of the features counts. Raises `FeatcacheError` where a vector is
@@ -100,11 +100,11 @@ def training_of(
     """
     classes = np.array(features[roles.train].classes)
 
-    def part(mask: np.ndarray, validation: Training | None) -> Training:
+    def part(mask: np.ndarray, validation: TrainingSet | None) -> TrainingSet:
         rows = features[mask]
         vectors = rows_of(features, mask)
         check_finite(rows, vectors)
-        return Training(
+        return TrainingSet(
             vectors=vectors,
             codes=np.searchsorted(classes, rows.labels),
             classes=len(classes),

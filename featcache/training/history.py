@@ -24,7 +24,7 @@ class Pace(Protocol):
 
 
 @dataclass
-class Progress:
+class TrainingHistory:
     """The history of a training.
 
     Attributes

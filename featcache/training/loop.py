@@ -12,7 +12,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.training.checkpoint import Checkpoint, Saved
 from featcache.training.feeds_ import Batch, Feed
-from featcache.training.history import History, Pair, Progress, is_sound
+from featcache.training.history import History, Pair, TrainingHistory, is_sound
 from featcache.training.options import LearningOptions
 from featcache.training.state import assign, changing_weights, seed_generators, values_of
 from featcache.training.steps import Graph, Steps, mean_of
@@ -78,7 +78,7 @@ def learn(
     FeatcacheError: the very first epoch diverged; the checkpoint is another training's.
     `DamagedFile`, `StorageFailure`: the checkpoint cannot be read or written.
     """
-    progress = Progress(
+    progress = TrainingHistory(
         options,
         validated=validation is not None,
         history={name: list(values) for name, values in (history or {}).items()},
@@ -107,7 +107,7 @@ def learn(
     )
 
 
-def _interrupted(progress: Progress, checkpoint: Checkpoint | None) -> str:
+def _interrupted(progress: TrainingHistory, checkpoint: Checkpoint | None) -> str:
     words = f"interrupted in epoch {progress.next}"
     if checkpoint is None or not checkpoint.path.exists():
         return f"{words}: nothing is saved"
@@ -124,7 +124,7 @@ class _Training:
     model: Any
     options: LearningOptions
     steps: Steps
-    progress: Progress
+    progress: TrainingHistory
     say: Say
     seconds: list[float] = field(default_factory=list)
     changing: list[Any] = field(init=False)

@@ -13,7 +13,7 @@ from featcache.errors import FeatcacheError
 from featcache.heads import dense_training
 from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions
 from featcache.heads.dense_training import fit
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 from featcache.training.epochs import Order, pieces
 
 
@@ -26,7 +26,7 @@ def training():
     rows = np.arange(390)
 
     def part(rows, **fields):
-        return Training(vectors[rows].astype(np.float32), codes[rows], 3, None,
+        return TrainingSet(vectors[rows].astype(np.float32), codes[rows], 3, None,
                         rows - rows[0], rows - rows[0], **fields)  # fmt: skip
 
     return part(rows[:300], validation=part(rows[300:]))

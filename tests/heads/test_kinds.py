@@ -18,7 +18,7 @@ from featcache.heads import model as training_module
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.linear import find_sharpness, unit_length
 from featcache.heads.ridge import _Basis
-from featcache.heads.training_set import Training, moments
+from featcache.heads.training_set import TrainingSet, moments
 
 SETTINGS = {
     "logreg": {"C": 0.01},
@@ -28,7 +28,7 @@ SETTINGS = {
 
 def training_of(vectors, codes, **fields):
     rows = np.arange(len(codes))
-    return Training(
+    return TrainingSet(
         **{"vectors": vectors, "codes": codes, "classes": int(codes.max()) + 1, "weights": None,
            "units": rows, "images": rows} | fields
     )  # fmt: skip

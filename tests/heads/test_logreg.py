@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import featcache.heads.logreg as choosing
 from featcache.errors import FeatcacheError
 from featcache.heads.logreg import choose_c
-from featcache.heads.training_set import Training
+from featcache.heads.training_set import TrainingSet
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def digits():
     """All 1,797 digits of 64 pixels, each a unit of its own."""
     vectors, codes = load_digits(return_X_y=True)
     rows = np.arange(len(codes))
-    return Training(vectors.astype(np.float32), codes, 10, None, units=rows, images=rows)
+    return TrainingSet(vectors.astype(np.float32), codes, 10, None, units=rows, images=rows)
 
 
 def test_the_best_c_has_the_best_mean_score(digits):

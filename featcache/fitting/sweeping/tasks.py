@@ -20,7 +20,7 @@ from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Tas
 from featcache.heads import knn
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.model_fitting import fit_model
-from featcache.heads.training_set import Training, training_of
+from featcache.heads.training_set import TrainingSet, training_set_of
 from featcache.interruption import end_with_parent
 
 #: Seconds between two lines about where a sweep stands.
@@ -96,7 +96,7 @@ def run_task(task: Task) -> list[Score]:
     # Near duplicates share a side of the task already; rows that stop a training judge nothing.
     together = Belonging(units(part.keys, part.groups))
     roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped, together=together)
-    training = training_of(part, roles, seed=task.seed)
+    training = training_set_of(part, roles, seed=task.seed)
     names = np.array(part[roles.train].classes)
     return [
         Score(names[probabilities.argmax(axis=1)] == judged.labels, seconds, size)
@@ -105,7 +105,7 @@ def run_task(task: Task) -> list[Score]:
 
 
 def _tried(
-    training: Training, vectors: np.ndarray, task: Task
+    training: TrainingSet, vectors: np.ndarray, task: Task
 ) -> Iterator[tuple[np.ndarray, float, int]]:
     """The probabilities (n, K) of vectors by every setting, the seconds of it, and its bytes."""
     if task.head == "knn" and is_one_apart(task.settings, "neighbors"):
@@ -119,7 +119,7 @@ def _tried(
 
 
 def _tried_neighbors(
-    training: Training, vectors: np.ndarray, grid: list[Settings]
+    training: TrainingSet, vectors: np.ndarray, grid: list[Settings]
 ) -> Iterator[tuple[np.ndarray, float, int]]:
     """The same for settings that differ in `neighbors`: these are looked for once."""
     began = time.monotonic()

@@ -16,7 +16,7 @@ from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import belonging
 from featcache.fitting.fit_head import fit
 from featcache.fitting.sweeping.folds import make_plan
-from featcache.heads.training_set import training_of
+from featcache.heads.training_set import training_set_of
 
 #: Digits that there are, each three times.
 DIGITS = 150
@@ -51,7 +51,7 @@ def test_rows_that_are_held_out_have_no_twin_among_those_that_train(features, tm
     assert f"{together.twins} near duplicates on one side" in roles.protocol
     assert 0.15 < roles.judge.mean() < 0.25
     assert joined(make_plan(features, folds=3, nested=None, seed=0).folds, together)
-    unit = training_of(features, roles, seed=0).units
+    unit = training_set_of(features, roles, seed=0).units
     assert len(np.unique(unit)) < 0.6 * len(unit)
 
 
