@@ -160,10 +160,10 @@ def extract(
 def _run(job: Job, check: int, *, as_json: bool) -> None:
     from featcache.extraction.job import failure_lines
     from featcache.extraction.live_check import check_rows
-    from featcache.extraction.update import run
+    from featcache.extraction.update import run_job
 
     with progress_display() as report:
-        results = run(job, report)
+        results = run_job(job, report)
     for remark in results[-1].remarks:
         say(f"note: {remark}")
     for line in failure_lines(results):

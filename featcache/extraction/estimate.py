@@ -13,10 +13,10 @@ from featcache.extraction.pipeline import run_pass
 from featcache.extraction.reading import Outcome, read_key
 from featcache.extraction.run import (
     Run,
-    begin,
     expected_batch,
     find_groups,
     find_missing,
+    open_run,
     reading_of,
     stream_of,
 )
@@ -48,7 +48,7 @@ class Estimate:
 
 def estimate(job: Job) -> Estimate:
     """What `run` would do, without extracting anything; images are hashed, as `run` would."""
-    with begin(job) as state:
+    with open_run(job) as state:
         missing = _hash_all(state, find_missing(state))
         batch = max(expected_batch(job, target) for target in job.targets)
         sample = missing[: max(TIMED_IMAGES, TIMED_BATCHES * batch)]

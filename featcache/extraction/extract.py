@@ -13,8 +13,8 @@ import numpy as np
 from featcache.backbones import BackboneSource, Network, Tap, recall_backbone
 from featcache.backbones.user_models.user_network import OWN, scale_of
 from featcache.errors import FeatcacheError
-from featcache.extraction.job import Job, Progress, Settings, Target, Views
-from featcache.extraction.update import run
+from featcache.extraction.job import Job, Progress, RunSettings, Target, Views
+from featcache.extraction.update import run_job
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.features.splits.partition import Carve
@@ -139,7 +139,7 @@ def extract(
     KeyboardInterrupt: after Ctrl-C, when the finished rows have been saved.
     """
     job = prepare(images, backbone=backbone, layer=layer, **options)
-    found = [replace(job.cache.load(each.path), run=each) for each in run(job, progress)]
+    found = [replace(job.cache.load(each.path), run=each) for each in run_job(job, progress)]
     return found[0] if isinstance(backbone, str) and isinstance(layer, str) else found
 
 
@@ -179,7 +179,7 @@ def prepare(
 ) -> Job:
     """Check every argument, find the images and the networks: an extraction ready to run."""
     _one_of("--runtime", runtime, RUNTIMES)
-    settings = Settings(
+    settings = RunSettings(
         batch=None if batch is None else _at_least("--batch", batch, 1),
         threads=_at_least("--threads", joblib.cpu_count() if threads is None else threads, 1),
         runtime=runtime,

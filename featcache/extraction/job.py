@@ -44,7 +44,7 @@ class Views:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RunSettings:
     """How a run works; nothing here changes a vector.
 
     `batch` None is the best of the runtime that is used; `rehash`: every image is read, whatever
@@ -87,7 +87,7 @@ class Job:
     images: ImageSet
     targets: list[Target]
     cache: FeatureCache
-    settings: Settings
+    settings: RunSettings
     views: Views
     remarks: list[str]
 

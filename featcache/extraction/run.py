@@ -134,7 +134,7 @@ class Run:
 
 
 @contextmanager
-def begin(job: Job) -> Iterator[Run]:
+def open_run(job: Job) -> Iterator[Run]:
     """Look at what is there already."""
     timing, remarks = Timing(), list(job.remarks)
     with ThreadPoolExecutor(1, thread_name_prefix="featcache-write") as writer:

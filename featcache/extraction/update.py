@@ -18,7 +18,7 @@ from featcache.extraction.identity import identify
 from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.pipeline import run_pass
 from featcache.extraction.provenance import merged
-from featcache.extraction.run import Run, begin, find_groups, find_missing, reading_of, stream_of
+from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
@@ -30,14 +30,16 @@ from featcache.interruption import watch_for_interruption
 SHOWN_CONFLICTS = 3
 
 
-def run(job: Job, report: Callable[[Progress], None] = lambda progress: None) -> list[Extraction]:
+def run_job(
+    job: Job, report: Callable[[Progress], None] = lambda progress: None
+) -> list[Extraction]:
     """Do the work: only images without a row are put through the networks; one answer a target.
 
     Raises `ImageFailure` where no image could be used (or one failed under on_error="fail"),
     `StorageFailure` where the disk refuses, `KeyboardInterrupt` after a request to stop; rows
     that were finished are saved in every case.
     """
-    with begin(job) as state:
+    with open_run(job) as state:
         _fill(state, report)
         with state.timing.measure("writing"):
             packed = [_pack(state, filling) for filling in state.fillings]
@@ -67,9 +69,9 @@ class Added:
 def add(job: Job) -> Added:
     """Save the rows that a job's one target lacks as parts; its file of features is left alone.
 
-    Raises what `run` raises, but for images that cannot be used.
+    Raises what `run_job` raises, but for images that cannot be used.
     """
-    with begin(job) as state:
+    with open_run(job) as state:
         (filling,) = state.fillings
         _fill(state, lambda progress: None)
         _log_run(state)

@@ -12,7 +12,7 @@ from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
 from featcache.extraction.extract import prepare
 from featcache.extraction.job import Extraction, Job, failure_lines
-from featcache.extraction.update import run
+from featcache.extraction.update import run_job
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Belonging, belonging
@@ -74,7 +74,7 @@ class Start:
     def again(self, **changes: Any) -> Features:
         """The features of the same images under other options; only missing rows are computed."""
         job = prepare(self.draft.images, **{**self.draft.options, **changes})
-        return job.cache.load(run(job, self.draft.watch)[0].path)
+        return job.cache.load(run_job(job, self.draft.watch)[0].path)
 
     def codes(self, rows: Features) -> np.ndarray:
         """(n,) the class of each row, by its place in the head's classes."""
@@ -89,7 +89,7 @@ def begin(draft: Draft, plan: FinetunePlan, *, say: Say) -> Start:
     was trained on images that shall judge, or the folder holds a fine-tuning of other images.
     """
     job = draft.job
-    extraction = run(job, draft.watch)[0]
+    extraction = run_job(job, draft.watch)[0]
     for line in [*(f"note: {each}" for each in extraction.remarks), *failure_lines([extraction])]:
         say(line)
     features = job.cache.load(extraction.path)

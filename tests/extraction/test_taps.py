@@ -12,7 +12,7 @@ from PIL import Image
 import featcache
 from featcache.errors import FeatcacheError
 from featcache.extraction.extract import prepare
-from featcache.extraction.update import run
+from featcache.extraction.update import run_job
 from featcache.runtimes.probe import row_error
 
 LITE = "efficientnet_lite0"
@@ -100,7 +100,7 @@ def test_the_networks_own_output_pooled_in_two_ways(photos, cache):
     job = prepare(photos, backbone="mobilenet", weights="random:1", size=32, cache=cache,
                   layer=[":avg", ":none"])  # fmt: skip
     assert job.targets[0].network is not job.targets[1].network
-    avg, maps = (job.cache.load(each.path) for each in run(job))
+    avg, maps = (job.cache.load(each.path) for each in run_job(job))
     assert row_error(maps.maps.mean(axis=(1, 2)), avg.vectors).max() < 1e-5
 
 
@@ -110,7 +110,7 @@ def test_check_compares_with_the_live_network(photos, cache):
 
     job = prepare(photos, backbone=LITE, size=64, cache=cache, layer=["", ":max"], views=1,
                   augment="classic", dtype="float16")  # fmt: skip
-    results = run(job)
+    results = run_job(job)
     errors = check_rows(job, results, 7)
     assert len(errors) == 2
     assert all(0 < error < 1e-3 for error in errors)
