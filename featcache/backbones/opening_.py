@@ -9,7 +9,7 @@ from pathlib import Path
 from featcache.backbones.network import Asked, Network, Tap
 from featcache.backbones.opening import recall_taps
 from featcache.backbones.table import BACKBONES, find_backbone
-from featcache.backbones.tuned import Tuned
+from featcache.backbones.tuned import TunedBackbone
 from featcache.backbones.tuned_record import check_weights
 from featcache.backbones.user_models.own_model import is_user_model
 from featcache.backbones.user_models.user_network import OWN, OwnModel, recall_own_taps, scale_of
@@ -45,7 +45,7 @@ def recall_backbone(
     run tells what it would. Raises `FeatcacheError` for a name, layer, size or weights that
     cannot be.
     """
-    tuned = Tuned.find(name)
+    tuned = TunedBackbone.find(name)
     if tuned is not None:
         return _recall_tuned(name, tuned, asked, source)
     if is_user_model(name) or name.endswith(".keras") or "/" in name:
@@ -64,7 +64,7 @@ def recall_backbone(
 
 
 def _recall_tuned(
-    name: str, tuned: Tuned, asked: Sequence[Asked], source: BackboneSource
+    name: str, tuned: TunedBackbone, asked: Sequence[Asked], source: BackboneSource
 ) -> list[tuple[Network, Tap]]:
     """The taps of a fine-tuned backbone, which is called by the name of its folder."""
     if source.weights:

@@ -15,7 +15,7 @@ from typing import Any
 from featcache.backbones import tuned_record
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import Network, whole_network
-from featcache.backbones.tuned_record import MODEL, RECORD, WEIGHTS, read_record
+from featcache.backbones.tuned_record import MODEL, RECORD, WEIGHTS, read_tuned_record
 from featcache.backbones.user_models.own_model import open_user_model
 from featcache.backbones.user_models.user_network import scale_of
 from featcache.errors import DamagedFile, FeatcacheError
@@ -24,7 +24,7 @@ from featcache.files.write import whole_file
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TunedBackbone:
     """A fine-tuned backbone.
 
     Attributes
@@ -41,13 +41,13 @@ class Tuned:
     scale: str | None
 
     @classmethod
-    def find(cls, name: str) -> Tuned | None:
+    def find(cls, name: str) -> TunedBackbone | None:
         """The tuned backbone that a folder holds; None where it holds none.
 
         Raises `FeatcacheError` where its record is damaged or newer than this featcache.
         """
         folder = expanded(name)
-        record = read_record(folder)
+        record = read_tuned_record(folder)
         if record is None:
             return None
         try:
@@ -105,7 +105,7 @@ def export_tuned(network: Network, folder: Path) -> Path:
     return target
 
 
-def write_record(
+def write_backbone_record(
     network: Network, folder: Path, about: dict[str, Any], files: Iterable[str] = ()
 ) -> Path:
     """Write what makes the folder a backbone, with what is to be known `about` it.
@@ -118,7 +118,7 @@ def write_record(
         "size": list(network.size),
         "scale": scale_of(network.backbone.scaling) if own else None,
     }
-    return tuned_record.write_record(folder, {**about, **values}, files)
+    return tuned_record.write_tuned_record(folder, {**about, **values}, files)
 
 
 def _own_network(network: Network) -> Any:

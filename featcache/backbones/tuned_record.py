@@ -35,7 +35,7 @@ _MARKS = (FORMAT.encode("ascii"), b'"digest"')
 _RACY_NS = 2_000_000_000
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
+def read_tuned_record(folder: Path) -> dict[str, Any] | None:
     """The record of the fine-tuning that a folder holds; None where it holds none.
 
     Raises `DamagedFile` where it is not what was written, `FeatcacheError` where it is not ours
@@ -71,7 +71,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def write_record(folder: Path, values: dict[str, Any], files: Iterable[str] = ()) -> Path:
+def write_tuned_record(folder: Path, values: dict[str, Any], files: Iterable[str] = ()) -> Path:
     """Write the record, with the digests of the files that are named."""
     record = {
         **values,
@@ -86,7 +86,7 @@ def write_record(folder: Path, values: dict[str, Any], files: Iterable[str] = ()
     return target
 
 
-def is_finished(record: dict[str, Any]) -> bool:
+def has_ended_well(record: dict[str, Any]) -> bool:
     """Whether the fine-tuning of a record ended well."""
     return AGREEMENT in record
 
@@ -103,10 +103,10 @@ def check_weights(path: str | Path) -> None:
     fine-tuning was interrupted while it was written.
     """
     path = home.expanded(path)
-    record = read_record(path.parent) if path.name in (WEIGHTS, MODEL) else None
+    record = read_tuned_record(path.parent) if path.name in (WEIGHTS, MODEL) else None
     if record is None or not is_digested(record):
         return
-    if path.name not in record["files"] and not is_finished(record):
+    if path.name not in record["files"] and not has_ended_well(record):
         raise FeatcacheError(
             f"{path.parent}: a fine-tuning that was interrupted while it was written: run the "
             f"same `featcache finetune` again"
@@ -119,7 +119,7 @@ def file_problems(folder: Path, record: dict[str, Any]) -> list[tuple[Path, str]
     """The files of a folder that are not those that its record names, and why; all are hashed."""
     files = record["files"]
     needed = [MODEL if MODEL in files else WEIGHTS, HEAD, CLASSIFIER, CLASSES]
-    names = dict.fromkeys([*files, *(needed if is_finished(record) else [])])
+    names = dict.fromkeys([*files, *(needed if has_ended_well(record) else [])])
     found = [
         (folder / name, _problem(folder / name, files.get(name), digest_of_file)) for name in names
     ]

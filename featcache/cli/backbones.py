@@ -137,9 +137,9 @@ def layers(
 def _layers_of(backbone: str, *, trusted: bool) -> tuple[list[LayerRow], str]:
     """The layers, and what can be done with the network."""
     from featcache.backbones import find_backbone, is_user_model, list_layers, list_own_layers
-    from featcache.backbones.tuned import Tuned
+    from featcache.backbones.tuned import TunedBackbone
 
-    tuned = Tuned.find(backbone)
+    tuned = TunedBackbone.find(backbone)
     backbone = tuned.backbone if tuned else backbone
     if is_user_model(backbone):
         return list_own_layers(Path(backbone), trusted=trusted)

@@ -15,9 +15,9 @@ from featcache.backbones.tuned_record import (
     HEAD,
     RECORD,
     file_problems,
+    has_ended_well,
     is_digested,
-    is_finished,
-    read_record,
+    read_tuned_record,
 )
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.features.cache import Entry, FeatureCache
@@ -154,7 +154,7 @@ def _verify_tuned(folder: Path) -> Looked:
     remarks: list[str] = []
     state, files = "sound", 1
     try:
-        record = read_record(folder) or {}
+        record = read_tuned_record(folder) or {}
         if not is_digested(record):
             remarks.append(f"{folder / RECORD}: a record of {NO_DIGEST}")
             if (folder / HEAD).is_file():
@@ -162,7 +162,7 @@ def _verify_tuned(folder: Path) -> Looked:
                 remarks += said
         else:
             files += len(record["files"])
-            state = "sound" if is_finished(record) else "unfinished"
+            state = "sound" if has_ended_well(record) else "unfinished"
             problems += [Problem(*each, []) for each in file_problems(folder, record)]
     except DamagedFile as error:
         problems.append(Problem(folder / RECORD, _reason(error, folder / RECORD), []))

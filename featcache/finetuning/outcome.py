@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones import tuned_record
-from featcache.backbones.tuned import export_tuned, write_record
-from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_record
+from featcache.backbones.tuned import export_tuned, write_backbone_record
+from featcache.backbones.tuned_record import AGREEMENT, CLASSES, HEAD, read_tuned_record
 from featcache.errors import FeatcacheError
 from featcache.evaluation.comparison import Comparison, compare
 from featcache.evaluation.evaluate import judge, prefixes
@@ -74,12 +74,12 @@ def write_outcome(
     """
     about = {**about, "learned": asdict(learned)}
     # Names no file: what an interrupted run left is about to be written over.
-    write_record(graphs.network, folder, about)
+    write_backbone_record(graphs.network, folder, about)
     weights = export_tuned(graphs.network, folder)
     model = build_classifier(graphs.plain, start.features.recipe.decoding)
     saved = save_classifier(model, start.head.classes, folder)
     written = [weights.name, CLASSES, saved.name]
-    write_record(graphs.network, folder, about, written)
+    write_backbone_record(graphs.network, folder, about, written)
     try:
         head, rows = _judged(start, graphs, folder, about)
         about[AGREEMENT] = check_classifier(saved, head, rows, start)
@@ -91,7 +91,7 @@ def write_outcome(
             f"if that may help: nothing is trained again"
         ) from error
     # Written again, with what only a finished one has.
-    write_record(graphs.network, folder, about, [*written, HEAD])
+    write_backbone_record(graphs.network, folder, about, [*written, HEAD])
     return _tuned(start, folder, head, rows, about)
 
 
@@ -109,12 +109,12 @@ def _judged(
 
 def is_finished(folder: Path) -> bool:
     """Whether a fine-tuning that ended well lies in a folder."""
-    return tuned_record.is_finished(read_record(folder) or {})
+    return tuned_record.has_ended_well(read_tuned_record(folder) or {})
 
 
 def recall_outcome(start: Start, folder: Path) -> Tuned:
     """What an earlier run of the same settings wrote, judged again."""
-    features, record = _extracted(start, folder), read_record(folder) or {}
+    features, record = _extracted(start, folder), read_tuned_record(folder) or {}
     rows = features[_judging(start, features)]
     return _tuned(start, folder, Head.load(folder / HEAD), rows, record)
 

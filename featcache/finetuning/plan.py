@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned_record import read_record
+from featcache.backbones.tuned_record import read_tuned_record
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles
@@ -59,7 +59,7 @@ def earlier_settings(out: Path) -> Settings | None:
     interrupted = Checkpoint(out / CHECKPOINT, {}).settings_there()
     if interrupted is not None:
         return interrupted
-    record = read_record(out)
+    record = read_tuned_record(out)
     return None if record is None else dict(record.get("settings", {}))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from featcache.backbones import BackboneSource, Network, Tap, class_names, recall_backbone
-from featcache.backbones.tuned import Tuned
+from featcache.backbones.tuned import TunedBackbone
 from featcache.errors import FeatcacheError
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Reading, Stream
@@ -54,7 +54,7 @@ def classify(
 
 def _open_top(backbone: str, source: BackboneSource) -> tuple[Network, Tap]:
     """The network with its classifier; a user's own model is taken to end in one."""
-    if Tuned.find(backbone):
+    if TunedBackbone.find(backbone):
         raise FeatcacheError(
             f"--backbone {backbone}: a fine-tuned backbone has no ImageNet classes any more; "
             f"`featcache predict {backbone} IMAGES` gives its own"

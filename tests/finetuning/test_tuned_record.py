@@ -17,8 +17,8 @@ from featcache.backbones.tuned_record import (
     RECORD,
     WEIGHTS,
     check_weights,
-    read_record,
-    write_record,
+    read_tuned_record,
+    write_tuned_record,
 )
 from featcache.cli import app
 from featcache.cli.verification import verify_path
@@ -34,7 +34,7 @@ def folder(tmp_path) -> Path:
     """The files of a finished fine-tuning and its record (what is in them does not matter)."""
     for number, name in enumerate(FILES):
         (tmp_path / name).write_bytes(np.random.default_rng(number).bytes(3000))
-    write_record(tmp_path, {**VALUES, AGREEMENT: 1e-7}, FILES)
+    write_tuned_record(tmp_path, {**VALUES, AGREEMENT: 1e-7}, FILES)
     return tmp_path
 
 
@@ -42,13 +42,13 @@ def test_a_flipped_bit_of_the_record_is_refused(folder):
     """Flip a bit in each byte of the record in turn: it is damage that names the file."""
     path = folder / RECORD
     content = path.read_bytes()
-    assert read_record(folder)["backbone"] == "efficientnet_lite0"
+    assert read_tuned_record(folder)["backbone"] == "efficientnet_lite0"
     for place in range(len(content)):
         wrong = bytearray(content)
         wrong[place] ^= 1 << place % 8
         path.write_bytes(wrong)
         with pytest.raises(DamagedFile, match=RECORD):
-            read_record(folder)
+            read_tuned_record(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -78,7 +78,7 @@ def test_damaged_weights_are_never_used(folder):
 
 def test_whatever_step_a_kill_leaves_is_unfinished_and_never_damaged(folder):
     """The record names no file before they are written over, and those that are whole after."""
-    write_record(folder, VALUES)
+    write_tuned_record(folder, VALUES)
     for name in FILES:  # a kill after each
         (folder / name).write_bytes(b"of the next run" + name.encode())
         assert verify_path(folder).state == "unfinished"
@@ -87,32 +87,32 @@ def test_whatever_step_a_kill_leaves_is_unfinished_and_never_damaged(folder):
             with pytest.raises(FeatcacheError, match="interrupted") as caught:
                 check_weights(folder / WEIGHTS)
             assert caught.value.exit_code == 2
-            write_record(folder, VALUES, [WEIGHTS])
+            write_tuned_record(folder, VALUES, [WEIGHTS])
             check_weights(folder / WEIGHTS)
 
 
 def test_a_finished_record_without_a_digest_is_damage(folder):
     """A digest cannot be left out of a finished record; one of version 1 never had any."""
     finished = {**VALUES, AGREEMENT: 1e-7}
-    write_record(folder, finished, [WEIGHTS])
+    write_tuned_record(folder, finished, [WEIGHTS])
     assert len(verify_path(folder).problems) == 3
     old = {**finished, "format": "featcache-finetuned", "version": 1}
     (folder / RECORD).write_text(json.dumps(old))
     check_weights(folder / WEIGHTS)
-    assert read_record(folder) == old
+    assert read_tuned_record(folder) == old
     (folder / HEAD).unlink()
     told = verify_path(folder)
     assert told.state == "sound"
     assert "version 1, which has no digest" in told.remarks[0]
     (folder / RECORD).write_text(json.dumps({**old, "version": 2}))
     with pytest.raises(DamagedFile):
-        read_record(folder)
+        read_tuned_record(folder)
 
 
 def test_a_record_names_nothing_outside_of_its_folder(folder):
     """A record from a stranger that names another path is refused, digest and all."""
     (folder / "inner").mkdir()
     (folder / "inner" / WEIGHTS).write_bytes(b"x")
-    write_record(folder, VALUES, [f"inner/../inner/{WEIGHTS}"])
+    write_tuned_record(folder, VALUES, [f"inner/../inner/{WEIGHTS}"])
     with pytest.raises(DamagedFile):
-        read_record(folder)
+        read_tuned_record(folder)

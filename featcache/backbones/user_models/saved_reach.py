@@ -17,7 +17,7 @@ _READERS = {"RestoreV2": 0, "InitializeTableFromTextFile": 1, "InitializeTableFr
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class GraphStart:
     """Where something starts to run.
 
     Attributes
@@ -54,7 +54,7 @@ class Program:
         for name, function in self.functions.items():
             yield from ((name, node) for node in function.node_def)
 
-    def problem(self, start: Start) -> str:
+    def problem(self, start: GraphStart) -> str:
         """The first operation reached that is not allowed, and where; "" where all are."""
         for function, node in self._reached(start):
             if node.op in ALLOWED_OPERATIONS or node.op in self.functions:
@@ -63,7 +63,7 @@ class Program:
                 return f"{place(function, node)}, reached from {start.label}"
         return ""
 
-    def _reached(self, start: Start) -> Iterator[tuple[str, Any]]:
+    def _reached(self, start: GraphStart) -> Iterator[tuple[str, Any]]:
         """Every node that runs, but for those of functions that were found clean before."""
         called = set(start.functions)
         for node in self._fetched(start.tensors):

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from featcache.backbones.user_models.saved_reach import Start, node_name
+from featcache.backbones.user_models.saved_reach import GraphStart, node_name
 
 #: The function or signature of a model's own that may be called, and its starts. None stands for
 #: something that is no function.
-Calls = dict[str, list[Start | None]]
+Calls = dict[str, list[GraphStart | None]]
 
 #: TF1's collections whose operations initialise it, and the signature that does.
 _INITIALISERS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 _INIT_SIGNATURE = "__saved_model_init_op"
 
 
-def loading_starts(meta: Any, *, objects: bool) -> Iterator[Start]:
+def loading_starts(meta: Any, *, objects: bool) -> Iterator[GraphStart]:
     """What TensorFlow runs when it loads a graph; `objects` says that it is TF2's."""
     return _object_loading(meta.object_graph_def, meta) if objects else _graph_loading(meta)
 
@@ -29,7 +29,7 @@ def call_starts(meta: Any, *, objects: bool) -> Calls:
     return _object_calls(meta.object_graph_def) if objects else _graph_calls(meta)
 
 
-def _object_loading(graph: Any, meta: Any) -> Iterator[Start]:
+def _object_loading(graph: Any, meta: Any) -> Iterator[GraphStart]:
     """Functions that restore variables and tables, and create, fill and delete resources.
 
     They go by names like _initialize: so all whose names begin so are taken for such.
@@ -41,13 +41,13 @@ def _object_loading(graph: Any, meta: Any) -> Iterator[Start]:
                 label = f"{child.local_name[:80]!r}, which runs when it is loaded"
                 for name in _functions(graph, child.node_id) or ():
                     own_files = _assets_of(graph, functions, name)
-                    yield Start(label, (name,), own_files=own_files)
+                    yield GraphStart(label, (name,), own_files=own_files)
         for saved in owner.saveable_objects.values():
             for label, number in (
                 ("restore_function", saved.restore_function),
                 ("save_function", saved.save_function),
             ):
-                yield Start(label, tuple(_functions(graph, number) or ()))
+                yield GraphStart(label, tuple(_functions(graph, number) or ()))
 
 
 def _functions(graph: Any, number: int) -> list[str] | None:
@@ -94,16 +94,16 @@ def _object_calls(graph: Any) -> Calls:
 def _add_call(calls: Calls, graph: Any, name: str, number: int) -> None:
     """A name may stand for several objects, of which TensorFlow takes one: all have to do."""
     functions = _functions(graph, number)
-    start = None if functions is None else Start(f"{name[:80]!r}", tuple(functions))
+    start = None if functions is None else GraphStart(f"{name[:80]!r}", tuple(functions))
     calls.setdefault(name, []).append(start)
 
 
-def _graph_loading(meta: Any) -> Iterator[Start]:
+def _graph_loading(meta: Any) -> Iterator[GraphStart]:
     """The operations that restore a TF1 graph's variables, and that initialise it."""
     saver = meta.saver_def
     if saver.restore_op_name:
         own_file = ("", saver.filename_tensor_name.removesuffix(":0"))
-        yield Start(
+        yield GraphStart(
             "its restore operation",
             tensors=(saver.restore_op_name,),
             own_files=frozenset([own_file]),
@@ -112,7 +112,9 @@ def _graph_loading(meta: Any) -> Iterator[Start]:
     named = [name for key in _INITIALISERS for name in meta.collection_def[key].node_list.value]
     if _INIT_SIGNATURE in meta.signature_def:
         named += _outputs(meta.signature_def[_INIT_SIGNATURE])
-    yield Start("its initialisers", tensors=(*named, *_local_initialisers(meta)), own_files=assets)
+    yield GraphStart(
+        "its initialisers", tensors=(*named, *_local_initialisers(meta)), own_files=assets
+    )
 
 
 def _local_initialisers(meta: Any) -> Iterator[str]:
@@ -125,7 +127,7 @@ def _local_initialisers(meta: Any) -> Iterator[str]:
 
 def _graph_calls(meta: Any) -> Calls:
     return {
-        name: [Start(f"{name[:80]!r}", tensors=tuple(_outputs(signature)))]
+        name: [GraphStart(f"{name[:80]!r}", tensors=tuple(_outputs(signature)))]
         for name, signature in meta.signature_def.items()
     }
 
