@@ -15,7 +15,7 @@ from featcache.extraction.job import Extraction, Job, failure_lines
 from featcache.extraction.update import run_job
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
-from featcache.features.splits.ties import Belonging, belonging
+from featcache.features.splits.ties import Ties, find_ties
 from featcache.files.folders import check_no_link
 from featcache.finetuning.draft import Draft, Say
 from featcache.finetuning.layers import as_layers
@@ -93,13 +93,13 @@ def begin(draft: Draft, plan: FinetunePlan, *, say: Say) -> Start:
     for line in [*(f"note: {each}" for each in extraction.remarks), *failure_lines([extraction])]:
         say(line)
     features = job.cache.load(extraction.path)
-    together = belonging(features)
-    roles = assign_roles(features, plan.learning.seed, stopped=True, together=together)
+    ties = find_ties(features)
+    roles = assign_roles(features, plan.learning.seed, stopped=True, ties=ties)
     settings = {**plan_settings(plan), **image_settings(features, roles)}
     check_earlier(plan.out, settings)
     if draft.head:
         roles = replace(roles, remarks=[*roles.remarks, *_remarks(draft.head, features, roles)])
-    head = draft.head or _fitted(features, draft.kind, plan, together, say)
+    head = draft.head or _fitted(features, draft.kind, plan, ties, say)
     layers = as_layers(head.model, temperature=head.temperature)
     settings |= head_settings(head.kind, layers)
     check_earlier(plan.out, settings)
@@ -107,9 +107,7 @@ def begin(draft: Draft, plan: FinetunePlan, *, say: Say) -> Start:
     return Start(draft, extraction, features, roles, head, layers, report, settings)
 
 
-def _fitted(
-    features: Features, kind: str, plan: FinetunePlan, together: Belonging, say: Say
-) -> Head:
+def _fitted(features: Features, kind: str, plan: FinetunePlan, ties: Ties, say: Say) -> Head:
     """A head of a kind, without the rows that choose the best epoch.
 
     That of an earlier run is taken again: another fit may differ in the last digit, and the run
@@ -129,7 +127,7 @@ def _fitted(
         out=path,
         sample_weight=None,
         stopped=True,
-        together=together,
+        ties=ties,
         say=say,
         **options,
     ).head

@@ -19,7 +19,7 @@ from featcache.extraction.lookup import VectorSource
 from featcache.features.cache import images_root, weights_hint
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
-from featcache.features.splits.ties import Belonging
+from featcache.features.splits.ties import Ties
 from featcache.features.store import open_packed
 from featcache.files.write import check_output
 from featcache.heads.calibration import check_enough, fit_temperature, no_temperature
@@ -109,7 +109,7 @@ def fit(
     sample_weight: np.ndarray | None,
     stopped: bool = False,
     calibrate: bool = False,
-    together: Belonging | None = None,
+    ties: Ties | None = None,
     selection: Selection | None = None,
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
@@ -117,7 +117,7 @@ def fit(
     """`fit_head` with its report and its time.
 
     `stopped`: rows that may stop a training are held back, whether or not this head needs them.
-    `together`: which rows belong together, where that was found out already. `selection`: how
+    `ties`: which rows belong together, where that was found out already. `selection`: how
     this head was chosen out of others, where it was.
     """
     started = time.monotonic()
@@ -126,9 +126,7 @@ def fit(
     if out is not None:
         check_output(Path(out), [features.path, *_images(features)])
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
-    roles = assign_roles(
-        features, seed, stopped=is_stopped, calibrated=calibrate, together=together
-    )
+    roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate, ties=ties)
     features[roles.train | roles.judge | roles.stop].check()
     weights = _checked_weights(features, sample_weight)
     training = training_set_of(features, roles, weights=weights, seed=seed, say=say)

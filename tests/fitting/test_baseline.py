@@ -17,7 +17,7 @@ from featcache.errors import FeatcacheError
 from featcache.features.rows import Labelled
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
-from featcache.features.splits.ties import Belonging
+from featcache.features.splits.ties import Ties
 from featcache.fitting.baseline import train_baseline
 from featcache.fitting.found import Found
 from featcache.fitting.network import small_network
@@ -41,8 +41,8 @@ def test_its_roles_are_those_of_a_head(digits, digit_features):
     features = featcache.load("digits", cache=digit_features)
     rows = Found.look(find_images(digits), BaselinePlan((22, 22))).rows
     # Near duplicates are known by their vectors: what belongs together without them is the same.
-    together = Belonging(units(features.keys, features.groups))
-    theirs = assign_roles(features, 0, stopped=True, together=together)
+    ties = Ties(units(features.keys, features.groups))
+    theirs = assign_roles(features, 0, stopped=True, ties=ties)
     ours = assign_roles(rows, 0, stopped=True)
     assert isinstance(rows, Labelled)
     assert rows.names.tolist() == features.names.tolist()

@@ -10,7 +10,7 @@ from featcache.errors import FeatcacheError
 from featcache.features.rows import Rows
 from featcache.features.splits.duplicates import NEAR
 from featcache.features.splits.partition import holdout
-from featcache.features.splits.ties import Belonging, belonging
+from featcache.features.splits.ties import Ties, find_ties
 
 #: Of an unsplit data set, this part of each class judges the head.
 HELD_OUT = 0.2
@@ -49,12 +49,12 @@ def assign_roles(
     *,
     stopped: bool = False,
     calibrated: bool = False,
-    together: Belonging | None = None,
+    ties: Ties | None = None,
 ) -> Roles:
     """Training and judging rows: the file's own test or validation split, else a stratified one.
 
     Augmented views train, and never judge; all views of an image are on one side, and so is what
-    belongs together (`together`; None: `belonging` finds it out). With `stopped` there are rows
+    belongs together (`ties`; None: `find_ties` finds it out). With `stopped` there are rows
     that may stop the training too: the file's validation split, or a tenth of the training rows.
     With `calibrated` these rows set the temperature, and never judge.
 
@@ -67,9 +67,9 @@ def assign_roles(
             f"{features.path}: no row has a label. Labels come from class folders "
             f"(photos/cat/1.jpg) or from the label column of a CSV manifest"
         )
-    together = belonging(features) if together is None else together
+    ties = find_ties(features) if ties is None else ties
     plain = features.views == 0
-    roles = _of_file(features, labelled, together) or _dealt(features, labelled, seed, together)
+    roles = _of_file(features, labelled, ties) or _dealt(features, labelled, seed, ties)
     _check_roles(features, roles)
     stopping = ""
     if stopped or calibrated:
@@ -84,26 +84,26 @@ def assign_roles(
     return replace(roles, protocol=f"{roles.protocol} ({counts}{stopping}")
 
 
-def _of_file(features: Rows, labelled: np.ndarray, together: Belonging) -> Roles | None:
+def _of_file(features: Rows, labelled: np.ndarray, ties: Ties) -> Roles | None:
     """The roles that the file's own splits give, if it has one to judge on."""
     for split in ("test", "validation"):
         judged = labelled & (features.views == 0) & (features.splits == split)
         if judged.any():
             train = labelled & np.isin(features.splits, ["train", ""])
             words = f"accuracy on the file's {split} split"
-            return _without_copies(features, train, judged, words, together)
+            return _without_copies(features, train, judged, words, ties)
     return None
 
 
-def _dealt(features: Rows, labelled: np.ndarray, seed: int, together: Belonging) -> Roles:
+def _dealt(features: Rows, labelled: np.ndarray, seed: int, ties: Ties) -> Roles:
     """The roles where the file has no split to judge on: a part of each class is held out."""
-    held = _held_out(features, labelled, HELD_OUT, seed, together.unit)
+    held = _held_out(features, labelled, HELD_OUT, seed, ties.unit)
     words = f"accuracy on a stratified {HELD_OUT:.0%} held out by image hash"
-    if together.twins:
-        words += f", {together.twins} near duplicates on one side with those they are like"
-    remarks = [together.remark] if together.remark else []
+    if ties.twins:
+        words += f", {ties.twins} near duplicates on one side with those they are like"
+    remarks = [ties.remark] if ties.remark else []
     judge = held & (features.views == 0)
-    return Roles(labelled & ~held, judge, np.zeros_like(held), words, remarks, together.unit)
+    return Roles(labelled & ~held, judge, np.zeros_like(held), words, remarks, ties.unit)
 
 
 def _with_stopping(
@@ -142,7 +142,7 @@ def _held_out(
 
 
 def _without_copies(
-    features: Rows, train: np.ndarray, judged: np.ndarray, protocol: str, together: Belonging
+    features: Rows, train: np.ndarray, judged: np.ndarray, protocol: str, ties: Ties
 ) -> Roles:
     """Judged rows whose image is a training image prove nothing: leave out. What is near: say."""
     copies = judged & np.isin(features.keys, features.keys[train])
@@ -159,14 +159,14 @@ def _without_copies(
             f"({', '.join(sorted(shared)[:3])}...): the accuracy may flatter the head"
         )
     judged = judged & ~copies
-    if near := _near(judged, train, together.pairs):
+    if near := _near(judged, train, ties.pairs):
         folder = features.path.parent
         remarks.append(
             f"{near} of the {int(judged.sum())} images that judge have a near duplicate in the "
             f"training rows (cosine of {NEAR:g} or more): the accuracy may flatter the head; "
             f"`featcache split {folder.parent.name}/{folder.name} --audit` tells it without them"
         )
-    return Roles(train, judged, np.zeros_like(train), protocol, remarks, together.unit)
+    return Roles(train, judged, np.zeros_like(train), protocol, remarks, ties.unit)
 
 
 def _near(judged: np.ndarray, train: np.ndarray, pairs: np.ndarray) -> int:

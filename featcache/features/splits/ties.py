@@ -29,7 +29,7 @@ _NO_PAIRS = np.empty((0, 2), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Belonging:
+class Ties:
     """Which rows belong together.
 
     Attributes
@@ -49,7 +49,7 @@ class Belonging:
         return len(np.unique(self.pairs))
 
 
-def belonging(rows: Rows, others: Sequence[Features] = ()) -> Belonging:
+def find_ties(rows: Rows, others: Sequence[Features] = ()) -> Ties:
     """What belongs together among rows, and among other features of the same rows.
 
     Rows without vectors have copies and groups alone.
@@ -59,7 +59,7 @@ def belonging(rows: Rows, others: Sequence[Features] = ()) -> Belonging:
     # Where one network could tell, it does not matter that another could not.
     remarks = [remark for _, remark in found]
     remark = "" if "" in remarks else next(iter(remarks), "")
-    return Belonging(units(rows.keys, rows.groups, twins=pairs), np.unique(pairs, axis=0), remark)
+    return Ties(units(rows.keys, rows.groups, twins=pairs), np.unique(pairs, axis=0), remark)
 
 
 def _pairs(features: Features) -> tuple[np.ndarray, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
-from featcache.features.splits.ties import Belonging
+from featcache.features.splits.ties import Ties
 from featcache.fitting.sweeping.folds_ import deal
 
 
@@ -65,17 +65,17 @@ def make_plan(
     folds: int,
     nested: bool | None,
     seed: int,
-    together: Belonging | None = None,
+    ties: Ties | None = None,
 ) -> SweepPlan:
     """Choose on training rows only: by the validation split where a test split judges, else folds.
 
-    What belongs together (`together`; None: it is found out) is in one fold.
+    What belongs together (`ties`; None: it is found out) is in one fold.
 
     Raises `FeatcacheError` where there are too few rows, or no labels.
     """
     if folds < 2:
         raise FeatcacheError(f"--folds {folds}: expected at least 2, such as 5")
-    roles = assign_roles(features, seed, together=together)
+    roles = assign_roles(features, seed, ties=ties)
     splits = set(features.splits.tolist())
     if {"validation", "test"} <= splits and not nested:
         part = _validation_part(features, roles.train)

@@ -12,7 +12,7 @@ import numpy as np
 from featcache.checks import checked_seed
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
-from featcache.features.splits.ties import belonging
+from featcache.features.splits.ties import find_ties
 from featcache.fitting.fit_head import Selection, fit
 from featcache.fitting.sweeping.alignment import Aligned, align
 from featcache.fitting.sweeping.candidates import (
@@ -91,8 +91,8 @@ def sweep(
     chosen = choose_grids(heads, Cs, grids)
     aligned = align([features] if isinstance(features, Features) else list(features))
     # Images that are near duplicates for one layer stay on one side for all of them.
-    together = belonging(aligned.taps[0], aligned.taps[1:])
-    plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, together=together)
+    ties = find_ties(aligned.taps[0], aligned.taps[1:])
+    plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
     running = _Running(seed, jobs, say)
     compared = _compare(aligned, plan, chosen, running)
     best = compared.choices[compared.best]
@@ -103,7 +103,7 @@ def sweep(
         seed=seed,
         out=out or tap.path.parent / "sweep.head",
         sample_weight=None,
-        together=together,
+        ties=ties,
         selection=Selection(len(compared.candidates), plan.words, plan.split),
         say=say,
         **best.settings,

@@ -13,7 +13,7 @@ from joblib.parallel import LokyBackend, get_active_backend
 from featcache.errors import FeatcacheError
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
-from featcache.features.splits.ties import Belonging
+from featcache.features.splits.ties import Ties
 from featcache.fitting.sweeping.grids import Settings, is_one_apart
 from featcache.fitting.sweeping.logistic_tasks import is_joinable, join, run_joined
 from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task, size_of
@@ -94,8 +94,8 @@ def run_task(task: Task) -> list[Score]:
     sides = np.repeat(["train", "test"], [len(task.train.rows), len(task.judged.rows)])
     part, judged = replace(both, splits=sides), task.judged.of_file(features)
     # Near duplicates share a side of the task already; rows that stop a training judge nothing.
-    together = Belonging(units(part.keys, part.groups))
-    roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped, together=together)
+    ties = Ties(units(part.keys, part.groups))
+    roles = assign_roles(part, task.seed, stopped=HEADS[task.head].is_stopped, ties=ties)
     training = training_set_of(part, roles, seed=task.seed)
     names = np.array(part[roles.train].classes)
     return [

@@ -13,7 +13,7 @@ from featcache.evaluation.evaluate import prefixes, unseen
 from featcache.features.rows import Labelled
 from featcache.features.splits import ties as module
 from featcache.features.splits.roles import assign_roles
-from featcache.features.splits.ties import belonging
+from featcache.features.splits.ties import find_ties
 from featcache.fitting.fit_head import fit
 from featcache.fitting.sweeping.folds import make_plan
 from featcache.heads.training_set import training_set_of
@@ -37,29 +37,29 @@ def features(tmp_path_factory):
     )
 
 
-def joined(sides: np.ndarray, together) -> bool:
+def joined(sides: np.ndarray, ties) -> bool:
     """Whether no pair of near duplicates stands on two sides."""
-    return bool((sides[together.pairs[:, 0]] == sides[together.pairs[:, 1]]).all())
+    return bool((sides[ties.pairs[:, 0]] == sides[ties.pairs[:, 1]]).all())
 
 
 def test_rows_that_are_held_out_have_no_twin_among_those_that_train(features, tmp_path):
     """Fitting, stopping, folds and the choice of C hold near duplicates together, and say so."""
-    together = belonging(features)
-    assert together.twins > 2 * DIGITS
+    ties = find_ties(features)
+    assert ties.twins > 2 * DIGITS
     roles = assign_roles(features, 0, stopped=True)
-    assert joined(np.select([roles.train, roles.stop], [0, 1], 2), together)
-    assert f"{together.twins} near duplicates on one side" in roles.protocol
+    assert joined(np.select([roles.train, roles.stop], [0, 1], 2), ties)
+    assert f"{ties.twins} near duplicates on one side" in roles.protocol
     assert 0.15 < roles.judge.mean() < 0.25
-    assert joined(make_plan(features, folds=3, nested=None, seed=0).folds, together)
+    assert joined(make_plan(features, folds=3, nested=None, seed=0).folds, ties)
     unit = training_set_of(features, roles, seed=0).units
     assert len(np.unique(unit)) < 0.6 * len(unit)
 
 
 def test_a_twin_in_the_training_rows_no_longer_flatters(features, tmp_path):
     """The nearest neighbour knew every held-out digit by its twin; now it has to recognise it."""
-    torn = replace(belonging(features), unit=np.arange(len(features)))
+    torn = replace(find_ties(features), unit=np.arange(len(features)))
     options = {"head": "knn", "neighbors": 1, "seed": 0, "sample_weight": None}
-    flattered = fit(features, **options, out=tmp_path / "1.head", together=torn)
+    flattered = fit(features, **options, out=tmp_path / "1.head", ties=torn)
     fair = fit(features, **options, out=tmp_path / "2.head")
     assert flattered.report.accuracy > fair.report.accuracy + 0.1
 
@@ -101,18 +101,18 @@ def test_a_network_to_which_all_looks_alike_holds_nothing_together(features, mon
     if many:
         monkeypatch.setattr(module, "LOOKS", 1)
     monkeypatch.setattr(module, "NEAR", 0.5)
-    together = belonging(features)
-    assert not len(together.pairs)
-    assert "look alike" in together.remark
+    ties = find_ties(features)
+    assert not len(ties.pairs)
+    assert "look alike" in ties.remark
     assert 0.15 < assign_roles(features, 0).judge.mean() < 0.25
 
 
 def test_layers_of_the_same_images_are_held_together_by_either(features):
     """What one of several files can tell holds for all, and rows without vectors have no twins."""
-    every = belonging(features)
+    every = find_ties(features)
     monotone = replace(features, labels=np.full(len(features), ""))
-    assert not belonging(monotone).twins
-    assert np.array_equal(belonging(monotone, [features]).pairs, every.pairs)
+    assert not find_ties(monotone).twins
+    assert np.array_equal(find_ties(monotone, [features]).pairs, every.pairs)
     columns = ("path", "names", "keys", "labels", "splits", "groups", "views")
     rows = Labelled(**{name: getattr(features, name) for name in columns})
-    assert len(np.unique(belonging(rows).unit)) == len(np.unique(prefixes(features.keys)))
+    assert len(np.unique(find_ties(rows).unit)) == len(np.unique(prefixes(features.keys)))
