@@ -8,7 +8,7 @@ Listing and naming need no Keras; it is imported when a network is opened.
 from featcache.backbones.aliases import penultimate_layer
 from featcache.backbones.downloaded import whereabouts
 from featcache.backbones.imagenet_labels import class_names
-from featcache.backbones.listing import LayerRow, list_layers, list_own_layers
+from featcache.backbones.listing import LayerRow, list_layers, list_user_layers
 from featcache.backbones.network import Network, Tap, open_classifier, open_network
 from featcache.backbones.opening_ import BackboneSource, recall_backbone, recall_recipe
 from featcache.backbones.published import Published, published
@@ -26,7 +26,7 @@ __all__ = [
     "class_names",
     "find_backbone",
     "list_layers",
-    "list_own_layers",
+    "list_user_layers",
     "is_user_model",
     "open_classifier",
     "open_network",

@@ -59,7 +59,7 @@ def list_layers(backbone: Backbone) -> list[LayerRow]:
     return rows + [row for row in _rows(whole, penultimate, top=True) if row.name not in names]
 
 
-def list_own_layers(
+def list_user_layers(
     path: Path, *, trusted: bool, size: tuple[int, int] | None = None
 ) -> tuple[list[LayerRow], str]:
     """What of a user's own model can be tapped, and a sentence on what can be done with it.

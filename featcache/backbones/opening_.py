@@ -12,7 +12,12 @@ from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.backbones.tuned import TunedBackbone
 from featcache.backbones.tuned_record import check_weights
 from featcache.backbones.user_models.own_model import is_user_model
-from featcache.backbones.user_models.user_network import OWN, OwnModel, recall_own_taps, scale_of
+from featcache.backbones.user_models.user_network import (
+    USER,
+    UserModelSource,
+    recall_user_taps,
+    scale_of,
+)
 from featcache.errors import FeatcacheError
 from featcache.files.home import expanded
 from featcache.recipe import Recipe
@@ -51,8 +56,8 @@ def recall_backbone(
     if is_user_model(name) or name.endswith(".keras") or "/" in name:
         if source.weights:
             raise FeatcacheError(f"--weights {source.weights}: the weights of {name} are inside it")
-        own = OwnModel(Path(name), source.trusted, source.size, source.scale)
-        return recall_own_taps(own, asked)
+        own = UserModelSource(Path(name), source.trusted, source.size, source.scale)
+        return recall_user_taps(own, asked)
     if source.scale:
         raise FeatcacheError(
             f"--scale {source.scale} is for models of your own; {name} scales pixels as it was "
@@ -87,9 +92,9 @@ def recall_recipe(recipe: Recipe, weights: str, *, trusted: bool = False) -> tup
     check_weights(weights)
     asked = [(recipe.layer, recipe.pooling)]
     size = recipe.decoding.size
-    if recipe.backbone.startswith(OWN):
-        own = OwnModel(Path(weights), trusted, size, scale_of(recipe.scaling))
-        network, tap = recall_own_taps(own, asked)[0]
+    if recipe.backbone.startswith(USER):
+        own = UserModelSource(Path(weights), trusted, size, scale_of(recipe.scaling))
+        network, tap = recall_user_taps(own, asked)[0]
     elif recipe.backbone in BACKBONES:
         backbone = BACKBONES[recipe.backbone]
         network, tap = recall_taps(backbone, asked, weights=weights, size=size)[0]

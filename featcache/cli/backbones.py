@@ -136,13 +136,13 @@ def layers(
 
 def _layers_of(backbone: str, *, trusted: bool) -> tuple[list[LayerRow], str]:
     """The layers, and what can be done with the network."""
-    from featcache.backbones import find_backbone, is_user_model, list_layers, list_own_layers
+    from featcache.backbones import find_backbone, is_user_model, list_layers, list_user_layers
     from featcache.backbones.tuned import TunedBackbone
 
     tuned = TunedBackbone.find(backbone)
     backbone = tuned.backbone if tuned else backbone
     if is_user_model(backbone):
-        return list_own_layers(Path(backbone), trusted=trusted)
+        return list_user_layers(Path(backbone), trusted=trusted)
     row = find_backbone(backbone)
     say(f"building {row.name} at {row.size}x{row.size}")
     return list_layers(row), f"shapes at {row.size}x{row.size} pixels"

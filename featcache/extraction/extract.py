@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from featcache.backbones import BackboneSource, Network, Tap, recall_backbone
-from featcache.backbones.user_models.user_network import OWN, scale_of
+from featcache.backbones.user_models.user_network import USER, scale_of
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Job, Progress, RunSettings, Target, Views
 from featcache.extraction.update import run_job
@@ -247,7 +247,7 @@ def options_of(recipe: Recipe, weights_hint: str) -> dict[str, Any]:
         "precision": recipe.precision,
         "dtype": recipe.dtype,
     }
-    if recipe.backbone.startswith(OWN):
+    if recipe.backbone.startswith(USER):
         options |= {"backbone": weights_hint, "weights": None, "scale": scale_of(recipe.scaling)}
     return options
 

@@ -125,11 +125,11 @@ def test_scale_belongs_to_own_models(photos, cache):
 
 def test_what_can_be_tapped_is_listed(own, hub):
     """featcache layers names the taps of a user's model and says what can be done with it."""
-    from featcache.backbones import list_own_layers
+    from featcache.backbones import list_user_layers
 
-    rows, words = list_own_layers(own, trusted=True)
+    rows, words = list_user_layers(own, trusted=True)
     assert len(rows) > 3
     assert words.startswith("its layers can be tapped; it can be fine-tuned")
-    rows, words = list_own_layers(hub, trusted=True, size=(32, 32))
+    rows, words = list_user_layers(hub, trusted=True, size=(32, 32))
     assert [row.name for row in rows]
     assert words.startswith("its outputs alone can be tapped")

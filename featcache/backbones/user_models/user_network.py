@@ -38,11 +38,11 @@ from featcache.files.write import touch
 from featcache.recipe import PIPELINE, Scaling
 
 #: What the name of a backbone begins with where the SHA-256 of a model's file follows.
-OWN = "sha256:"
+USER = "sha256:"
 
 
 @dataclass(frozen=True, slots=True)
-class OwnModel:
+class UserModelSource:
     """A user's model as it is asked for; see `open_user_model`."""
 
     path: Path
@@ -51,7 +51,7 @@ class OwnModel:
     scale: str | None = None
 
 
-def recall_own_taps(own: OwnModel, asked: Sequence[Asked]) -> list[tuple[Network, Tap]]:
+def recall_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> list[tuple[Network, Tap]]:
     """The taps of a user's own model, each once, in the order asked for, all of one network.
 
     Without Keras where a note of an earlier run tells what it would. Raises `FeatcacheError` as
@@ -66,12 +66,12 @@ def recall_own_taps(own: OwnModel, asked: Sequence[Asked]) -> list[tuple[Network
     note = home() / "notes" / f"{name}.note"
     network = _recalled(own, asked, note, digest)
     if network is None:
-        network = open_own_taps(own, asked)
+        network = open_user_taps(own, asked)
         _keep(note, network)
     return [(network, tap) for tap in network.taps]
 
 
-def open_own_taps(own: OwnModel, asked: Sequence[Asked]) -> Network:
+def open_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> Network:
     """The network of a user's own model with the taps asked for. Imports Keras."""
     model = open_user_model(own.path, trusted=own.trusted, size=own.size, scale=own.scale)
     found: dict[Asked, Any] = {}
@@ -93,11 +93,13 @@ def _named(model: UserModel, layer: str) -> str:
 
 
 def scale_of(scaling: Scaling) -> str:
-    """The name, for `OwnModel.scale`, of the scaling that a recipe holds."""
+    """The name, for `UserModelSource.scale`, of the scaling that a recipe holds."""
     return next(name for name, known in SCALES.items() if known == scaling)
 
 
-def _recalled(own: OwnModel, asked: Sequence[Asked], note: Path, digest: str) -> Network | None:
+def _recalled(
+    own: UserModelSource, asked: Sequence[Asked], note: Path, digest: str
+) -> Network | None:
     record = read_record(note)
     if record is None:
         return None
@@ -108,14 +110,16 @@ def _recalled(own: OwnModel, asked: Sequence[Asked], note: Path, digest: str) ->
         return None  # not as `_keep` writes it: found out anew
 
 
-def _network(own: OwnModel, asked: Sequence[Asked], digest: str, record: dict[str, Any]) -> Network:
+def _network(
+    own: UserModelSource, asked: Sequence[Asked], digest: str, record: dict[str, Any]
+) -> Network:
     """The network that a note tells of."""
     noted = record["scaling"]
     scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
     size = (record["size"][0], record["size"][1])
 
     def build() -> Built:
-        return open_own_taps(own, asked).built
+        return open_user_taps(own, asked).built
 
     return Network(
         backbone=_backbone(digest, size, scaling),
@@ -142,7 +146,7 @@ def _keep(note: Path, network: Network) -> None:
 def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:
     """The row that the table would have for it."""
     return Backbone(
-        name=f"{OWN}{digest}",
+        name=f"{USER}{digest}",
         source="own",
         size=max(size),
         width=0,
@@ -153,5 +157,5 @@ def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:
     )
 
 
-def _hint(own: OwnModel) -> str:
+def _hint(own: UserModelSource) -> str:
     return str(expanded(own.path).absolute())
