@@ -13,7 +13,7 @@ from typing import Any
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.imagenet_rescaling import with_imagenet_rescaling
 from featcache.backbones.table import Backbone
-from featcache.backbones.weights_file import StoredFile, open_stored, settle
+from featcache.backbones.weights_file import ReadableWeights, open_stored, settle
 from featcache.errors import FeatcacheError
 
 #: One-dimensional weights of a top that are not its classifier's.
@@ -48,7 +48,7 @@ def open_from_file(backbone: Backbone, shape: Shape, *, path: Path) -> Any:
     return with_imagenet_rescaling(backbone, network)
 
 
-def _with_top(backbone: Backbone, shape: Shape, *, network: Any, stored: StoredFile) -> Any:
+def _with_top(backbone: Backbone, shape: Shape, *, network: Any, stored: ReadableWeights) -> Any:
     """The network with the top that the file seems to have."""
     below = len(network.weights)
     if shape.include_top or stored.count < below:
@@ -63,7 +63,7 @@ def _with_top(backbone: Backbone, shape: Shape, *, network: Any, stored: StoredF
     return target
 
 
-def _classes(backbone: Backbone, network: Any, stored: StoredFile) -> int:
+def _classes(backbone: Backbone, network: Any, stored: ReadableWeights) -> int:
     """How many classes the file's top names: the one vector that is in no other layer; or 0."""
     extra = Counter(shape[0] for shape in stored.shapes if len(shape) == 1)
     extra -= Counter(weight.shape[0] for weight in network.weights if len(weight.shape) == 1)

@@ -29,7 +29,7 @@ _WEIGHT_NAME = re.compile(
 )
 
 
-class StoredFile(Protocol):
+class ReadableWeights(Protocol):
     """What every kind of weights file can do."""
 
     @property
@@ -42,7 +42,7 @@ class StoredFile(Protocol):
         """Give the network its weights; raise `FeatcacheError` at the first that disagrees."""
 
 
-def open_stored(path: Path) -> StoredFile:
+def open_stored(path: Path) -> ReadableWeights:
     """The file as what it is, checked.
 
     Raises `FeatcacheError` where it is missing, is not a weights file, or is not safe to open.

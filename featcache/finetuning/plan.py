@@ -25,10 +25,10 @@ from featcache.training import Checkpoint, differences, digest_of
 #: Beside what comes out, while the training lasts.
 CHECKPOINT = "checkpoint.safetensors"
 
-Settings = dict[str, Any]
+FinetuneSettings = dict[str, Any]
 
 
-def plan_settings(plan: FinetunePlan) -> Settings:
+def plan_settings(plan: FinetunePlan) -> FinetuneSettings:
     """What the plan says."""
     values = {name: value for name, value in asdict(plan).items() if name != "out"}
     values |= values.pop("learning")
@@ -36,7 +36,7 @@ def plan_settings(plan: FinetunePlan) -> Settings:
     return _plain({**values, "augment": augment})
 
 
-def image_settings(features: Features, roles: Roles) -> Settings:
+def image_settings(features: Features, roles: Roles) -> FinetuneSettings:
     """The recipe, the images and what each of them is for."""
     who = (features.names, features.keys, features.labels, features.views)
     digest = digest_of(*who, roles.train, roles.stop, roles.judge)
@@ -46,7 +46,7 @@ def image_settings(features: Features, roles: Roles) -> Settings:
     }
 
 
-def head_settings(kind: str, layers: DenseHead) -> Settings:
+def head_settings(kind: str, layers: DenseHead) -> FinetuneSettings:
     """The head that it begins with."""
     total = hashlib.sha256()
     for name, array in sorted(layers.arrays.items()):
@@ -54,7 +54,7 @@ def head_settings(kind: str, layers: DenseHead) -> Settings:
     return {"head": f"{kind} {total.hexdigest()[:16]}"}
 
 
-def earlier_settings(out: Path) -> Settings | None:
+def earlier_settings(out: Path) -> FinetuneSettings | None:
     """Those of what lies in a folder already, finished or interrupted; None: there is nothing."""
     interrupted = Checkpoint(out / CHECKPOINT, {}).settings_there()
     if interrupted is not None:
@@ -63,7 +63,7 @@ def earlier_settings(out: Path) -> Settings | None:
     return None if record is None else dict(record.get("settings", {}))
 
 
-def check_earlier(out: Path, settings: Settings) -> None:
+def check_earlier(out: Path, settings: FinetuneSettings) -> None:
     """Raises `FeatcacheError` where what lies in a folder has other values of these settings."""
     there = earlier_settings(out)
     if there is None:
@@ -76,7 +76,7 @@ def check_earlier(out: Path, settings: Settings) -> None:
         )
 
 
-def _plain(settings: Settings) -> Settings:
+def _plain(settings: FinetuneSettings) -> FinetuneSettings:
     """As it is when it is read again from a file."""
-    plain: Settings = json.loads(json.dumps(settings))
+    plain: FinetuneSettings = json.loads(json.dumps(settings))
     return plain

@@ -20,7 +20,7 @@ from featcache.files.folders import check_no_link
 from featcache.finetuning.draft import Draft, Say
 from featcache.finetuning.layers import as_layers
 from featcache.finetuning.plan import (
-    Settings,
+    FinetuneSettings,
     check_earlier,
     earlier_settings,
     head_settings,
@@ -53,7 +53,7 @@ class Start:
     head: Head
     layers: DenseHead
     report: Report
-    settings: Settings
+    settings: FinetuneSettings
 
     @property
     def job(self) -> Job:

@@ -19,7 +19,7 @@ UNSUPPORTED = frozenset(
 _IMAGES = READABLE | UNSUPPORTED
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
-SPLITS = {
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -33,7 +33,7 @@ LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class FolderWalk:
     """What a folder holds: images as paths relative to it, and what was left out."""
 
     root: str
@@ -67,19 +67,19 @@ class _Folder:
     above: tuple[tuple[int, int], ...]  # device and inode of every folder above it
 
 
-def walk(root: str, *, follow_symlinks: bool) -> Walk:
+def walk(root: str, *, follow_symlinks: bool) -> FolderWalk:
     """All images below `root`, in no order.
 
     Raises `FeatcacheError` where a folder cannot be listed or a path is too long.
     """
-    found = Walk(root, follow_symlinks)
+    found = FolderWalk(root, follow_symlinks)
     waiting = [_Folder("", ())]
     while waiting:
         waiting.extend(_list(found, waiting.pop()))
     return found
 
 
-def _list(found: Walk, folder: _Folder) -> list[_Folder]:
+def _list(found: FolderWalk, folder: _Folder) -> list[_Folder]:
     """Note the images of one folder; give back the folders in it."""
     path = f"{found.root}/{folder.path}"
     deeper = []
@@ -97,7 +97,7 @@ def _list(found: Walk, folder: _Folder) -> list[_Folder]:
     return deeper
 
 
-def _lineage(found: Walk, folder: _Folder, path: str) -> tuple[tuple[int, int], ...] | None:
+def _lineage(found: FolderWalk, folder: _Folder, path: str) -> tuple[tuple[int, int], ...] | None:
     """The folders above and this one; None where this one is among those above it."""
     if not found.follow_symlinks:
         return ()
@@ -109,7 +109,7 @@ def _lineage(found: Walk, folder: _Folder, path: str) -> tuple[tuple[int, int], 
     return (*folder.above, identity)
 
 
-def _is_folder(found: Walk, entry: os.DirEntry[str], name: str) -> bool:
+def _is_folder(found: FolderWalk, entry: os.DirEntry[str], name: str) -> bool:
     """Whether to go into the entry; otherwise it is noted in its place."""
     if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
         return False
@@ -159,7 +159,7 @@ def layout(names: list[str]) -> tuple[list[str], list[str], list[str]]:
         return [""] * len(names), [""] * len(names), []
     level, remarks = _label_level(parts, tops)
     labels = [folders[level] if len(folders) > level else "" for folders in parts]
-    splits = [SPLITS[folders[0].lower()] if level and folders else "" for folders in parts]
+    splits = [SPLIT_WORDS[folders[0].lower()] if level and folders else "" for folders in parts]
     if unlabelled := labels.count(""):
         remarks.append(
             f"{unlabelled} of {len(names)} images lie beside the class folders and have no label"
@@ -169,7 +169,7 @@ def layout(names: list[str]) -> tuple[list[str], list[str], list[str]]:
 
 def _label_level(parts: list[list[str]], tops: set[str]) -> tuple[int, list[str]]:
     """Which level of folders names the class: 1 below split folders, else 0."""
-    if not all(top.lower() in SPLITS for top in tops):
+    if not all(top.lower() in SPLIT_WORDS for top in tops):
         return 0, []
     without = sorted(tops - {folders[0] for folders in parts if len(folders) > 1})
     if not without:
@@ -180,7 +180,7 @@ def _label_level(parts: list[list[str]], tops: set[str]) -> tuple[int, list[str]
     ]
 
 
-def found_instead(found: Walk) -> str:
+def found_instead(found: FolderWalk) -> str:
     """What a folder without images does hold, for an error message."""
     if not found.others and not found.folder_links:
         return "it is empty"

@@ -23,7 +23,7 @@ from featcache.errors import FeatcacheError
 from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
 from featcache.images.file_bytes import read_file, stamp_file
-from featcache.images.folder import LONGEST_PATH, SPLITS, found_instead, layout, walk
+from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS, found_instead, layout, walk
 from featcache.images.manifest import read_manifest
 
 __all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images", "label_conflicts"]
@@ -338,11 +338,11 @@ def _one_each(option: str, values: Iterable[Any], count: int) -> list[str]:
 
 def _splits(values: Iterable[Any], count: int) -> list[str]:
     words = _one_each("splits", values, count)
-    if unknown := sorted({word for word in words if word and word.lower() not in SPLITS}):
+    if unknown := sorted({word for word in words if word and word.lower() not in SPLIT_WORDS}):
         raise FeatcacheError(
             f"splits: {', '.join(map(repr, unknown[:10]))} not known: train, validation or test"
         )
-    return [SPLITS.get(word.lower(), "") for word in words]
+    return [SPLIT_WORDS.get(word.lower(), "") for word in words]
 
 
 def _not_there(path: str | Path) -> str:

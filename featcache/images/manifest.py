@@ -13,7 +13,7 @@ from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.images.csv_cells import plain
 from featcache.images.file_bytes import leads_inside
-from featcache.images.folder import LONGEST_PATH, SPLITS
+from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS
 
 _COLUMNS = ("path", "label", "split", "group")
 _LINES_SHOWN = 10
@@ -22,7 +22,7 @@ _MANY = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ManifestRow:
     """One line of a manifest.
 
     `written` is the path in it; `path` is the one to open, in which no ".." follows a folder, that
@@ -38,7 +38,7 @@ class Row:
     group: str
 
 
-def read_manifest(path: Path, *, follow_symlinks: bool) -> tuple[list[Row], list[str]]:
+def read_manifest(path: Path, *, follow_symlinks: bool) -> tuple[list[ManifestRow], list[str]]:
     """The rows of a manifest, and remarks.
 
     Raises `FeatcacheError` that names the lines where something is wrong.
@@ -96,7 +96,9 @@ def _some(columns: list[str]) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def _rows(folder: Path, columns: list[str], cells: list[tuple[int, list[str]]]) -> list[Row]:
+def _rows(
+    folder: Path, columns: list[str], cells: list[tuple[int, list[str]]]
+) -> list[ManifestRow]:
     inside = str(folder.absolute())
     places = [columns.index(name) if name in columns else None for name in _COLUMNS]
     rows = []
@@ -104,13 +106,13 @@ def _rows(folder: Path, columns: list[str], cells: list[tuple[int, list[str]]]) 
         written, label, split, group = ("" if at is None else row[at] for at in places)
         path, split = _resolved(folder, written), split.strip()
         rows.append(
-            Row(
+            ManifestRow(
                 line=line,
                 written=written,
                 path=path,
                 name=_name(inside, path),
                 label=plain(label.strip()),
-                split=SPLITS.get(split.lower(), split),
+                split=SPLIT_WORDS.get(split.lower(), split),
                 group=plain(group.strip()),
             )
         )
@@ -139,7 +141,7 @@ def _name(inside: str, path: str) -> str:
     return name
 
 
-def _check(path: Path, rows: list[Row]) -> None:
+def _check(path: Path, rows: list[ManifestRow]) -> None:
     _complain(path, "the path is empty", [(row.line, "") for row in rows if not row.path.strip()])
     _complain(
         path,
@@ -150,7 +152,7 @@ def _check(path: Path, rows: list[Row]) -> None:
             if len(os.fsencode(row.path)) > LONGEST_PATH or "\0" in row.path
         ],
     )
-    allowed = set(SPLITS.values()) | {""}
+    allowed = set(SPLIT_WORDS.values()) | {""}
     _complain(
         path,
         f"split is not one of {', '.join(sorted(allowed - {''}))}",
@@ -173,7 +175,7 @@ def _check(path: Path, rows: list[Row]) -> None:
     )
 
 
-def _missing(manifest: Path, rows: list[Row]) -> list[Row]:
+def _missing(manifest: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
     """The rows whose image is not there.
 
     A folder of many of them is listed once: to ask for each by itself takes minutes on a network.
@@ -201,7 +203,7 @@ def _listed(folder: str) -> set[str]:
         return set()  # then each image is asked for by itself
 
 
-def _check_links(path: Path, rows: list[Row]) -> None:
+def _check_links(path: Path, rows: list[ManifestRow]) -> None:
     """Links to files are looked at when read; a folder on the way there must be checked here."""
     root = os.path.realpath(path.parent)
     relative = [row for row in rows if not _leads_up(_name(str(path.parent), row.written))]

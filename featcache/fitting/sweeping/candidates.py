@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
-from featcache.fitting.sweeping.grids import Settings, label_of
+from featcache.fitting.sweeping.grids import HeadSettings, label_of
 from featcache.fitting.sweeping.intervals import interval_of
 from featcache.fitting.sweeping.tasks_ import Score
 
@@ -22,7 +22,7 @@ class Contender:
 
     tap: int
     head: str
-    settings: Settings
+    settings: HeadSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Candidate:
     features: str
     path: Path
     head: str
-    settings: Settings
+    settings: HeadSettings
     accuracy: float
     interval: Interval
     seconds: float
@@ -67,7 +67,7 @@ class NotFitted:
     features: str
     path: Path
     head: str
-    settings: Settings
+    settings: HeadSettings
     reason: str
     tap: str = ""
 

@@ -7,13 +7,13 @@ from itertools import product
 from typing import Any, get_args, get_origin, get_type_hints
 
 from featcache.errors import FeatcacheError
-from featcache.fitting.sweeping.grids import GRIDS, Settings
+from featcache.fitting.sweeping.grids import GRIDS, HeadSettings
 from featcache.heads.kinds import HEADS, options_of
 
 _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def parse_grids(texts: Sequence[str], Cs: Sequence[float] | None) -> dict[str, list[Settings]]:
+def parse_grids(texts: Sequence[str], Cs: Sequence[float] | None) -> dict[str, list[HeadSettings]]:
     """The settings of each head that is named: all combinations of its options' values.
 
     Options that are not named keep the values of the usual grid; `Cs` stands for its values of C.
@@ -106,7 +106,7 @@ def _usual(head: str, Cs: Sequence[float] | None) -> dict[str, list[Any]]:
     return axes
 
 
-def _combined(named: dict[str, list[Any]], usual: dict[str, list[Any]]) -> list[Settings]:
+def _combined(named: dict[str, list[Any]], usual: dict[str, list[Any]]) -> list[HeadSettings]:
     own = {name: values for name, values in named.items() if name not in usual}
     axes = own | usual | {name: named[name] for name in usual if name in named}
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]

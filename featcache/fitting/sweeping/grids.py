@@ -9,10 +9,10 @@ from typing import Any
 from featcache.errors import FeatcacheError
 from featcache.heads.kinds import HEADS, options_of
 
-Settings = dict[str, Any]
+HeadSettings = dict[str, Any]
 
 #: Of equals the first wins, so each grid goes from simple to flexible.
-GRIDS: dict[str, list[Settings]] = {
+GRIDS: dict[str, list[HeadSettings]] = {
     "centroid": [{}],
     "ridge": [{}],
     "logreg": [{"C": C} for C in (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)],
@@ -29,8 +29,8 @@ TOGETHER = {"logreg": "C", "knn": "neighbors"}
 def choose_grids(
     heads: Sequence[str] | None,
     Cs: Sequence[float] | None,
-    grids: Mapping[str, Sequence[Settings]] | None = None,
-) -> dict[str, list[Settings]]:
+    grids: Mapping[str, Sequence[HeadSettings]] | None = None,
+) -> dict[str, list[HeadSettings]]:
     """The settings to compare, by kind of head.
 
     `grids` holds whole settings, for heads that are named in `heads` or not; `Cs` replaces the
@@ -49,29 +49,29 @@ def choose_grids(
     return chosen
 
 
-def pieces_of(head: str, grid: Sequence[Settings]) -> list[list[Settings]]:
+def pieces_of(head: str, grid: Sequence[HeadSettings]) -> list[list[HeadSettings]]:
     """The grid, in its order, in pieces whose settings are tried together."""
     together = TOGETHER.get(head)
 
-    def others(settings: Settings) -> Settings:
+    def others(settings: HeadSettings) -> HeadSettings:
         return {name: value for name, value in settings.items() if name != together}
 
     return [list(piece) for _, piece in groupby(grid, key=others)]
 
 
-def is_one_apart(grid: Sequence[Settings], name: str) -> bool:
+def is_one_apart(grid: Sequence[HeadSettings], name: str) -> bool:
     """Whether all settings have this option, and nothing else tells them apart."""
     return all(name in settings for settings in grid) and all(
         {**settings, name: None} == {**grid[0], name: None} for settings in grid
     )
 
 
-def label_of(head: str, settings: Settings) -> str:
+def label_of(head: str, settings: HeadSettings) -> str:
     """What tells a candidate from the others: head and settings."""
     return f"{head} {words_of(settings)}".strip()
 
 
-def words_of(settings: Settings) -> str:
+def words_of(settings: HeadSettings) -> str:
     """Settings as a person writes them: "C=0.01", "hidden=1024x64"."""
     return " ".join(f"{name}={_value_words(value)}" for name, value in settings.items())
 
@@ -82,7 +82,9 @@ def _value_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _with_Cs(grids: dict[str, list[Settings]], Cs: Sequence[float]) -> dict[str, list[Settings]]:
+def _with_Cs(
+    grids: dict[str, list[HeadSettings]], Cs: Sequence[float]
+) -> dict[str, list[HeadSettings]]:
     """The grids of heads that have a C, with these values."""
     bad = [C for C in Cs if not 0 < C < float("inf")]
     if bad:
@@ -106,7 +108,7 @@ def _check_names(names: list[str]) -> None:
         raise FeatcacheError(f"--heads: no head was named; there are: {', '.join(HEADS)}")
 
 
-def _check_grid(head: str, grid: Sequence[Settings]) -> None:
+def _check_grid(head: str, grid: Sequence[HeadSettings]) -> None:
     if not grid:
         raise FeatcacheError(
             f"the grid of {head} is empty: give at least one setting, such as {{}}"

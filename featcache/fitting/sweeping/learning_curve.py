@@ -12,10 +12,10 @@ from featcache.features.features import Features
 from featcache.features.splits.partition import units
 from featcache.fitting.sweeping.folds import Part
 from featcache.fitting.sweeping.folds_ import grow
-from featcache.fitting.sweeping.grids import Settings
+from featcache.fitting.sweeping.grids import HeadSettings
 from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
 from featcache.fitting.sweeping.tasks import run_tasks
-from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task
+from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task, TaskOutcome
 
 #: Shares of the training images that are tried: each doubles the last.
 SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -72,7 +72,7 @@ def measure_learning_curve(
     parts: Sequence[Part],
     *,
     head: str,
-    settings: Settings,
+    settings: HeadSettings,
     seed: int = 0,
     jobs: int | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -126,11 +126,13 @@ def _subsets(features: Features, part: Part) -> list[np.ndarray]:
     return [part.train[mask] for mask in grow(train.labels, train.keys, train.groups, SHARES)]
 
 
-def _curve(sizes: list[_Size], tried: list[list[Outcome]], unit: list[np.ndarray]) -> LearningCurve:
+def _curve(
+    sizes: list[_Size], tried: list[list[TaskOutcome]], unit: list[np.ndarray]
+) -> LearningCurve:
     """The curve from the outcomes of every part at every size; `unit`: of the parts' rows."""
     points, remarks, rights = [], [], []
     for size, outcomes in zip(sizes, tried, strict=True):
-        failures = [each.reason for each in outcomes if isinstance(each, Failure)]
+        failures = [each.reason for each in outcomes if isinstance(each, FailedTask)]
         if failures:
             remarks.append(f"learning curve: not with {size.images:,} images: {failures[0]}")
             continue

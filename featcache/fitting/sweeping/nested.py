@@ -11,7 +11,7 @@ from featcache.evaluation.metrics import Interval
 from featcache.fitting.sweeping.candidates import Candidate
 from featcache.fitting.sweeping.folds import SweepPlan
 from featcache.fitting.sweeping.intervals import interval_of
-from featcache.fitting.sweeping.tasks_ import Outcome, Score
+from featcache.fitting.sweeping.tasks_ import Score, TaskOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Nested:
 
 
 def judge_choosing(
-    plan: SweepPlan, candidates: Sequence[Candidate], outcomes: Sequence[Sequence[Outcome]]
+    plan: SweepPlan, candidates: Sequence[Candidate], outcomes: Sequence[Sequence[TaskOutcome]]
 ) -> Nested | None:
     """In each fold, the winner of the others is judged: on rows that had no part in the choice.
 
@@ -49,7 +49,7 @@ def judge_choosing(
     return Nested(float(np.concatenate(right).mean()), interval, chosen)
 
 
-def _inner_accuracy(plan: SweepPlan, outcomes: Sequence[Outcome], fold: int) -> float:
+def _inner_accuracy(plan: SweepPlan, outcomes: Sequence[TaskOutcome], fold: int) -> float:
     """A candidate's accuracy on the folds other than one, never fitted with that one.
 
     -1 where it could not be fitted on some of them: then it is not chosen there.

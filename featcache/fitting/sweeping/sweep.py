@@ -23,12 +23,12 @@ from featcache.fitting.sweeping.candidates import (
     not_fitted,
 )
 from featcache.fitting.sweeping.folds import SweepPlan, make_plan
-from featcache.fitting.sweeping.grids import Settings, choose_grids, pieces_of
+from featcache.fitting.sweeping.grids import HeadSettings, choose_grids, pieces_of
 from featcache.fitting.sweeping.learning_curve import LearningCurve, measure_learning_curve
 from featcache.fitting.sweeping.nested import judge_choosing
 from featcache.fitting.sweeping.result import Sweep
 from featcache.fitting.sweeping.tasks import run_tasks
-from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task
+from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task, TaskOutcome
 
 #: What is said where the nested cross-validation came to nothing.
 NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"
@@ -51,7 +51,7 @@ def sweep(
     *,
     heads: Sequence[str] | None = None,
     Cs: Sequence[float] | None = None,
-    grids: Mapping[str, Sequence[Settings]] | None = None,
+    grids: Mapping[str, Sequence[HeadSettings]] | None = None,
     folds: int = 5,
     nested: bool | None = None,
     learning_curve: bool = False,
@@ -141,7 +141,7 @@ class _Compared:
 
     choices: list[Contender]
     candidates: list[Candidate]
-    outcomes: list[list[Outcome]]
+    outcomes: list[list[TaskOutcome]]
     not_fitted: list[NotFitted]
 
     @property
@@ -152,7 +152,7 @@ class _Compared:
 
 
 def _compare(
-    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[Settings]], running: _Running
+    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
 ) -> _Compared:
     """Every candidate on every part of the plan.
 
@@ -172,7 +172,7 @@ def _compare(
         tap, tried = aligned.taps[choice.tap], outcomes[: len(plan.parts)]
         scores = [each for each in tried if isinstance(each, Score)]
         if len(scores) < len(tried):
-            reason = next(each.reason for each in tried if isinstance(each, Failure))
+            reason = next(each.reason for each in tried if isinstance(each, FailedTask))
             compared.not_fitted.append(not_fitted(tap, choice, reason))
             continue
         compared.choices.append(choice)
@@ -193,8 +193,8 @@ def _check_any(compared: _Compared) -> None:
 
 
 def _outcomes(
-    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[Settings]], running: _Running
-) -> list[list[Outcome]]:
+    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+) -> list[list[TaskOutcome]]:
     """For every candidate, in order, its outcomes on every part of the plan."""
     used = np.unique(np.concatenate([rows for part in plan.every for rows in part.rows]))
     for tap in aligned.taps:  # here and once: the tasks may be many, in many processes

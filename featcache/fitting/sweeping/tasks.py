@@ -14,9 +14,9 @@ from featcache.errors import FeatcacheError
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Ties
-from featcache.fitting.sweeping.grids import Settings, is_one_apart
+from featcache.fitting.sweeping.grids import HeadSettings, is_one_apart
 from featcache.fitting.sweeping.logistic_tasks import is_joinable, join, run_joined
-from featcache.fitting.sweeping.tasks_ import Failure, Outcome, Score, Side, Task, size_of
+from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task, TaskOutcome, size_of
 from featcache.heads import knn
 from featcache.heads.kinds import HEADS, options_of
 from featcache.heads.model_fitting import fit_model
@@ -29,10 +29,10 @@ PATIENCE = 10.0
 
 def run_tasks(
     tasks: Sequence[Task], jobs: int | None, say: Callable[[str], None]
-) -> list[list[Outcome]]:
+) -> list[list[TaskOutcome]]:
     """The outcome of every setting of every task; joblib's backend and number of jobs hold."""
     total = sum(len(task.settings) for task in tasks)
-    results: list[list[Outcome]] = []
+    results: list[list[TaskOutcome]] = []
     spoken = time.monotonic()
     runs = map(delayed(_run), join(tasks))
     for outcomes in _parallel(jobs, len(tasks))(runs):
@@ -52,7 +52,7 @@ def _parallel(jobs: int | None, tasks: int) -> Parallel:
     return Parallel(n_jobs=jobs, return_as="generator", **extra)
 
 
-def _run(tasks: list[Task]) -> list[list[Outcome]]:
+def _run(tasks: list[Task]) -> list[list[TaskOutcome]]:
     """The outcomes of tasks that `join` put together; where that fails, of each alone."""
     if is_joinable(tasks[0]):
         try:
@@ -62,14 +62,14 @@ def _run(tasks: list[Task]) -> list[list[Outcome]]:
     return [_outcomes(task) for task in tasks]
 
 
-def _outcomes(task: Task) -> list[Outcome]:
+def _outcomes(task: Task) -> list[TaskOutcome]:
     """The outcomes of settings that are tried together, or where that fails, one by one."""
     try:
         return list(run_task(task))
     except FeatcacheError as error:
         _only_unfitted(error)
         if len(task.settings) == 1:
-            return [Failure.of(error)]
+            return [FailedTask.of(error)]
     alone = [replace(task, settings=[each]) for each in task.settings]
     return [outcome for each in alone for outcome in _outcomes(each)]
 
@@ -119,7 +119,7 @@ def _tried(
 
 
 def _tried_neighbors(
-    training: TrainingSet, vectors: np.ndarray, grid: list[Settings]
+    training: TrainingSet, vectors: np.ndarray, grid: list[HeadSettings]
 ) -> Iterator[tuple[np.ndarray, float, int]]:
     """The same for settings that differ in `neighbors`: these are looked for once."""
     began = time.monotonic()

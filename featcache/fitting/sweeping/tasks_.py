@@ -13,7 +13,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features, open_features
 from featcache.features.store import FileIdentity
-from featcache.fitting.sweeping.grids import Settings
+from featcache.fitting.sweeping.grids import HeadSettings
 from featcache.heads.model import Model
 
 
@@ -43,7 +43,7 @@ class Task:
     path: Path
     sound: FileIdentity
     head: str
-    settings: list[Settings]
+    settings: list[HeadSettings]
     train: Side
     judged: Side
     seed: int
@@ -65,18 +65,18 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedTask:
     """Why a setting could not be fitted on the rows of a task."""
 
     reason: str
 
     @classmethod
-    def of(cls, error: FeatcacheError) -> Failure:
+    def of(cls, error: FeatcacheError) -> FailedTask:
         """The error's own words; options are named as settings here, without dashes."""
         return cls(str(error).removeprefix("--"))
 
 
-Outcome = Score | Failure
+TaskOutcome = Score | FailedTask
 
 
 def size_of(model: Model) -> int:

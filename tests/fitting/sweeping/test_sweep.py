@@ -31,7 +31,7 @@ from featcache.fitting.sweeping.learning_curve import SHARES, Gain
 from featcache.fitting.sweeping.logistic_tasks import join
 from featcache.fitting.sweeping.nested import judge_choosing
 from featcache.fitting.sweeping.tasks import run_task, run_tasks
-from featcache.fitting.sweeping.tasks_ import Failure, Score, Side, Task
+from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task
 
 CS = (0.001, 0.1)
 
@@ -154,7 +154,7 @@ def test_a_candidate_that_failed_without_two_folds_is_not_chosen_there(features)
     plan = SweepPlan([Part(np.array([]), np.array([each])) for each in folds], "", pairs, folds)
     one, two = Score(np.ones(1, bool), 0.0), Score(np.ones(2, bool), 0.0)
     poor = [Score(np.zeros(1, bool), 0.0)] * 3 + [Score(np.zeros(2, bool), 0.0)] * 3
-    best = [one] * 3 + [Failure("too few"), two, two]
+    best = [one] * 3 + [FailedTask("too few"), two, two]
     names = [Candidate("f", Path("f"), name, {}, 0.5, (0.0, 1.0), 0.0, 1) for name in "ab"]
     assert judge_choosing(plan, names, [best, poor]).chosen == ["f b", "f b", "f a"]
     assert judge_choosing(plan, names[:1], [best]) is None
