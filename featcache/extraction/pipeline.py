@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.extraction.reading import Outcome, Picture, Reading, Stream, read_one
+from featcache.extraction.reading import Outcome, Reading, Stream, ViewPixels, read_one
 from featcache.extraction.timing import Timing
 from featcache.images import ImageSet
 from featcache.images.threads import read_ahead
@@ -130,7 +130,7 @@ class _Lanes:
             with suppress(Exception):  # on the way out: the first error is the one to show
                 self.under_way.popleft()[2]()
 
-    def _unclaimed(self, outcome: Outcome) -> list[Picture]:
+    def _unclaimed(self, outcome: Outcome) -> list[ViewPixels]:
         """The pictures that no earlier image of the same bytes has brought already."""
         if not outcome.pictures:
             return []

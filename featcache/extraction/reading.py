@@ -26,7 +26,7 @@ AHEAD = 32
 
 
 #: A picture that waits for its network: the number of the view, and its pixels.
-Picture = tuple[int, np.ndarray]
+ViewPixels = tuple[int, np.ndarray]
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Outcome:
     stamp: FileStamp | None = None
     hashed_at: int = 0
     needed: list[Sequence[int]] = field(default_factory=list)
-    pictures: list[list[Picture]] = field(default_factory=list)
+    pictures: list[list[ViewPixels]] = field(default_factory=list)
     source_size: tuple[int, int] = (0, 0)
     warning: str = ""
     trouble: tuple[str, str] | None = None

@@ -144,7 +144,7 @@ class _Learner:
         training, validation = self.training, self.training.validation
         progress = TrainingHistory(self.options, validated=validation is not None)
         training.say(progress.begin(self.measure(validation or training)))
-        feed, best = Feed.open(training, self.options), None
+        feed, best = EpochFeed.open(training, self.options), None
         for number in range(self.options.epochs):
             began = time.monotonic()
             learned = self.learn(feed, number)
@@ -163,7 +163,7 @@ class _Learner:
         self.model.set_weights(best)
         return progress
 
-    def learn(self, feed: Feed, number: int) -> tuple[float, float]:
+    def learn(self, feed: EpochFeed, number: int) -> tuple[float, float]:
         """One epoch: its mean loss and accuracy while the weights change, as Keras has them."""
         sums = np.zeros(3)
         for rows, order, codes, weights in feed.epoch(number):
@@ -180,7 +180,7 @@ class _Learner:
 
 
 @dataclass(frozen=True, eq=False)
-class Feed:
+class EpochFeed:
     """Rows as the graph takes them: all of them in memory, or piece by piece."""
 
     training: TrainingSet
@@ -189,7 +189,7 @@ class Feed:
     held: Any
 
     @classmethod
-    def open(cls, training: TrainingSet, options: DenseOptions) -> Feed:
+    def open(cls, training: TrainingSet, options: DenseOptions) -> EpochFeed:
         """Read the vectors if they fit in memory."""
         import tensorflow as tf
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.images.threads import read_ahead
 from featcache.training.epochs import Order
-from featcache.training.feeds_ import Batch, in_batches
+from featcache.training.feeds_ import TrainingBatch, in_batches
 from featcache.training.options import LearningOptions
 
 #: Rows up to this size are held in memory; more are read batch by batch.
@@ -43,11 +43,11 @@ class RowFeed:
     def __len__(self) -> int:
         return len(self._order)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[TrainingBatch]:
         """The batches of an epoch: shuffled, a random row of each image."""
         return self._batches(self._order.epoch(number, self.options.images_per_epoch))
 
-    def plain(self) -> Iterator[Batch]:
+    def plain(self) -> Iterator[TrainingBatch]:
         """The first row of each image, in the order of the rows."""
         return self._batches(np.sort(self._order.rows[self._order.starts]))
 
@@ -61,16 +61,16 @@ class RowFeed:
         size = int(np.prod(self.vectors.shape)) * self.vectors.dtype.itemsize
         return np.ascontiguousarray(self.vectors[:]) if size <= HELD_BYTES else self.vectors
 
-    def _batches(self, rows: np.ndarray) -> Iterator[Batch]:
+    def _batches(self, rows: np.ndarray) -> Iterator[TrainingBatch]:
         source = self._source
         pieces = in_batches(rows, self.options.batch_size)
         return read_ahead(lambda piece: self._batch(source, piece), pieces, 1, AHEAD)
 
-    def _batch(self, source: Any, rows: np.ndarray) -> Batch:
+    def _batch(self, source: Any, rows: np.ndarray) -> TrainingBatch:
         # Increasing, each once: a disk reads forward, and h5py takes nothing else.
         chosen, back = np.unique(rows, return_inverse=True)
         weights = np.ones(len(rows)) if self.weights is None else self.weights[rows]
-        return Batch(
+        return TrainingBatch(
             np.asarray(source[chosen])[back],
             self.codes[rows].astype(np.int32),
             weights.astype(np.float32),

@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class TrainingBatch:
     """Some images, as a model takes them.
 
     Attributes
@@ -31,10 +31,10 @@ class Feed(Protocol):
     def __len__(self) -> int:
         """The number of images."""
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[TrainingBatch]:
         """The batches of an epoch: shuffled, random; a function of the seed and the number."""
 
-    def plain(self) -> Iterator[Batch]:
+    def plain(self) -> Iterator[TrainingBatch]:
         """Every image once, in order, without augmentation: for judging."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.training.checkpoint import Checkpoint, Saved
-from featcache.training.feeds_ import Batch, Feed
+from featcache.training.feeds_ import Feed, TrainingBatch
 from featcache.training.history import History, Pair, TrainingHistory, is_sound
 from featcache.training.options import LearningOptions
 from featcache.training.state import assign, changing_weights, seed_generators, values_of
@@ -247,7 +247,7 @@ class _Pulse:
 
 
 def _total(
-    graph: Graph, batches: Iterable[Batch], tell: Callable[[np.ndarray], None] | None = None
+    graph: Graph, batches: Iterable[TrainingBatch], tell: Callable[[np.ndarray], None] | None = None
 ) -> np.ndarray:
     """Sums over the batches, up to the first that are no numbers."""
     total, under_way = np.zeros(3), None

@@ -17,7 +17,7 @@ from featcache.images.decoder import MAX_PIXELS, decode
 from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding
 from featcache.training.epochs import Order
-from featcache.training.feeds_ import Batch
+from featcache.training.feeds_ import TrainingBatch
 from featcache.training.options import LearningOptions
 
 #: Plain pixels of a feed up to this size are kept in memory, so that they are decoded once.
@@ -93,7 +93,7 @@ class PixelFeed:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[TrainingBatch]:
         """The batches of an epoch: shuffled, each image as the view of that epoch.
 
         Raises `ImageFailure` that names an image which cannot be used any more.
@@ -101,7 +101,7 @@ class PixelFeed:
         order = self._order.epoch(number, self.options.images_per_epoch)
         return self._batches(order, number + 1 if self.augmentation else 0)
 
-    def plain(self) -> Iterator[Batch]:
+    def plain(self) -> Iterator[TrainingBatch]:
         """Every image once, in order, as it is; raises as `epoch` does."""
         return self._batches(np.arange(len(self)), 0)
 
@@ -115,7 +115,7 @@ class PixelFeed:
             self.images, self.decoding, count=len(self), max_pixels=self.max_pixels
         )
 
-    def _batches(self, places: np.ndarray, number: int) -> Iterator[Batch]:
+    def _batches(self, places: np.ndarray, number: int) -> Iterator[TrainingBatch]:
         ahead = self.options.batch_size * AHEAD + self.threads
         seen = read_ahead(
             lambda place: self._seen(place, number), places.tolist(), self.threads, ahead
@@ -123,7 +123,7 @@ class PixelFeed:
         for start in range(0, len(places), self.options.batch_size):
             piece = places[start : start + self.options.batch_size]
             weights = np.ones(len(piece)) if self.weights is None else self.weights[piece]
-            yield Batch(
+            yield TrainingBatch(
                 np.stack(list(islice(seen, len(piece)))),
                 self.codes[piece].astype(np.int32),
                 weights.astype(np.float32),

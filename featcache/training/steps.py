@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.training.feeds_ import Batch
+from featcache.training.feeds_ import TrainingBatch
 from featcache.training.losses import loss_of, optimizer_of
 from featcache.training.options import LearningOptions
 
@@ -24,7 +24,7 @@ class Graph:
     compiled: bool = False
     traced: dict[Any, Any] = field(default_factory=dict)
 
-    def __call__(self, batch: Batch) -> Any:
+    def __call__(self, batch: TrainingBatch) -> Any:
         """What the function gives, a tensor; on a GPU it may still be under way."""
         shape, kind = batch.inputs.shape[1:], batch.inputs.dtype
         if (shape, kind) not in self.traced:

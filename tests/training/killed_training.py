@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from learning_samples import Disturbed, feed, rows, small_net
 
-from featcache.training import Batch, Checkpoint, LearningOptions, RowFeed, learn
+from featcache.training import Checkpoint, LearningOptions, RowFeed, TrainingBatch, learn
 
 OPTIONS = LearningOptions("adam", 5e-3, epochs=6, batch_size=16)
 SETTINGS = {"seed": 0, "images": {"train": "a1", "validation": "b2"}}
 
 
-def wait_in_the_fourth(number: int, batch: Batch) -> Batch:
+def wait_in_the_fourth(number: int, batch: TrainingBatch) -> TrainingBatch:
     """Every batch as it is, but the first of the fourth epoch never comes."""
     if number == 13:
         print("in the fourth epoch", flush=True)

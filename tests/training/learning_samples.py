@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras
-from featcache.training import Batch, LearningOptions, RowFeed
+from featcache.training import LearningOptions, RowFeed, TrainingBatch
 
 SHAPE = (6, 6, 3)
 
@@ -50,23 +50,23 @@ class Disturbed:
     """A feed whose epochs are changed by a function of their number and a batch."""
 
     source: RowFeed
-    change: Callable[[int, Batch], Batch]
+    change: Callable[[int, TrainingBatch], TrainingBatch]
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[TrainingBatch]:
         for batch in self.source.epoch(number):
             yield self.change(number, batch)
 
-    def plain(self) -> Iterator[Batch]:
+    def plain(self) -> Iterator[TrainingBatch]:
         return self.source.plain()
 
 
-def broken_in(epoch: int) -> Callable[[int, Batch], Batch]:
+def broken_in(epoch: int) -> Callable[[int, TrainingBatch], TrainingBatch]:
     """Inputs that are no numbers, in one epoch."""
 
-    def change(number: int, batch: Batch) -> Batch:
+    def change(number: int, batch: TrainingBatch) -> TrainingBatch:
         return replace(batch, inputs=batch.inputs * np.float16("nan")) if number == epoch else batch
 
     return change

@@ -13,10 +13,10 @@ from featcache.evaluation.metrics import wilson
 from featcache.evaluation.plots.figure import BLUE, GREY, VERMILLION, clean, new_figure, save
 
 #: A bin of images: their mean confidence, the share that was right, and how many they are.
-Bin = tuple[float, float, int]
+BinFigures = tuple[float, float, int]
 
 
-def draw_reliability(bins: Sequence[Bin], path: Path, *, heading: str = "") -> Path:
+def draw_reliability(bins: Sequence[BinFigures], path: Path, *, heading: str = "") -> Path:
     """Draw accuracy over confidence, and below it how many images stand in each bin.
 
     Parameters

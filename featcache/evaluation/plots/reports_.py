@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from featcache.evaluation.plots.curves import draw_history
-from featcache.evaluation.plots.reliability import Bin, draw_reliability
+from featcache.evaluation.plots.reliability import BinFigures, draw_reliability
 from featcache.evaluation.plots.reports import draw_confusion
 from featcache.files import folders
 from featcache.files.write import writing
@@ -30,7 +30,7 @@ def plots_of_report(
     report: Judged,
     directory: str | Path,
     *,
-    bins: Sequence[Bin] | None = None,
+    bins: Sequence[BinFigures] | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
     mark: int | None = None,
     kept: int | None = None,
