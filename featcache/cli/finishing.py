@@ -52,9 +52,9 @@ def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None
 def _network(recipe: Recipe, hint: str) -> dict[str, Any]:
     """The options of a recipe; those that are usual for its backbone are None."""
     from featcache.backbones import BACKBONES
-    from featcache.extraction.extract import options_of
+    from featcache.extraction.extract import extract_options_of
 
-    options = options_of(recipe, hint)
+    options = extract_options_of(recipe, hint)
     backbone, (height, width) = BACKBONES.get(recipe.backbone), options["size"]
     options["size"] = str(height) if height == width else f"{height}x{width}"
     if backbone and (height, width) == (backbone.size, backbone.size):

@@ -124,10 +124,10 @@ def _shares(
     rows: Features, former: np.ndarray | None, test: float | None, validation: float | None
 ) -> Shares:
     """The shares asked for; what was not asked for is as it was in the former split, and said."""
-    from featcache.features.splits.division import shares_of
+    from featcache.features.splits.division import shares_of_splits
     from featcache.features.splits.partition import Shares
 
-    before = Shares() if former is None else shares_of(rows, former)
+    before = Shares() if former is None else shares_of_splits(rows, former)
     shares = Shares(
         before.test if test is None else test,
         before.validation if validation is None else validation,

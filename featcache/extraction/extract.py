@@ -232,7 +232,7 @@ def prepare(
     )
 
 
-def options_of(recipe: Recipe, weights_hint: str) -> dict[str, Any]:
+def extract_options_of(recipe: Recipe, weights_hint: str) -> dict[str, Any]:
     """The options that give `extract` the plain rows of a recipe; the hint is beside features."""
     decoding = recipe.decoding
     options: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typing import Any
 from featcache.backbones import Network
 from featcache.backbones.tuned import check_writable
 from featcache.errors import FeatcacheError
-from featcache.extraction.extract import options_of, prepare
+from featcache.extraction.extract import extract_options_of, prepare
 from featcache.extraction.job import Job, Progress
 from featcache.finetuning.folder import check_folder
 from featcache.finetuning.layers import LAYERED, as_layers
@@ -78,7 +78,7 @@ def look(
         )
     given = _given(head)
     if given:
-        options = {**options_of(given.recipe, given.source.weights_hint), **options}
+        options = {**extract_options_of(given.recipe, given.source.weights_hint), **options}
         say(f"the head {given.path}: {given.kind}, {_named(given.classes)}")
     job = prepare(images, **options)
     _check_job(job)

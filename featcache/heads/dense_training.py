@@ -18,7 +18,7 @@ from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
 from featcache.heads.model import blocks
 from featcache.heads.training_set import TrainingSet, moments
 from featcache.training.epochs import Order, pieces
-from featcache.training.history import TrainingHistory, is_sound
+from featcache.training.history import TrainingHistory, is_finite
 from featcache.training.losses import loss_of, optimizer_of
 from featcache.training.state import parameter_counts
 
@@ -149,7 +149,7 @@ class _Learner:
             began = time.monotonic()
             learned = self.learn(feed, number)
             found = self.measure(validation) if validation else None
-            if not is_sound(learned, found):
+            if not is_finite(learned, found):
                 raise FeatcacheError(
                     f"the loss is no number any more after epoch {number + 1}: lower "
                     f"--learning-rate {self.options.learning_rate:g}, or give --standardize"

@@ -103,7 +103,7 @@ def training_set_of(
     def part(mask: np.ndarray, validation: TrainingSet | None) -> TrainingSet:
         rows = features[mask]
         vectors = rows_of(features, mask)
-        check_finite(rows, vectors)
+        check_finite_rows(rows, vectors)
         return TrainingSet(
             vectors=vectors,
             codes=np.searchsorted(classes, rows.labels),
@@ -123,7 +123,7 @@ def training_set_of(
     return training
 
 
-def check_finite(rows: Features, vectors: np.ndarray) -> None:
+def check_finite_rows(rows: Features, vectors: np.ndarray) -> None:
     """Raises `FeatcacheError` that names the images of vectors that are not finite."""
     bad = np.concatenate([~np.isfinite(vectors[block]).all(axis=1) for block in blocks(vectors)])
     if bad.any():

@@ -21,7 +21,7 @@ def guarded(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def plain(cell: str) -> str:
+def unguarded(cell: str) -> str:
     """What `guarded` was given."""
     return cell[1:] if _GUARDED.match(cell) else cell
 

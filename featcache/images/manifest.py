@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.small_files import MOST_OF_A_TABLE, read_small
-from featcache.images.csv_cells import plain
+from featcache.images.csv_cells import unguarded
 from featcache.images.file_bytes import leads_inside
 from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS
 
@@ -111,9 +111,9 @@ def _rows(
                 written=written,
                 path=path,
                 name=_name(inside, path),
-                label=plain(label.strip()),
+                label=unguarded(label.strip()),
                 split=SPLIT_WORDS.get(split.lower(), split),
-                group=plain(group.strip()),
+                group=unguarded(group.strip()),
             )
         )
     return rows

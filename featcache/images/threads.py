@@ -22,7 +22,7 @@ def read_ahead(
     supply = iter(each)
     pending: deque[Future[Made]] = deque()
     readers = ThreadPoolExecutor(threads, thread_name_prefix="featcache-read")
-    with one_thread_each(), readers as pool:
+    with one_opencv_thread_each(), readers as pool:
         try:
             pending.extend(pool.submit(task, given) for given in islice(supply, ahead))
             while pending:
@@ -35,7 +35,7 @@ def read_ahead(
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
+def one_opencv_thread_each() -> Iterator[None]:
     """Keep OpenCV to the calling thread while many threads decode.
 
     Its own pool would only fight with them: with two decoding threads on two cores an image took

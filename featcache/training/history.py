@@ -69,7 +69,7 @@ class TrainingHistory:
         return float(self.history["initial_val_loss" if self.validated else "initial_loss"][-1])
 
     def add(self, learned: Pair, validation: Pair | None) -> str:
-        """Take note of an epoch, and say it; its numbers are sound (see `is_sound`)."""
+        """Take note of an epoch, and say it; its numbers are sound (see `is_finite`)."""
         line = f"epoch {self.next}/{self.first_epoch + self.options.epochs}: "
         self._note("", learned)
         line += f"loss {learned[0]:.4f} accuracy {learned[1]:.4f}"
@@ -112,6 +112,6 @@ class TrainingHistory:
             values.append(value)
 
 
-def is_sound(*pairs: Pair | None) -> bool:
+def is_finite(*pairs: Pair | None) -> bool:
     """Whether every loss is a number still."""
     return all(pair is None or math.isfinite(pair[0]) for pair in pairs)

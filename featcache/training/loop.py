@@ -12,7 +12,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.training.checkpoint import Checkpoint, Saved
 from featcache.training.feeds_ import Feed, TrainingBatch
-from featcache.training.history import History, Pair, TrainingHistory, is_sound
+from featcache.training.history import History, Pair, TrainingHistory, is_finite
 from featcache.training.options import LearningOptions
 from featcache.training.state import assign, changing_weights, seed_generators, values_of
 from featcache.training.steps import Graph, Steps, mean_of
@@ -143,7 +143,7 @@ class _Training:
             began = time.monotonic()
             learned = self._epoch(train)
             in_training = time.monotonic() - began
-            found = self.measure(validation) if validation and is_sound(learned) else None
+            found = self.measure(validation) if validation and is_finite(learned) else None
             self.weights = values_of(self.changing)
             if trouble := self._trouble(learned, found):
                 return trouble
@@ -186,7 +186,7 @@ class _Training:
         return words
 
     def _what_is_wrong(self, learned: Pair, found: Pair | None) -> str:
-        if not is_sound(learned, found):
+        if not is_finite(learned, found):
             return "the loss is no number any more"
         if not all(np.isfinite(values).all() for values in self.weights):
             return "weights are no numbers any more"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from featcache.cli import app
 from featcache.cli.console import json_text, printable
 from featcache.images import find_images
-from featcache.images.csv_cells import csv_line, guarded, plain
+from featcache.images.csv_cells import csv_line, guarded, unguarded
 from featcache.images.manifest import read_manifest
 
 #: Moves the cursor, colours, breaks the line, is a C1 control, turns the direction of writing.
@@ -129,14 +129,14 @@ def test_a_split_file_is_read_back_exactly(evil, tmp_path):
 
 
 def test_predictions_as_csv_are_read_back_exactly(evil, tmp_path):
-    """`predict --out` of any names is CSV without formulas, and `plain` gives the names again."""
+    """`predict --out` of any names is CSV without formulas; `unguarded` gives the names again."""
     code, _, err = featcache("predict", evil / "h.head", evil / "images", "--out",
                              tmp_path / "p.csv", "--cache", evil / "cache")  # fmt: skip
     assert code == 0, err
     with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, strict=True))
-    assert sorted(plain(row["path"]) for row in rows) == find_images(evil / "images").names
-    assert {plain(row["class_1"]) for row in rows} <= {*find_images(evil / "images").labels, ""}
+    assert sorted(unguarded(row["path"]) for row in rows) == find_images(evil / "images").names
+    assert {unguarded(row["class_1"]) for row in rows} <= {*find_images(evil / "images").labels, ""}
 
 
 @pytest.mark.parametrize("text", [*EVIL, "", "=", "'=x", "''=x", "'tis", "-1", " x ", "a;b", 'a"b'])
@@ -144,5 +144,5 @@ def test_cells_come_back(text):
     """Whatever a cell holds, reading gives what was written, and no cell begins a formula."""
     line = csv_line([guarded(text), "b"])
     ((cell, other),) = csv.reader(io.StringIO(line, newline=""), strict=True)
-    assert (plain(cell), other) == (text, "b")
+    assert (unguarded(cell), other) == (text, "b")
     assert cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n")

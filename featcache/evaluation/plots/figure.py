@@ -49,7 +49,7 @@ def short(name: str, longest: int = 24) -> str:
     return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"
 
 
-def plain(texts: Any) -> None:
+def without_formulas(texts: Any) -> None:
     """Labels are other people's text: a dollar sign in them is no formula."""
     for text in texts:
         text.set_parse_math(False)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from featcache.errors import FeatcacheError
-from featcache.evaluation.plots.figure import GREY, new_figure, plain, save, short
+from featcache.evaluation.plots.figure import GREY, new_figure, save, short, without_formulas
 
 #: Classes up to which each cell tells its number, and up to which every class has its name.
 NUMBERED, NAMED = 25, 120
@@ -100,7 +100,7 @@ def _name(axes: Axes, names: list[str]) -> None:
     upright = len(names) > 3 or max(map(len, names)) > 10
     axes.set_xticks(places, shown, fontsize=size, rotation=90 if upright else 0)
     axes.set_yticks(places, shown, fontsize=size)
-    plain([*axes.get_xticklabels(), *axes.get_yticklabels()])
+    without_formulas([*axes.get_xticklabels(), *axes.get_yticklabels()])
 
 
 def _write_numbers(axes: Axes, counts: Counts, share: Counts) -> None:

@@ -48,7 +48,7 @@ def plots_of_report(
     -------
     list[Path]: the files that were written.
     """
-    folder = make_folder(directory)
+    folder = make_plots_folder(directory)
     bins = getattr(report, "reliability", None) if bins is None else bins
     heading = f"accuracy {report.accuracy:.4f} on {report.rows:,} images"
     drawn = [
@@ -66,7 +66,7 @@ def plots_of_report(
     return drawn
 
 
-def make_folder(directory: str | Path) -> Path:
+def make_plots_folder(directory: str | Path) -> Path:
     """The folder for pictures; raises `StorageFailure` where it cannot be made."""
     folder = Path(directory)
     with writing(folder):

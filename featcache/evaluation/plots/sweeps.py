@@ -13,9 +13,9 @@ from featcache.evaluation.plots.figure import (
     MARKERS,
     clean,
     new_figure,
-    plain,
     save,
     short,
+    without_formulas,
 )
 
 #: Candidates that are drawn: the best ones.
@@ -49,7 +49,7 @@ def draw_sweep(bars: Sequence[Bar], path: Path, *, heading: str = "") -> Path:
         )  # fmt: skip
     axes.axvline(best[0][2], color=GREY, linestyle=":", linewidth=1)
     axes.set_yticks(range(len(best)), [short(bar[0], 48) for bar in best], fontsize=9)
-    plain(axes.get_yticklabels())
+    without_formulas(axes.get_yticklabels())
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(len(best) - 0.4, -0.6)
     title = textwrap.fill(heading, 70)

@@ -73,7 +73,7 @@ def divide(
     return Division(splits, pairs, conflicts, _remarks(features, splits, unit, pairs))
 
 
-def shares_of(features: Features, splits: np.ndarray) -> Shares:
+def shares_of_splits(features: Features, splits: np.ndarray) -> Shares:
     """The shares of a split that was made, in hundredths, to go on with; a fifth where none tests.
 
     Not to the last digit: the shares of a split that grows in many steps would drift.

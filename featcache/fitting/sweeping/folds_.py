@@ -28,7 +28,7 @@ def deal(labels: np.ndarray, keys: np.ndarray, unit: np.ndarray, folds: int) -> 
     return dealt
 
 
-def grow(
+def growing_subsets(
     labels: np.ndarray, keys: np.ndarray, groups: np.ndarray, shares: Sequence[float]
 ) -> list[np.ndarray]:
     """Masks of growing subsets of the rows, with that share of every class and at least two units.

@@ -11,7 +11,7 @@ from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
 from featcache.features.splits.partition import units
 from featcache.fitting.sweeping.folds import Part
-from featcache.fitting.sweeping.folds_ import grow
+from featcache.fitting.sweeping.folds_ import growing_subsets
 from featcache.fitting.sweeping.grids import HeadSettings
 from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
 from featcache.fitting.sweeping.tasks import run_tasks
@@ -123,7 +123,9 @@ def _sizes(features: Features, parts: Sequence[Part]) -> list[_Size]:
 
 def _subsets(features: Features, part: Part) -> list[np.ndarray]:
     train = features[part.train]
-    return [part.train[mask] for mask in grow(train.labels, train.keys, train.groups, SHARES)]
+    return [
+        part.train[mask] for mask in growing_subsets(train.labels, train.keys, train.groups, SHARES)
+    ]
 
 
 def _curve(

@@ -14,7 +14,7 @@ from featcache.fitting.sweeping.tasks_ import Score, Task, size_of
 from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.heads.logistic_ import LogisticHead
-from featcache.heads.training_set import check_finite
+from featcache.heads.training_set import check_finite_rows
 
 
 def is_joinable(task: Task) -> bool:
@@ -78,7 +78,7 @@ def _solved(features: Features, tasks: Sequence[Task]) -> list[Solution]:
         labels[task.train.rows] = task.train.labels
     mask = labels != ""
     rows, vectors = features[mask], rows_of(features, mask)
-    check_finite(rows, vectors)
+    check_finite_rows(rows, vectors)
     codes = np.unique(labels[mask].astype(str), return_inverse=True)[1]
     balanced = balanced_weights(np.bincount(codes))[codes] if _is_balanced(tasks[0]) else None
     return solve_path(

@@ -71,7 +71,7 @@ def blocks_of(vectors: np.ndarray) -> Iterator[Blocks]:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
+def one_blas_thread_each() -> Iterator[None]:
     """One thread a matrix product: the blocks of rows have threads of their own."""
     import scipy.linalg  # noqa: F401 - its matrix library must be loaded to be limited
     from threadpoolctl import threadpool_limits

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.logistic.blocks import Blocks, blocks_of, moments, one_thread_each
+from featcache.heads.logistic.blocks import Blocks, blocks_of, moments, one_blas_thread_each
 from featcache.heads.logistic.checks import checked_classes, row_weights, used_rows
 from featcache.heads.logistic.class_weights import balanced_weights
 from featcache.heads.logistic.curvature import FlatCurvature, flat_curvature, shares_of
@@ -68,7 +68,7 @@ def solve_path(
     numbers, used = used_rows(folds, len(codes))
     weights = row_weights(codes, classes, sample_weight, used)
     with blocks_of(vectors) as blocks:
-        with one_thread_each():
+        with one_blas_thread_each():
             table = _table(blocks, codes, classes, weights, standardize=standardize)
             table = _class_weighted(table, class_weight)
             # All folds of a C are neighbours: they share a curvature, and end at about one time.
@@ -77,7 +77,7 @@ def solve_path(
             losses = Losses(table, blocks, folds_of, 1 / (Cs_of * table.totals[folds_of]))
             places = _places(losses, start)
         curvature = flat_curvature(table, len(pairs) * table.outputs)
-        with one_thread_each():
+        with one_blas_thread_each():
             goal = Goal(tol, tol if loss_tol is None else loss_tol, max_iter)
             walks = _in_parts(losses, curvature, places, goal)
     return [

@@ -23,7 +23,7 @@ from featcache.evaluation.metrics import accuracy_interval, paired_interval, wil
 from featcache.features.splits.partition import units
 from featcache.fitting.sweeping.candidates import Candidate
 from featcache.fitting.sweeping.folds import Part, SweepPlan, make_plan
-from featcache.fitting.sweeping.folds_ import deal, grow
+from featcache.fitting.sweeping.folds_ import deal, growing_subsets
 from featcache.fitting.sweeping.grid_option import parse_grids
 from featcache.fitting.sweeping.grids import GRIDS, pieces_of
 from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
@@ -337,7 +337,7 @@ def test_no_unit_is_torn_and_order_does_not_matter(rows, folds):
     groups = np.array([f"group {group}" if group < 4 else "" for _, _, group in rows])
     unit = units(keys, groups)
     dealt = deal(labels, keys, unit, folds)
-    subsets = grow(labels, keys, groups, SHARES)
+    subsets = growing_subsets(labels, keys, groups, SHARES)
     for number in np.unique(unit):
         for column in (dealt, *subsets):
             assert len(set(column[unit == number].tolist())) == 1
