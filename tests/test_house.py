@@ -21,8 +21,7 @@ import featcache
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
     "__main__", "cli", "finetuning", "fitting", "evaluation", "heads", "extraction", "features",
-    "runtimes", "training", "checks", "images", "bad_image", "backbones", "recipe", "files",
-    "interruption", "errors",
+    "runtimes", "training", "images", "backbones", "recipe", "files", "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
@@ -39,7 +38,7 @@ HOMES = {
         "training/losses",
         "training/history",
         "features/rows_",
-        "checks",
+        "errors",
         "features/tf_dataset",
     },
     "keras": {
@@ -54,7 +53,7 @@ HOMES = {
         "training/losses",
         "training/history",
         "features/rows_",
-        "checks",
+        "errors",
     },
     "openvino": {"runtimes"},
     "typer": {"cli", "fitting/sweeping/grid_option"},
@@ -65,7 +64,7 @@ HOMES = {
         "training/losses",
         "training/history",
         "features/rows_",
-        "checks",
+        "errors",
         "heads/logreg",
         "heads/logistic",
         "features/splits/partition",
@@ -87,7 +86,7 @@ HOMES = {
         "training/losses",
         "training/history",
         "features/rows_",
-        "checks",
+        "errors",
         "backbones",
         "finetuning/cutting",
         "training/inference_mode",
@@ -100,7 +99,7 @@ HOMES = {
         "images/resize",
         "images/strips",
         "images/pillow",
-        "bad_image",
+        "errors",
         "images/augment",
     },
     "matplotlib": {"evaluation/plots"},
@@ -111,7 +110,7 @@ HOMES = {
         "images/resize",
         "images/strips",
         "images/pillow",
-        "bad_image",
+        "errors",
     },
     "PIL": {
         "images/decoder",
@@ -120,7 +119,7 @@ HOMES = {
         "images/resize",
         "images/strips",
         "images/pillow",
-        "bad_image",
+        "errors",
         "images/datasets",
     },
     "torch": set(),

@@ -69,7 +69,7 @@ def _decode(image: str, decoding: Decoding) -> tuple[Pixels, str]:
     """The plain pixels, and the SHA-256 of the file's bytes."""
     from hashlib import sha256
 
-    from featcache.bad_image import BadImage
+    from featcache.errors import BadImage
     from featcache.images.decoder import decode
     from featcache.images.file_bytes import MAX_BYTES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.features.cache import images_root
 from featcache.features.features import Features
 from featcache.features.splits.partition import uniform

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from featcache.bad_image import BadImage
-from featcache.errors import FeatcacheError, ImageFailure
+from featcache.errors import BadImage, FeatcacheError, ImageFailure
 from featcache.extraction.extract import prepare
 from featcache.extraction.growing import grow
 from featcache.extraction.job import Job

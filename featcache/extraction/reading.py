@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.extraction.timing import Timing
 from featcache.files.small_files import FileStamp
 from featcache.images import ImageSet

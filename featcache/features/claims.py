@@ -135,7 +135,7 @@ def _has_moved(folder: Path, owner: str, images: ImageSet) -> bool:
     places = {name: index for index, name in enumerate(images.names)}
     if not all(path in places for path, _ in rows):
         return False
-    from featcache.bad_image import BadImage  # which brings OpenCV
+    from featcache.errors import BadImage  # which brings OpenCV
 
     stats = StatCache.load(folder / STAT_CACHE)
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcache.checks import one_of
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.finetuning.graphs import MIXED
 from featcache.images.augment import Augmentation
 from featcache.recipe import StoredType

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import checked_seed
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, checked_seed
 from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
 from featcache.extraction.lookup import VectorSource

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from featcache.bad_image import BadImage
-from featcache.errors import ImageFailure
+from featcache.errors import BadImage, ImageFailure
 from featcache.features.rows import Labelled
 from featcache.fitting.plan import BaselinePlan
 from featcache.heads.logistic.class_weights import balanced_weights

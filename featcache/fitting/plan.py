@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.checks import one_of
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.features.splits.partition import Carve
 from featcache.fitting.network import SMALLEST
 from featcache.images.augment import Augmentation

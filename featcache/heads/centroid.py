@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from featcache.checks import one_of
+from featcache.errors import one_of
 from featcache.heads.linear import (
     LinearHead,
     find_sharpness,

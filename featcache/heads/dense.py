@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import above_zero, at_least, one_of, share
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, above_zero, at_least, one_of, share
 from featcache.heads.model import floats, in_blocks
 from featcache.training.options import OPTIMIZERS
 from featcache.training.steps import softmax

@@ -16,8 +16,7 @@ import numpy as np
 
 from featcache.backbones.tuned import weights_in
 from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
-from featcache.checks import above_zero
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, above_zero
 from featcache.extraction.lookup import LookupOptions, VectorSource, look_up
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import at_least, one_of
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, at_least, one_of
 from featcache.heads.centroid import METRICS
 from featcache.heads.linear import unit_length
 from featcache.heads.model import floats

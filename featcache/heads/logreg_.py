@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featcache.checks import above_zero, one_of
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, above_zero, one_of
 from featcache.heads.logistic import solve_path
 from featcache.heads.logistic_ import LogisticHead
 from featcache.heads.training_set import TrainingSet

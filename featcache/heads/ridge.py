@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from featcache.checks import above_zero, one_of
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, above_zero, one_of
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head, spread_rows
 from featcache.heads.model import blocks
 from featcache.heads.training_set import TrainingSet, moments

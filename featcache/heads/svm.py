@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.checks import above_zero, one_of
+from featcache.errors import above_zero, one_of
 from featcache.heads.linear import LinearHead, find_sharpness, linear_head
 from featcache.heads.training_set import TrainingSet, moments
 

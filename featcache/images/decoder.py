@@ -16,7 +16,7 @@ import numpy as np
 import PIL
 import simplejpeg
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.images.image_header import check_pixels, sniff
 from featcache.images.jpeg import decode_jpeg
 from featcache.images.pillow import to_rgb

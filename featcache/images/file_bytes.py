@@ -7,8 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from featcache.bad_image import BadImage
-from featcache.errors import StorageFailure
+from featcache.errors import BadImage, StorageFailure
 from featcache.files.small_files import FileStamp
 
 #: Larger files are refused unread: a sparse file of a terabyte costs its author nothing.

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),

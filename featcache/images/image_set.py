@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.bad_image import BadImage
-from featcache.errors import FeatcacheError
+from featcache.errors import BadImage, FeatcacheError
 from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
 from featcache.images.file_bytes import read_file, stamp_file

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.images.image_header import (
     check_pixels,
     has_adobe_marker,

@@ -22,7 +22,7 @@ from PIL import (
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.images.image_header import check_pixels, exif_orientation, webp_size
 from featcache.images.strips import check_bytes, in_strips, passage
 from featcache.recipe import Decoding

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 
 Pixels = np.ndarray[Any, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featcache.checks import above_zero, at_least, checked_seed, one_of, share
+from featcache.errors import above_zero, at_least, checked_seed, one_of, share
 
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 

@@ -9,8 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from featcache.bad_image import BadImage
-from featcache.errors import ImageFailure
+from featcache.errors import BadImage, ImageFailure
 from featcache.images import ImageSet
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import MAX_PIXELS, decode

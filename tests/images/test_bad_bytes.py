@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from specimens import PNG_SIGNATURE, chunk, picture, png, png_header, saved, segment
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.images.decoder import decode, decoder_versions
 from featcache.images.image_header import jpeg_scans
 from featcache.recipe import Decoding

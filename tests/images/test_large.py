@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from specimens import picture, png, saved
 
-from featcache.bad_image import BadImage
+from featcache.errors import BadImage
 from featcache.images import strips
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding

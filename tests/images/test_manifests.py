@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.bad_image import BadImage
-from featcache.errors import FeatcacheError
+from featcache.errors import BadImage, FeatcacheError
 from featcache.images import find_images
 
 

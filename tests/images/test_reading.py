@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.bad_image import BadImage
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import BadImage, FeatcacheError, StorageFailure
 from featcache.images import file_bytes, find_images, label_conflicts
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.checks import checked_seed
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, checked_seed
 from featcache.features.features import Features
 from featcache.features.splits.ties import find_ties
 from featcache.fitting.fit_head import Selection, fit
