@@ -18,8 +18,15 @@ from typing import Any
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.files import home
-from featcache.files.digests import ZEROS, digest_of_file, is_sound, sealed
-from featcache.files.small_files import FileStamp, parse_json, read_small
+from featcache.files.small_files import (
+    ZEROS,
+    FileStamp,
+    digest_of_file,
+    is_sound,
+    parse_json,
+    read_small,
+    sealed,
+)
 from featcache.files.write import touch, write_whole
 
 RECORD = "finetuned.json"

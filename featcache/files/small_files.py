@@ -1,13 +1,16 @@
 """Small files: records, notes and tables, read whole; regular files only, of a limited size.
 
-A pipe in the place of a record would be waited for without end, and a device never ends.
+A pipe in the place of a record would be waited for without end, and a device never ends. Digests:
+SHA-256 of a file, kept inside of it or beside it.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,11 @@ MOST_OF_A_TABLE = 2**30
 
 # O_NONBLOCK: opening a pipe would wait for a writer. O_NOCTTY: a terminal stays a file.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+#: What stands in the place of a file's own digest while it is computed.
+ZEROS = "0" * 64
+_OWN = re.compile(rb'"digest": ?"([0-9a-f]{64})"')
+_SEARCHED = 1 << 20
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -69,3 +77,29 @@ class FileStamp:
     def of(cls, status: os.stat_result) -> FileStamp:
         """The stamp within what `os.stat` gave."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def sealed(content: bytes) -> bytes:
+    """JSON, or what begins with some, with its digest instead of the `ZEROS` under "digest"."""
+    found = _OWN.search(content, 0, _SEARCHED)
+    if found is None or found[1] != ZEROS.encode("ascii"):
+        raise ValueError("there is no place for a digest")
+    digest = hashlib.sha256(content).hexdigest().encode("ascii")
+    return content[: found.start(1)] + digest + content[found.end(1) :]
+
+
+def is_sound(content: bytes) -> bool | None:
+    """Whether content matches the digest inside of it; None where there is none."""
+    found = _OWN.search(content, 0, _SEARCHED)
+    if found is None:
+        return None
+    total = hashlib.sha256(memoryview(content)[: found.start(1)])
+    total.update(ZEROS.encode("ascii"))
+    total.update(memoryview(content)[found.end(1) :])
+    return total.hexdigest().encode("ascii") == found[1]
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex; raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

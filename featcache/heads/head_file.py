@@ -16,8 +16,14 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.files.digests import ZEROS, is_sound, sealed
-from featcache.files.small_files import MOST_OF_A_TABLE, parse_json, read_small
+from featcache.files.small_files import (
+    MOST_OF_A_TABLE,
+    ZEROS,
+    is_sound,
+    parse_json,
+    read_small,
+    sealed,
+)
 
 FORMAT = "featcache-head"
 VERSION = 2

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 import featcache
 from featcache.cli import app
 from featcache.errors import FeatcacheError
-from featcache.files.digests import ZEROS, sealed
-from featcache.files.small_files import open_regular, parse_json, read_small
+from featcache.files.small_files import ZEROS, open_regular, parse_json, read_small, sealed
 from featcache.heads.head import Head
 from featcache.images import StatCache, find_images
 from featcache.recipe import Recipe

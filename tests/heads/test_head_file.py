@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import featcache
 from featcache.cli import app
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.files.digests import ZEROS, sealed
+from featcache.files.small_files import ZEROS, sealed
 from featcache.heads.head_file import read_head
 from tests.made_features import make_features, make_images
 

@@ -22,7 +22,7 @@ from typing import Any
 from crafting import BLOCK, header_of, with_header, with_metadata
 from hypothesis import strategies as st
 
-from featcache.files.digests import ZEROS, sealed
+from featcache.files.small_files import ZEROS, sealed
 
 #: What may stand in the place of any value of a JSON text.
 VALUES: list[Any] = [
