@@ -129,7 +129,7 @@ HOMES = {
 CLOSING: set[tuple[str, str]] = set()
 
 #: Names of faces that are names of their folder's modules too. None may join them.
-TWO_MEANINGS = {"backbones/published"}
+TWO_MEANINGS = {"backbones/table"}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -5,15 +5,20 @@
 Listing and naming need no Keras; it is imported when a network is opened.
 """
 
-from featcache.backbones.aliases import penultimate_layer
-from featcache.backbones.downloaded import whereabouts
+from featcache.backbones.graph import penultimate_layer
 from featcache.backbones.imagenet_labels import class_names
 from featcache.backbones.listing import LayerRow, list_layers, list_user_layers
 from featcache.backbones.network import Network, Tap, open_classifier, open_network
-from featcache.backbones.opening_ import BackboneSource, recall_backbone, recall_recipe
-from featcache.backbones.published import Published, published
-from featcache.backbones.table import BACKBONES, Backbone, find_backbone
-from featcache.backbones.user_models.own_model import is_user_model
+from featcache.backbones.opening import BackboneSource, recall_backbone, recall_recipe
+from featcache.backbones.table import (
+    BACKBONES,
+    Backbone,
+    Published,
+    find_backbone,
+    published,
+    whereabouts,
+)
+from featcache.backbones.user_models.user_network import is_user_model
 
 __all__ = [
     "BACKBONES",

@@ -1,22 +1,34 @@
-"""The one door to Keras: quiet, on TensorFlow, in float32, with channels last."""
+"""The one door to Keras: quiet, on TensorFlow, in float32, with channels last.
+
+No setting silences TensorFlow's start: its messages are written to file descriptor 2 before any
+log level is read. So that descriptor is a file while it is imported, and whatever else was said is
+said after.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
+import re
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import joblib
 
-from featcache.backbones.startup_noise import without_startup_noise
 from featcache.errors import FeatcacheError
+from featcache.files.folders import scratch_file
 
 _TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-nightly")
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "GLOG_minloglevel": "2"}
+
+_NOISE = re.compile(
+    rb"^(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} |"
+    rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] |To enable the following instructions)"
+)
 
 
 def import_keras() -> Any:
@@ -101,3 +113,25 @@ def keras_versions() -> list[str] | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+@contextlib.contextmanager
+def without_startup_noise() -> Iterator[None]:
+    """Within it, log lines of TensorFlow's C++ written to stderr are dropped, others delayed."""
+    try:
+        terminal = os.dup(2)
+    except OSError:
+        # There is no stderr (a service): nobody would see the noise.
+        yield
+        return
+    with scratch_file() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            said.seek(0)
+            for line in said:
+                if not _NOISE.match(line):
+                    os.write(2, line)

@@ -10,7 +10,7 @@ import difflib
 import re
 from typing import Any
 
-from featcache.backbones.aliases import PENULTIMATE, classifier_input, stride_layers
+from featcache.backbones.graph import PENULTIMATE, classifier_input, stride_layers
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.aliases import PENULTIMATE
 from featcache.backbones.construct import Shape, construct
-from featcache.backbones.graph import cut_places, steps
+from featcache.backbones.graph import PENULTIMATE, cut_places, steps
 from featcache.backbones.layers import aliases, canonical_layers, canonical_names, find_layer
 from featcache.backbones.table import Backbone
-from featcache.backbones.user_models.own_model import open_user_model
+from featcache.backbones.user_models.user_network import open_user_model
 
 
 @dataclass(frozen=True, slots=True)

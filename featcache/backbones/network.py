@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.aliases import PENULTIMATE, penultimate_layer
 from featcache.backbones.construct import Shape, construct, preprocess
 from featcache.backbones.float64 import disturb, disturbed, in_float64
+from featcache.backbones.graph import PENULTIMATE, penultimate_layer
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import find_layer, has_layer, output_of, pooled
 from featcache.backbones.table import Backbone
-from featcache.backbones.weights_ import open_weights
+from featcache.backbones.weights import open_weights
 from featcache.errors import FeatcacheError
 from featcache.recipe import Pooling, Scaling
 

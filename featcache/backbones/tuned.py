@@ -16,8 +16,7 @@ from featcache.backbones import tuned_record
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import Network, whole_network
 from featcache.backbones.tuned_record import MODEL, RECORD, WEIGHTS, read_tuned_record
-from featcache.backbones.user_models.own_model import open_user_model
-from featcache.backbones.user_models.user_network import scale_of
+from featcache.backbones.user_models.user_network import open_user_model, scale_of
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.files.home import expanded
 from featcache.files.write import whole_file

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from featcache.backbones import BACKBONES, find_backbone, list_layers, penultimate_layer
-from featcache.backbones.aliases import stride_layers
 from featcache.backbones.construct import Shape, construct
-from featcache.backbones.graph import cut_places, steps
+from featcache.backbones.graph import cut_places, steps, stride_layers
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import aliases, find_layer
 from featcache.errors import FeatcacheError

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from featcache.backbones.user_models.allowed_operations import ALLOWED_OPERATIONS
-from featcache.backbones.user_models.own_model import open_user_model
+from featcache.backbones.user_models.user_network import open_user_model
 from featcache.errors import FeatcacheError
 from tests.backbones import saved_graphs as made
 from tests.backbones.hub_networks import NETWORKS, slim_table, table

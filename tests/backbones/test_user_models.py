@@ -18,12 +18,12 @@ import tensorflow as tf
 
 from featcache.backbones.network import with_scaling
 from featcache.backbones.user_models.keras_archive import check_archive
-from featcache.backbones.user_models.own_model import (
+from featcache.backbones.user_models.user_model import SCALES
+from featcache.backbones.user_models.user_network import (
     digest_user_model,
     is_user_model,
     open_user_model,
 )
-from featcache.backbones.user_models.user_model import SCALES
 from featcache.errors import FeatcacheError
 from featcache.runtimes.openvino_import import import_openvino
 from tests.backbones import user_models as made
@@ -215,9 +215,9 @@ def test_nothing_is_read_without_trust(models, tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from featcache.backbones.user_models.own_model import digest_user_model
-from featcache.backbones.user_models.own_model import is_user_model
-from featcache.backbones.user_models.own_model import open_user_model
+from featcache.backbones.user_models.user_network import digest_user_model
+from featcache.backbones.user_models.user_network import is_user_model
+from featcache.backbones.user_models.user_network import open_user_model
 from featcache.errors import FeatcacheError
 for path in map(Path, {paths!r}):
     assert is_user_model(str(path)) and len(digest_user_model(path)) == 64

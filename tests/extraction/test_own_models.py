@@ -60,7 +60,7 @@ def test_a_saved_model_is_a_backbone(photos, cache, hub):
 
 def test_inner_layers_of_a_keras_file(photos, cache, own):
     """A .keras file can be tapped at its layers, several in one pass; renamed, it is the same."""
-    from featcache.backbones.user_models.own_model import open_user_model
+    from featcache.backbones.user_models.user_network import open_user_model
 
     names = open_user_model(own, trusted=True, scale="none").outputs
     options = {"trust_model": True, "scale": "none", "cache": cache}
