@@ -69,8 +69,8 @@ def split(
 ) -> None:
     """Split images by the hash of their bytes so that nothing leaks, or audit a split."""
     from featcache.features.cache import load
+    from featcache.features.splits.division import read_splits
     from featcache.features.splits.duplicates import NEAR
-    from featcache.features.splits.split_table import read_splits
 
     making = {"--test": test, "--validation": validation, "--seed": seed, "--splits": splits,
               "--by-group": by_group or None}  # fmt: skip
@@ -90,8 +90,7 @@ def split(
             f"--by-group: {int((rows.groups == '').sum())} of {len(rows)} rows have no group; "
             f"groups come from the group column of a CSV manifest"
         )
-    from featcache.features.splits.division import divide
-    from featcache.features.splits.split_table import write_splits
+    from featcache.features.splits.division import divide, write_splits
 
     if splits:
         check_output(splits, [splits_from] if splits_from else [])

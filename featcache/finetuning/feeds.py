@@ -8,7 +8,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
-from featcache.features.rows_ import LazyRows
+from featcache.features.rows import LazyRows
 from featcache.finetuning.plan_ import FinetunePlan
 from featcache.finetuning.start import Start
 from featcache.heads.logistic.class_weights import balanced_weights

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
-from featcache.features.rows_ import rows_of
+from featcache.features.rows import rows_of
 from featcache.features.splits.roles import Roles
 from featcache.heads.model import blocks
 

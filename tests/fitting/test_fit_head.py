@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import featcache
 from featcache.cli import app
 from featcache.errors import FeatcacheError
-from featcache.features.rows_ import LazyRows, rows_of
+from featcache.features.rows import LazyRows, rows_of
 from featcache.features.splits.roles import assign_roles
 from featcache.fitting.fit_head import fit_head
 
@@ -197,7 +197,7 @@ def test_vectors_that_are_not_finite_are_named(features, tmp_path, monkeypatch):
 
 def test_rows_look_like_the_array_they_stand_for(features, monkeypatch):
     """Neighbouring rows stay a map, few are copied, many are read when asked: all the same."""
-    from featcache.features import rows_ as rows_module
+    from featcache.features import rows as rows_module
 
     every = np.arange(300) % 3 == 0
     copied = rows_of(features, every)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from featcache.features.features import Features
-from featcache.features.rows_ import rows_of
+from featcache.features.rows import rows_of
 from featcache.fitting.sweeping.grids import is_one_apart
 from featcache.fitting.sweeping.tasks_ import Score, Task, size_of
 from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path

@@ -15,9 +15,8 @@ import featcache
 from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.evaluation.audit import audit
-from featcache.features.splits.division import divide
+from featcache.features.splits.division import divide, read_splits, write_splits
 from featcache.features.splits.partition import Shares
-from featcache.features.splits.split_table import read_splits, write_splits
 
 
 def run(*arguments: object):
