@@ -32,9 +32,9 @@ from featcache.backbones.table import BACKBONES
 from featcache.recipe import Decoding
 from featcache.runtimes import open_runtime
 from featcache.runtimes.probe import measure_error, probe_pixels
-from featcache.runtimes.reduced_precision import computing_in
 from featcache.runtimes.rounding import allowed_error, disturbed_rounding, measure_rounding
 from featcache.runtimes.runtime import run_padded
+from featcache.runtimes.tensorflow import computing_in
 
 LITE = "efficientnet_lite0"
 #: (input side, weights); 0 is the smallest side that a network takes.

@@ -8,8 +8,8 @@ from featcache.runtimes.choice import (
     default_batch,
 )
 from featcache.runtimes.kept_graphs import KeptGraph, delete_unused_graphs, find_graph, graph_key
-from featcache.runtimes.opening import open_runtime
 from featcache.runtimes.runtime import Runtime
+from featcache.runtimes.throughput import open_runtime
 
 __all__ = [
     "RUNTIMES",

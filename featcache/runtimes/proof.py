@@ -177,7 +177,7 @@ def _anew(order: _Order, reference: _Reference) -> Proven:
 
 
 def _tensorflow(order: _Order, reference: _Reference) -> Proven:
-    from featcache.runtimes.fitting import compile_fitting
+    from featcache.runtimes.tensorflow import compile_fitting
 
     def load(precision: str) -> Runtime:
         return compile_fitting(

@@ -1,17 +1,23 @@
-"""A network as one TensorFlow graph of one fixed signature, traced once, its weights constants."""
+"""A network as one TensorFlow graph of one fixed signature, traced once, its weights constants.
+
+It is tried before it is believed: with XLA where that compiles, at a batch that fits in memory, in
+float16 or bfloat16 where it was asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
 from featcache.backbones.network import each_tap
+from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import RuntimeChoice
-from featcache.runtimes.reduced_precision import computing_in
 from featcache.runtimes.runtime import Array, Result, Runtime
 
 #: Weights of at most so many bytes become constants of the graph; while it is made they are held
@@ -20,6 +26,17 @@ CONSTANT_BYTES = 400_000_000
 
 #: Batches under way on a GPU: while one computes, the next is copied to it. A CPU has no idle part.
 GPU_LANES = 2
+
+Made = TypeVar("Made")
+
+#: They stay in float32: pixels before they are scaled, and sums over a whole map. (BatchNorm and
+#: LayerNorm go to float32 by themselves.) Both cost nothing beside the convolutions.
+_FULL = {
+    "Rescaling",
+    "Normalization",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+}
 
 
 def compile_network(
@@ -102,3 +119,104 @@ def device_name(tensorflow: Any) -> str:
         return "CPU"
     details = tensorflow.config.experimental.get_device_details(gpus[0])
     return f"GPU:0 {details.get('device_name', '')}".strip()
+
+
+def compile_fitting(
+    network: Network,
+    choice: RuntimeChoice,
+    *,
+    batch: int,
+    pixel_type: str,
+    precision: str = "float32",
+) -> Runtime:
+    """`compile_network`; on a GPU with XLA where that compiles, at the largest batch that fits.
+
+    `batch` of the runtime may be smaller than was asked: halved, once or more; `remarks` says so,
+    and whether XLA was refused. Raises `FeatcacheError` where not even one image fits.
+    """
+
+    def compiled(size: int, xla: bool) -> Runtime:
+        return compile_network(
+            network, choice, batch=size, pixel_type=pixel_type, precision=precision, xla=xla
+        )
+
+    if not import_tensorflow().config.list_physical_devices("GPU"):
+        return compiled(batch, False)
+    runtime = halved_until_it_fits(lambda size: with_or_without_xla(compiled, size), batch)
+    if runtime.batch == batch:
+        return runtime
+    remark = f"a batch of {batch} images does not fit the GPU's memory: {runtime.batch} are used"
+    return replace(runtime, remarks=(*runtime.remarks, remark))
+
+
+def halved_until_it_fits(make: Callable[[int], Made], batch: int) -> Made:
+    """What `make` gives at `batch`, or at the first of its halves that fits in memory.
+
+    `make` raises TensorFlow's `ResourceExhaustedError` where it does not; at a batch of one image
+    that becomes a `FeatcacheError`.
+    """
+    tensorflow = import_tensorflow()
+    while True:
+        try:
+            return make(batch)
+        except tensorflow.errors.ResourceExhaustedError as error:
+            if batch == 1:
+                raise FeatcacheError(
+                    "not even one image fits the GPU's memory. Free it of other programs, choose "
+                    "a smaller --size, or hide the GPU: CUDA_VISIBLE_DEVICES=-1"
+                ) from error
+        # Outside of the handler, whose error would keep the tensors of its frames in memory.
+        batch //= 2
+
+
+def with_or_without_xla(compiled: Callable[[int, bool], Runtime], batch: int) -> Runtime:
+    """A runtime that has run a batch: compiled by XLA, or by TensorFlow alone where XLA fails.
+
+    Raises TensorFlow's `ResourceExhaustedError` where the batch does not fit in memory.
+    """
+    errors = import_tensorflow().errors
+    try:
+        return tried(compiled(batch, True))
+    except errors.ResourceExhaustedError:
+        raise
+    except errors.OpError as error:
+        first = next(iter(str(error).splitlines()), "")[:200]
+        remark = f"XLA does not compile this network ({first}): TensorFlow runs it without"
+    return replace(tried(compiled(batch, False)), remarks=(remark,))
+
+
+def tried(runtime: Runtime) -> Runtime:
+    """The runtime, after every lane of it has run a black batch at once."""
+    pixels = np.zeros(runtime.shape, runtime.pixel_type)
+    for result in [runtime.start(pixels) for _ in range(runtime.lanes)]:
+        result()
+    return runtime
+
+
+@contextlib.contextmanager
+def computing_in(precision: str, model: Any) -> Iterator[None]:
+    """Within it, calls of a Keras model compute in `precision`; weights stay float32 values.
+
+    The policy is Keras's own mixed one, set on the layers that are there: no weight is copied or
+    changed, and afterwards, or in float32, the model is what it was.
+    """
+    layers = [] if precision == "float32" else _layers(model)
+    before = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer.dtype_policy = f"mixed_{precision}"
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
+
+
+def _layers(model: Any) -> list[Any]:
+    """The layers that compute, those of models inside the model included."""
+    found = []
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            found += _layers(layer)
+        elif type(layer).__name__ not in _FULL:
+            found.append(layer)
+    return found

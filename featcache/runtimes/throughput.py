@@ -1,4 +1,4 @@
-"""How fast a network alone runs on this machine: no decoding, no disk."""
+"""How fast a network alone runs on this machine, opened by the name of its runtime."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import Backbone, open_network
-from featcache.runtimes.choice import default_batch
-from featcache.runtimes.opening import open_runtime
+from featcache.backbones import Backbone, Network, open_network
+from featcache.errors import FeatcacheError
+from featcache.runtimes.choice import check_precision, choose_runtime, default_batch
 from featcache.runtimes.runtime import Runtime
 
 #: Measured for so long after the warm-up, and for at least so many batches.
 SECONDS, BATCHES = 2.0, 8
+
+_PIXEL_TYPES = ("uint8", "float32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +52,34 @@ def _timed(runtime: Runtime, *, batches: int, seconds: float) -> float:
     for result in under_way:
         result()
     return done * runtime.batch / elapsed
+
+
+def open_runtime(
+    name: str, network: Network, *, batch: int, pixel_type: str, precision: str = "float32"
+) -> Runtime:
+    """Make a network ready for batches of `batch` images of `pixel_type` ("uint8", "float32").
+
+    `name` is "auto", "tensorflow" or "openvino". Raises `FeatcacheError` for anything else, and
+    for a precision that the runtime lacks. Nothing is proven: see `proof.py`.
+    """
+    choice = choose_runtime(name)
+    if pixel_type not in _PIXEL_TYPES:
+        raise FeatcacheError(f"pixels of {pixel_type!r}: expected {' or '.join(_PIXEL_TYPES)}")
+    if batch < 1:
+        raise FeatcacheError(f"--batch {batch}: expected at least 1 image")
+    check_precision(choice.name, precision)
+    if choice.name == "tensorflow":
+        from featcache.runtimes.tensorflow import compile_fitting
+
+        return compile_fitting(
+            network, choice, batch=batch, pixel_type=pixel_type, precision=precision
+        )
+    from featcache.runtimes.openvino import compile_graph, convert_network
+
+    return compile_graph(
+        convert_network(network),
+        choice,
+        shape=(batch, *network.size, 3),
+        pixel_type=pixel_type,
+        precision=precision,
+    )

@@ -17,7 +17,6 @@ from featcache.files.home import read_record
 from featcache.recipe import Decoding, Recipe
 from featcache.runtimes.probe import measure_error, probe_pixels
 from featcache.runtimes.proof import open_proven
-from featcache.runtimes.reduced_precision import computing_in
 from featcache.runtimes.rounding import (
     LARGEST,
     LEAST,
@@ -28,6 +27,7 @@ from featcache.runtimes.rounding import (
     measure_rounding,
 )
 from featcache.runtimes.runtime import run_padded
+from featcache.runtimes.tensorflow import computing_in
 from tests.backbones.networks import photographs, set_statistics, small_network
 
 

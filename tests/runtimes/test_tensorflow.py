@@ -12,14 +12,14 @@ from featcache.backbones.keras_import import import_tensorflow
 from featcache.errors import FeatcacheError
 from featcache.runtimes import Runtime
 from featcache.runtimes.choice import RuntimeChoice
-from featcache.runtimes.fitting import (
+from featcache.runtimes.tensorflow import (
     compile_fitting,
+    compile_network,
+    computing_in,
     halved_until_it_fits,
     tried,
     with_or_without_xla,
 )
-from featcache.runtimes.reduced_precision import computing_in
-from featcache.runtimes.tensorflow import compile_network
 from tests.backbones.networks import error_norm, photographs, small_network
 
 CHOICE = RuntimeChoice("tensorflow", True, "asked for by --runtime tensorflow")
