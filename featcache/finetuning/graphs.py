@@ -17,7 +17,7 @@ from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import each_tap, scale_pixels
 from featcache.finetuning.cutting import Cut
-from featcache.training.inference_mode import inference_mode, without_wrappers
+from featcache.training.state import inference_mode, without_wrappers
 
 #: Seconds that XLA saves of a multiply-add on two cores (8e-12 with VGG16, whole and from the cut),
 #: and seconds that it takes to compile a layer.

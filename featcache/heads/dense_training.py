@@ -17,10 +17,10 @@ from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
 from featcache.heads.model import blocks
 from featcache.heads.training_set import TrainingSet, moments
-from featcache.training.epochs import Order, pieces
+from featcache.training.feeds import Order, pieces
 from featcache.training.history import TrainingHistory, is_finite
-from featcache.training.losses import loss_of, optimizer_of
 from featcache.training.state import parameter_counts
+from featcache.training.steps import loss_of, optimizer_of
 
 #: Vectors up to this size are held in memory; of more, this much is read at a time.
 HELD_BYTES = 2 * 2**30
@@ -57,7 +57,7 @@ def keras_model(
     `fixed_statistics`: BatchNorm keeps its statistics while the model is trained.
     """
     from featcache.backbones.keras_import import import_keras
-    from featcache.training.inference_mode import inference_mode
+    from featcache.training.state import inference_mode
 
     keras = import_keras()
     outputs = inputs = keras.Input((width,), name="vectors")

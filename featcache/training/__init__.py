@@ -7,12 +7,11 @@ its `Checkpoint` to the result of an undisturbed one.
 """
 
 from featcache.training.checkpoint import Checkpoint, differences, digest_of
-from featcache.training.feeds import RowFeed
-from featcache.training.feeds_ import Feed, TrainingBatch
+from featcache.training.feeds import Feed, RowFeed, TrainingBatch
 from featcache.training.loop import Learned, learn
 from featcache.training.options import LearningOptions
 from featcache.training.pixels import Pictures, PixelFeed
-from featcache.training.predicting import predict_logits, predict_proba
+from featcache.training.steps import predict_logits, predict_proba
 
 __all__ = [
     "TrainingBatch",

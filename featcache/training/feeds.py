@@ -1,23 +1,60 @@
-"""RowFeed: batches of cached rows, read ahead while the network computes."""
+"""Feeds: where a training's batches come from, and in which order.
+
+The order is a function of the seed and the epoch alone. `RowFeed` reads cached rows ahead while the
+network computes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from featcache.images.threads import read_ahead
-from featcache.training.epochs import Order
-from featcache.training.feeds_ import TrainingBatch, in_batches
 from featcache.training.options import LearningOptions
 
 #: Rows up to this size are held in memory; more are read batch by batch.
 HELD_BYTES = 2 * 2**30
 #: Batches read ahead of the network.
 AHEAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatch:
+    """Some images, as a model takes them.
+
+    Attributes
+    ----------
+    inputs: (n, ...) pixels or cached activations, in the type they are stored in.
+    codes: (n,) int32, the class of each.
+    weights: (n,) float32, what each counts in training.
+    """
+
+    inputs: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+
+class Feed(Protocol):
+    """Batches of labelled images, as often as they are asked for."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+    def epoch(self, number: int) -> Iterator[TrainingBatch]:
+        """The batches of an epoch: shuffled, random; a function of the seed and the number."""
+
+    def plain(self) -> Iterator[TrainingBatch]:
+        """Every image once, in order, without augmentation: for judging."""
+
+
+def in_batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Cut (n,) row numbers into pieces of `size`; the last one may be shorter."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,3 +112,52 @@ class RowFeed:
             self.codes[rows].astype(np.int32),
             weights.astype(np.float32),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Every image once in a pass, in a random order, as a random one of its views.
+
+    Attributes
+    ----------
+    rows: (n,) row numbers, those of an image side by side.
+    starts, counts: (m,) where each image's rows begin in `rows`, and how many there are.
+    seed: of the order.
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    seed: int
+
+    @classmethod
+    def of(cls, images: np.ndarray, seed: int) -> Order:
+        """The order of rows, given (n,) which image each one belongs to."""
+        rows = np.argsort(images, kind="stable")
+        _, starts, counts = np.unique(images[rows], return_index=True, return_counts=True)
+        return cls(rows, starts, counts, seed)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def pass_over(self, number: int) -> np.ndarray:
+        """The rows of the pass `number` over all images."""
+        random = np.random.default_rng([self.seed, number])
+        rows = self.rows[self.starts + random.integers(self.counts)]
+        return random.permutation(rows)
+
+    def epoch(self, number: int, count: int | None) -> np.ndarray:
+        """The rows of an epoch: a pass, or the next `count` of one pass after the other."""
+        if count is None:
+            return self.pass_over(number)
+        start = number * count
+        first, last = start // len(self), (start + count - 1) // len(self)
+        passes = np.concatenate([self.pass_over(each) for each in range(first, last + 1)])
+        return passes[start - first * len(self) :][:count]
+
+
+def pieces(order: np.ndarray, batch: int, most: int) -> Iterator[np.ndarray]:
+    """Cut an order into pieces of at most `most` rows, but whole batches."""
+    size = max(batch, most // batch * batch)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

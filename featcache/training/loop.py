@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.training.checkpoint import Checkpoint, Saved
-from featcache.training.feeds_ import Feed, TrainingBatch
+from featcache.training.feeds import Feed, TrainingBatch
 from featcache.training.history import History, Pair, TrainingHistory, is_finite
 from featcache.training.options import LearningOptions
 from featcache.training.state import assign, changing_weights, seed_generators, values_of

@@ -15,8 +15,7 @@ from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import MAX_PIXELS, decode
 from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding
-from featcache.training.epochs import Order
-from featcache.training.feeds_ import TrainingBatch
+from featcache.training.feeds import Order, TrainingBatch
 from featcache.training.options import LearningOptions
 
 #: Plain pixels of a feed up to this size are kept in memory, so that they are decoded once.

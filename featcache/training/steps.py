@@ -1,4 +1,4 @@
-"""Steps: what is done with a batch, as TensorFlow graphs."""
+"""Steps: learn, judge and predict on a batch, as TensorFlow graphs; losses and optimizers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from featcache.training.feeds_ import TrainingBatch
-from featcache.training.losses import loss_of, optimizer_of
+from featcache.training.feeds import Feed, TrainingBatch
 from featcache.training.options import LearningOptions
+
+_KERAS_NAMES = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,3 +127,56 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares: np.ndarray = exponent / exponent.sum(axis=1, keepdims=True)
     return shares
+
+
+def predict_logits(model: Any, feed: Feed) -> np.ndarray:
+    """What the model gives for every image, (n, K) or (n, 1) float32, in the order of `plain`."""
+
+    def logits(inputs: Any, codes: Any, weights: Any) -> Any:
+        return logits_of(model, inputs, training=False)
+
+    graph = Graph(logits)
+    return np.concatenate([graph(batch).numpy() for batch in feed.plain()])
+
+
+def predict_proba(model: Any, feed: Feed) -> np.ndarray:
+    """Class probabilities (n, K), float32, of every image, in the order of `plain`.
+
+    The model gives logits (n, K), or (n, 1) where a sigmoid tells two classes apart.
+    """
+    logits = predict_logits(model, feed)
+    # One sigmoid is a softmax whose first logit is 0.
+    both = np.concatenate([np.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+    return softmax(both)
+
+
+def optimizer_of(name: str, learning_rate: float) -> Any:
+    """A fresh Keras optimizer of one of the names in `OPTIMIZERS`."""
+    import keras
+
+    return getattr(keras.optimizers, _KERAS_NAMES[name])(learning_rate=learning_rate)
+
+
+def loss_of(*, sigmoid: bool, smoothing: float) -> Any:
+    """A function of logits and codes to (loss of each row, whether it was right).
+
+    Logits are (n, K), or with `sigmoid` (n, 1), where class 1 is what is above 0.
+    """
+    import tensorflow as tf
+
+    def softmax_loss(logits: Any, codes: Any) -> Any:
+        classes = tf.shape(logits)[1]
+        if smoothing:
+            targets = tf.one_hot(codes, classes) * (1 - smoothing)
+            targets += smoothing / tf.cast(classes, tf.float32)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        else:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+        return losses, tf.equal(tf.argmax(logits, 1, tf.int32), codes)
+
+    def sigmoid_loss(logits: Any, codes: Any) -> Any:
+        targets = tf.cast(codes, tf.float32) * (1 - smoothing) + smoothing / 2
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
+        return losses, tf.equal(tf.cast(logits[:, 0] > 0, tf.int32), codes)
+
+    return sigmoid_loss if sigmoid else softmax_loss

@@ -9,7 +9,7 @@ from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
 from featcache.finetuning.cutting import list_cuts
 from featcache.finetuning.freezing import freeze, remarks_on
-from featcache.training.inference_mode import inference_mode
+from featcache.training.state import inference_mode
 from tests.finetuning.tuning_samples import save_network
 
 #: Keras's own saving warns of what we cannot change.

@@ -14,7 +14,7 @@ from featcache.heads import dense_training
 from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions
 from featcache.heads.dense_training import fit
 from featcache.heads.training_set import TrainingSet
-from featcache.training.epochs import Order, pieces
+from featcache.training.feeds import Order, pieces
 
 
 @pytest.fixture(scope="module")
