@@ -1,4 +1,8 @@
-"""Adapters: images in the world of scikit-learn, answered from the cache."""
+"""FeatureExtractor: images in the world of scikit-learn, answered from the cache.
+
+Its data set is given images from anywhere, a few at a time. What is new is saved as a part; only
+now and then are the parts packed, so that an image costs the same however many there were before.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,19 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from featcache.errors import BadImage, FeatcacheError, ImageFailure
 from featcache.extraction.extract import prepare
-from featcache.extraction.growing import grow
-from featcache.extraction.job import Job
-from featcache.extraction.update import Added
-from featcache.features.cache import FeatureCache
-from featcache.features.store import Snapshot
+from featcache.extraction.job import Job, Target
+from featcache.extraction.known import merged
+from featcache.extraction.update import Added, add
+from featcache.features.cache import FeatureCache, note_weights
+from featcache.features.claims import ANYWHERE, confirm
+from featcache.features.store import Identity, Snapshot, Stamp
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.files.home import expanded
 from featcache.files.write import writing
 from featcache.images import ImageSet, find_images
+
+#: Parts that lie beside `features.h5` at most: each is opened whenever rows are looked for.
+PARTS = 64
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -265,3 +273,44 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def grow(job: Job) -> Added:
+    """Add the rows of a job's images to what its one target holds already.
+
+    The rows are named by their keys: images from anywhere may share a path. Raises what
+    `featcache.extraction.update.run` raises, but for images that cannot be used.
+    """
+    added = add(job)
+    if _is_due(added.snapshot):
+        _pack_all(job.targets[0], added.snapshot)
+    return added
+
+
+def _is_due(snapshot: Snapshot) -> bool:
+    """Whether the parts are many, or hold as many rows as `features.h5`."""
+    packed = 0 if snapshot.packed is None else len(snapshot.packed.vectors)
+    parts = len(snapshot.files) - (snapshot.packed is not None)
+    return len(snapshot) > 0 and (parts >= PARTS or len(snapshot) >= 2 * packed)
+
+
+def _pack_all(target: Target, snapshot: Snapshot) -> None:
+    if snapshot.probe is None:
+        raise ValueError(f"{target.directory}: rows without a probe")
+    keys, views = snapshot.keys_and_views()
+    none = np.full(len(keys), -1, np.int32)
+    identity = Identity(
+        paths=[key.decode("ascii") for key in keys.tolist()],
+        keys=keys,
+        views=views,
+        labels=none,
+        classes=[],
+        splits=none,
+        split_names=[],
+        groups=none,
+        group_names=[],
+        failures=snapshot.failures,
+    )
+    confirm(target.directory.parent, ANYWHERE)
+    target.store.pack(identity, Stamp(merged(snapshot.provenances), snapshot.probe))
+    note_weights(target.directory, target.network.weights_hint)

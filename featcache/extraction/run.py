@@ -13,12 +13,11 @@ from functools import partial
 import numpy as np
 
 from featcache.backbones import Network
-from featcache.extraction.filling import Filling
+from featcache.extraction.filling import Filling, Saver
 from featcache.extraction.job import Job, Progress, Target
 from featcache.extraction.known import Known
 from featcache.extraction.pipeline import Batch
 from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
-from featcache.extraction.saving import Saver
 from featcache.extraction.timing import Timing
 from featcache.images import STAT_CACHE, StatCache
 from featcache.images.augment import view

@@ -1,4 +1,4 @@
-"""Extraction: bring the features of a data set up to date.
+"""Update: bring the features of a data set up to date, and name their rows.
 
 known rows --> images that are missing --> pipeline --> parts --> one features.h5 for each target
 """
@@ -14,17 +14,17 @@ import numpy as np
 
 from featcache.errors import FeatcacheError, ImageFailure, StorageFailure
 from featcache.extraction.filling import Filling
-from featcache.extraction.identity import identify
 from featcache.extraction.job import Extraction, Job, Progress
+from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.provenance import merged
 from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
-from featcache.features.store import Failure, PackedFile, Snapshot, Stamp
+from featcache.features.splits.partition import Carve
+from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
-from featcache.images import label_conflicts
+from featcache.images import ImageSet, label_conflicts
 from featcache.interruption import watch_for_interruption
 
 SHOWN_CONFLICTS = 3
@@ -216,3 +216,57 @@ def _check_space(state: Run, missing: np.ndarray) -> None:
             f"{job.bytes_free / 1e9:,.2f} GB are free. Nothing was extracted: make room, use "
             f"another --cache, or smaller vectors (--pooling avg, --dtype float16)"
         )
+
+
+def identify(
+    images: ImageSet,
+    keys: np.ndarray,
+    present: tuple[np.ndarray, np.ndarray],
+    *,
+    failures: list[Failure],
+    carve: Carve | None,
+) -> Identity:
+    """The identity of some rows: `present` are their images' numbers and their views, in order.
+
+    `keys` (N,) 'S64' belongs to all images, b"" of those that were never read. A carved split is
+    decided on all of the others, so it is the same for every layer and backbone.
+    """
+    indices, views = present
+    rows = indices.tolist()
+    splits = images.splits if carve is None else _carved(images, keys, carve)
+    labels, classes = coded([images.labels[row] for row in rows])
+    split_codes, split_names = coded([splits[row] for row in rows])
+    groups, group_names = coded([images.groups[row] for row in rows])
+    return Identity(
+        paths=[images.names[row] for row in rows],
+        keys=keys[indices],
+        views=views,
+        labels=labels,
+        classes=classes,
+        splits=split_codes,
+        split_names=split_names,
+        groups=groups,
+        group_names=group_names,
+        failures=failures,
+    )
+
+
+def _carved(images: ImageSet, keys: np.ndarray, carve: Carve) -> list[str]:
+    """The split of every image, part of one made the test split; of unread ones as it was."""
+    known = keys != b""
+    splits = np.array(images.splits, dtype="<U10")
+    splits[known] = carve.apply(
+        splits[known],
+        keys[known].astype(str),
+        labels=np.array(images.labels, dtype=str)[known],
+        groups=np.array(images.groups, dtype=str)[known],
+    )
+    carved: list[str] = splits.tolist()
+    return carved
+
+
+def coded(values: list[str]) -> tuple[np.ndarray, list[str]]:
+    """int32 codes into the sorted distinct names; "" is -1."""
+    names = sorted(set(values) - {""})
+    code = {"": -1, **{name: position for position, name in enumerate(names)}}
+    return np.array([code[value] for value in values], np.int32), names

@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
-from featcache.extraction.provenance import roundings_of
+from featcache.extraction.known import roundings_of
 from featcache.features.features import Features
 from featcache.features.store import open_packed
 from featcache.finetuning.classifier import resizes_inside

@@ -88,7 +88,7 @@ def test_rows_of_other_data_sets_are_used(digits, paths, digit_features):
 
 def test_new_images_for_ever_are_one_data_set_of_few_files(paths, cache, monkeypatch):
     """A service that transforms an image at a time fills one data set; its parts are packed."""
-    monkeypatch.setattr("featcache.extraction.growing.PARTS", 3)
+    monkeypatch.setattr("featcache.extraction.feature_extractor.PARTS", 3)
     service = extractor(cache)
     rows = []
     for path in paths[:10]:
@@ -107,7 +107,7 @@ def test_new_images_for_ever_are_one_data_set_of_few_files(paths, cache, monkeyp
 def test_what_a_killed_process_had_saved_is_found(paths, cache):
     """Rows whose process died before it packed them are not computed again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featcache.extraction.growing._is_due", lambda snapshot: False)
+        patch.setattr("featcache.extraction.feature_extractor._is_due", lambda snapshot: False)
         extractor(cache).transform(paths[:3])
     assert not list(cache.rglob("features.h5"))
     service = extractor(cache)
@@ -119,7 +119,7 @@ def test_what_a_killed_process_had_saved_is_found(paths, cache):
 
 def test_bad_images_are_remembered_when_parts_are_packed(paths, cache, tmp_path, monkeypatch):
     """Packing keeps the failures: known bad bytes are refused without being decoded again."""
-    monkeypatch.setattr("featcache.extraction.growing.PARTS", 1)
+    monkeypatch.setattr("featcache.extraction.feature_extractor.PARTS", 1)
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
     for _ in "12":

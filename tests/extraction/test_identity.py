@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from featcache.extraction.identity import identify
+from featcache.extraction.update import identify
 from featcache.features.splits.partition import Carve
 from featcache.images import find_images
 

@@ -13,7 +13,7 @@ import pytest
 
 #: `featcache extract` with parts of 32 rows, so that a small data set has many of them.
 SMALL_PARTS = (
-    "import featcache.extraction.saving as s, featcache.extraction.pipeline as p;"
+    "import featcache.extraction.filling as s, featcache.extraction.pipeline as p;"
     "s.PART_ROWS = 32; p.CHUNK = 32;"
     "from featcache.cli import main; main()"
 )
