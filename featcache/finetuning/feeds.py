@@ -11,7 +11,7 @@ from featcache.features.features import Features
 from featcache.features.rows import LazyRows
 from featcache.finetuning.plan_ import FinetunePlan
 from featcache.finetuning.start import Start
-from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logistic.table import balanced_weights
 from featcache.training import Feed, Pictures, PixelFeed, RowFeed
 
 

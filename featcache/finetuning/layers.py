@@ -9,7 +9,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.heads.dense import DenseHead
 from featcache.heads.linear import LinearHead
-from featcache.heads.logistic_ import LogisticHead
+from featcache.heads.logreg import LogisticHead
 from featcache.heads.model import Model
 
 #: The kinds of heads that can become layers, with their default options at least.

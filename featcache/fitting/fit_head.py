@@ -23,9 +23,8 @@ from featcache.features.store import open_packed
 from featcache.files.write import check_output
 from featcache.heads.calibration import check_enough, fit_temperature, no_temperature
 from featcache.heads.head import Head
-from featcache.heads.kinds import HEADS, options_of
+from featcache.heads.kinds import HEADS, fit_model, options_of
 from featcache.heads.model import Model
-from featcache.heads.model_fitting import fit_model
 from featcache.heads.training_set import TrainingSet, training_set_of
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from featcache.errors import BadImage, ImageFailure
 from featcache.features.rows import Labelled
 from featcache.fitting.plan import BaselinePlan
-from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logistic.table import balanced_weights
 from featcache.images import ImageSet
 from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding

@@ -16,7 +16,7 @@ import featcache
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.evaluation.evaluate import prefixes
 from featcache.heads.logistic import solve_path
-from featcache.heads.logistic_ import LogisticHead
+from featcache.heads.logreg import LogisticHead
 from featcache.images import find_images
 
 

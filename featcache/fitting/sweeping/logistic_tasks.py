@@ -12,8 +12,8 @@ from featcache.features.rows import rows_of
 from featcache.fitting.sweeping.grids import is_one_apart
 from featcache.fitting.sweeping.tasks_ import Score, Task, size_of
 from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
-from featcache.heads.logistic.class_weights import balanced_weights
-from featcache.heads.logistic_ import LogisticHead
+from featcache.heads.logistic.table import balanced_weights
+from featcache.heads.logreg import LogisticHead
 from featcache.heads.training_set import check_finite_rows
 
 

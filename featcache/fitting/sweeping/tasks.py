@@ -18,8 +18,7 @@ from featcache.fitting.sweeping.grids import HeadSettings, is_one_apart
 from featcache.fitting.sweeping.logistic_tasks import is_joinable, join, run_joined
 from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task, TaskOutcome, size_of
 from featcache.heads import knn
-from featcache.heads.kinds import HEADS, options_of
-from featcache.heads.model_fitting import fit_model
+from featcache.heads.kinds import HEADS, fit_model, options_of
 from featcache.heads.training_set import TrainingSet, training_set_of
 from featcache.interruption import end_with_parent
 

@@ -11,7 +11,12 @@
 `estimators` has scikit-learn's interface to it.
 """
 
-from featcache.heads.logistic.path import SEARCH_LOSS_TOL, solve_path
-from featcache.heads.logistic.solution import Solution, fold_scores, predictions
+from featcache.heads.logistic.path import (
+    SEARCH_LOSS_TOL,
+    Solution,
+    fold_scores,
+    predictions,
+    solve_path,
+)
 
 __all__ = ["SEARCH_LOSS_TOL", "Solution", "fold_scores", "predictions", "solve_path"]

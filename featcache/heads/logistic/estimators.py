@@ -16,9 +16,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from featcache.heads.logistic.class_weights import balanced_weights
-from featcache.heads.logistic.path import SEARCH_LOSS_TOL, solve_path
-from featcache.heads.logistic.solution import Solution, fold_scores
+from featcache.heads.logistic.path import SEARCH_LOSS_TOL, Solution, fold_scores, solve_path
+from featcache.heads.logistic.table import balanced_weights
 
 
 class FastLogisticRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -1,21 +1,33 @@
-"""solve_path: multinomial logistic regression for many strengths of penalty and folds at once."""
+"""solve_path: multinomial logistic regression for many strengths of penalty and folds at once.
+
+It gives a `Solution`, the optimum for one C and one fold, and what it says of rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.heads.logistic.blocks import Blocks, blocks_of, moments, one_blas_thread_each
-from featcache.heads.logistic.checks import checked_classes, row_weights, used_rows
-from featcache.heads.logistic.class_weights import balanced_weights
+from featcache.heads.logistic.blocks import (
+    Blocks,
+    blocks_of,
+    moments,
+    one_blas_thread_each,
+    precision,
+)
 from featcache.heads.logistic.curvature import FlatCurvature, flat_curvature, shares_of
 from featcache.heads.logistic.losses import Losses
 from featcache.heads.logistic.minimise import Goal, minimise
-from featcache.heads.logistic.solution import Solution
-from featcache.heads.logistic.table import Table
+from featcache.heads.logistic.table import (
+    Table,
+    balanced_weights,
+    checked_classes,
+    row_weights,
+    used_rows,
+)
 from featcache.heads.logistic.walk import Walk
 
 #: Columns, and numbers of all unknowns, that are solved together at most.
@@ -24,6 +36,9 @@ COLUMNS, UNKNOWNS = 640, 2**21
 #: 30 fits of 10,000 rows, C up to 1e4, took 23 processor seconds so, 51 with 1e-2; the accuracies
 #: at C up to 0.4 were the same to 5e-4. At C above 1 it ends early, and shows less.
 SEARCH_LOSS_TOL = 0.1
+
+#: Numbers of rows and of logits that are held at a time when rows are predicted.
+SCORED = 2**24
 
 
 def solve_path(
@@ -159,3 +174,74 @@ def _solution(walk: Walk, table: Table, fold: int, number: int | None, C: float)
         iterations=walk.iterations,
         converged=walk.end == "converged",
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The optimum for one C and one fold.
+
+    Attributes
+    ----------
+    C: inverse strength of the penalty, as in scikit-learn.
+    fold: the fold that was left out; None: all rows were used.
+    coefficients, intercept: (K, D) and (K,), float64, on the vectors **as given**; (1, D) and (1,)
+        for two classes.
+    mean, scale: (D,), of the rows that were used; noughts and ones where not standardised.
+    loss: mean weighted loss plus penalty / (C x sum of weights), in standardised coordinates.
+    """
+
+    C: float
+    fold: int | None
+    coefficients: np.ndarray
+    intercept: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    loss: float
+    iterations: int
+    converged: bool
+
+    @property
+    def place(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercept: where another fit may start."""
+        return self.coefficients, self.intercept
+
+    def predict(self, vectors: np.ndarray) -> np.ndarray:
+        """(n,) the code of the likeliest class of each row."""
+        codes: np.ndarray = predictions([self], vectors, np.arange(len(vectors)))[0]
+        return codes
+
+
+def predictions(solutions: Sequence[Solution], vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(S, n) the code of the likeliest class of n rows of the vectors, by each solution.
+
+    The rows are read once for all solutions.
+    """
+    coefficients = np.concatenate([each.coefficients for each in solutions])
+    weights = coefficients.astype(precision(vectors)).T
+    intercept = np.concatenate([each.intercept for each in solutions])
+    codes = np.empty((len(solutions), len(rows)), dtype=np.int64)
+    step = max(1, SCORED // max(weights.shape))
+    for start in range(0, len(rows), step):
+        some = slice(start, start + step)
+        logits = vectors[rows[some]].astype(weights.dtype) @ weights + intercept
+        each = logits.reshape(len(logits), len(solutions), -1)
+        best = each.argmax(axis=2) if each.shape[2] > 1 else each[..., 0] > 0
+        codes[:, some] = best.T
+    return codes
+
+
+def fold_scores(
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    solutions: Sequence[Solution],
+    tests: Sequence[np.ndarray],
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Accuracy on every fold's test rows, (F, values of C), of the solutions of `solve_path`."""
+    count = len(solutions) // len(tests)
+    scores = np.zeros((len(tests), count))
+    for fold, test in enumerate(tests):
+        mine = solutions[fold * count : (fold + 1) * count]
+        own = np.ones(len(test)) if weights is None else weights[test]
+        scores[fold] = (predictions(mine, vectors, test) == codes[test]) @ own / own.sum()
+    return scores
