@@ -19,7 +19,7 @@ from featcache.evaluation.plots import (
     draw_sweep,
     plots_of_report,
 )
-from featcache.evaluation.plots.sweeps import _remarks
+from featcache.evaluation.plots.curves import _remarks
 
 HISTORY = {"loss": [1.0, 0.5, 0.4], "val_loss": [1.1, 0.7, 0.6], "accuracy": [0.5, 0.7, 0.8]}
 

@@ -4,13 +4,15 @@ Plain data in, one PNG out, whole or not at all. Colours are those of Okabe and 
 colour-blind people can tell apart, and nothing is said by colour alone.
 """
 
-from featcache.evaluation.plots.curves import draw_history, draw_learning_curve
+from featcache.evaluation.plots.curves import Bar, draw_history, draw_learning_curve, draw_sweep
 from featcache.evaluation.plots.figure import save
 from featcache.evaluation.plots.pictures import draw_grid, draw_predictions
-from featcache.evaluation.plots.reliability import BinFigures, draw_reliability
-from featcache.evaluation.plots.reports import draw_confusion
-from featcache.evaluation.plots.reports_ import plots_of_report
-from featcache.evaluation.plots.sweeps import Bar, draw_sweep
+from featcache.evaluation.plots.reports import (
+    BinFigures,
+    draw_confusion,
+    draw_reliability,
+    plots_of_report,
+)
 
 __all__ = [
     "Bar",

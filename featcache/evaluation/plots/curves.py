@@ -1,7 +1,8 @@
-"""Curves: training by epoch, and accuracy by the number of training images."""
+"""Curves by epoch and by the number of training images, and the table of a sweep as a picture."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,25 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from featcache.errors import FeatcacheError
-from featcache.evaluation.plots.figure import BLUE, GREEN, GREY, VERMILLION, clean, new_figure, save
+from featcache.evaluation.plots.figure import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    MARKERS,
+    VERMILLION,
+    clean,
+    new_figure,
+    save,
+    short,
+    without_formulas,
+)
+
+#: Candidates that are drawn: the best ones.
+SHOWN = 40
+
+#: One candidate: its label, its kind of head, its accuracy, and the interval (low, high).
+Bar = tuple[str, str, float, tuple[float, float]]
 
 
 def draw_history(
@@ -99,3 +118,44 @@ def draw_learning_curve(
     clean(axes, x="training images", y="accuracy", title=heading)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return save(figure, path)
+
+
+def draw_sweep(bars: Sequence[Bar], path: Path, *, heading: str = "") -> Path:
+    """Draw the candidates of a sweep, the best on top, each with its 95 % interval.
+
+    Parameters
+    ----------
+    bars: (label, kind of head, accuracy, (low, high)) of each candidate; of equals the first is
+        the one that was taken, which is drawn in bold.
+    path: the PNG file; see `save`.
+    """
+    if not bars:
+        raise FeatcacheError("the sweep has no candidate to draw")
+    best = sorted(bars, key=lambda bar: -bar[2])[:SHOWN]
+    kinds = list(dict.fromkeys(bar[1] for bar in bars))
+    figure = new_figure(7.5, 1.4 + 0.27 * len(best))
+    axes = figure.subplots()
+    for place, (_, kind, accuracy, (low, high)) in enumerate(best):
+        number = kinds.index(kind)
+        axes.errorbar(
+            accuracy, place, xerr=[[max(0, accuracy - low)], [max(0, high - accuracy)]],
+            color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
+            markersize=6, capsize=2, linewidth=1.4,
+        )  # fmt: skip
+    axes.axvline(best[0][2], color=GREY, linestyle=":", linewidth=1)
+    axes.set_yticks(range(len(best)), [short(bar[0], 48) for bar in best], fontsize=9)
+    without_formulas(axes.get_yticklabels())
+    axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(len(best) - 0.4, -0.6)
+    title = textwrap.fill(heading, 70)
+    clean(axes, x=f"accuracy with its 95 % interval{_remarks(bars)}", title=title)
+    return save(figure, path)
+
+
+def _remarks(bars: Sequence[Bar]) -> str:
+    """What the picture alone does not say: that one of equals is bold, and how many are drawn."""
+    top = max(bar[2] for bar in bars)
+    equals = sum(bar[2] == top for bar in bars)
+    words = f"\n{equals} share the best accuracy; the first of them (bold) was taken"
+    left_out = f"\nthe best {SHOWN} of {len(bars)}"
+    return words * (equals > 1) + left_out * (len(bars) > SHOWN)

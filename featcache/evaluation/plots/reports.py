@@ -1,17 +1,34 @@
-"""The confusion matrix, readable at 2, at 10 and at 100 classes."""
+"""The pictures of a report in a folder: what --plots DIR writes.
+
+The confusion matrix is readable at 2, at 10 and at 100 classes; the reliability diagram asks: does
+a probability of 80 % come true in 80 % of the images?
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from featcache.errors import FeatcacheError
-from featcache.evaluation.plots.figure import GREY, new_figure, save, short, without_formulas
+from featcache.evaluation.metrics import wilson
+from featcache.evaluation.plots.curves import draw_history
+from featcache.evaluation.plots.figure import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    clean,
+    new_figure,
+    save,
+    short,
+    without_formulas,
+)
+from featcache.files import folders
+from featcache.files.write import writing
 
 #: Classes up to which each cell tells its number, and up to which every class has its name.
 NUMBERED, NAMED = 25, 120
@@ -23,6 +40,70 @@ SMALLEST, LARGEST, CELL = 2.6, 15.0, 0.48
 WORDS = 4.6
 
 Counts = np.ndarray[Any, Any]
+
+#: A bin of images: their mean confidence, the share that was right, and how many they are.
+BinFigures = tuple[float, float, int]
+
+
+class Judged(Protocol):
+    """What is drawn of a report; the plots stand below the evaluation and do not import it."""
+
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def classes(self) -> list[str]: ...
+    @property
+    def confusion(self) -> list[list[int]]: ...
+
+
+def plots_of_report(
+    report: Judged,
+    directory: str | Path,
+    *,
+    bins: Sequence[BinFigures] | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
+    mark: int | None = None,
+    kept: int | None = None,
+) -> list[Path]:
+    """Draw confusion.png, and reliability.png and history.png where there is something to draw.
+
+    Parameters
+    ----------
+    directory: it is made where it is not there.
+    bins: (mean confidence, accuracy, count) of the calibration's bins; None: `report.reliability`.
+    history: loss and accuracy by epoch, for heads that are trained in epochs; `mark` is the last
+        epoch before fine-tuning, `kept` the one whose weights the head has.
+
+    Returns
+    -------
+    list[Path]: the files that were written.
+    """
+    folder = make_plots_folder(directory)
+    bins = getattr(report, "reliability", None) if bins is None else bins
+    heading = f"accuracy {report.accuracy:.4f} on {report.rows:,} images"
+    drawn = [
+        draw_confusion(report.confusion, report.classes, folder / "confusion.png", heading=heading)
+    ]
+    if bins and any(each[2] for each in bins):
+        drawn.append(draw_reliability(bins, folder / "reliability.png", heading=heading))
+    if history and any(len(values) for values in history.values()):
+        # No point of the curves is the accuracy that is reported: other rows judge.
+        drawn.append(
+            draw_history(
+                history, folder / "history.png", mark=mark, kept=kept, heading=f"judged: {heading}"
+            )
+        )
+    return drawn
+
+
+def make_plots_folder(directory: str | Path) -> Path:
+    """The folder for pictures; raises `StorageFailure` where it cannot be made."""
+    folder = Path(directory)
+    with writing(folder):
+        folders.make_folder(folder)
+    return folder
 
 
 def draw_confusion(
@@ -137,3 +218,45 @@ def _write_mistakes(axes: Axes, counts: Counts, classes: Sequence[str], step: fl
         }
         axes.text(0, 1 - step * line, count, color=GREY, **style)
         axes.text(0.1, 1 - step * line, words, parse_math=False, **style)
+
+
+def draw_reliability(bins: Sequence[BinFigures], path: Path, *, heading: str = "") -> Path:
+    """Draw accuracy over confidence, and below it how many images stand in each bin.
+
+    Parameters
+    ----------
+    bins: (mean confidence, accuracy, count) of each; empty ones (count 0) are left out.
+    path: the PNG file; see `save`.
+    """
+    filled = [each for each in bins if each[2] > 0]
+    if not filled:
+        raise FeatcacheError("a reliability diagram needs at least one bin with images")
+    confidence, accuracy, count = (np.array(column, dtype=float) for column in zip(*filled))  # noqa: B905
+    error = float((np.abs(confidence - accuracy) * count).sum() / count.sum())
+    figure = new_figure(5, 6)
+    words = f"{heading}\ncalibration error {error:.3f}".lstrip()
+    figure.suptitle(words, fontsize=11, parse_math=False)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    _draw_diagonal(above, confidence, accuracy, count)
+    below.bar(confidence, count, width=0.035, color=GREY)
+    clean(below, x="confidence: probability of the named class", y="images")
+    return save(figure, path)
+
+
+def _draw_diagonal(
+    axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray
+) -> None:
+    axes.plot([0, 1], [0, 1], color=BLUE, linestyle="--", linewidth=1.2, label="perfect")
+    ends = [wilson(share, images) for share, images in zip(accuracy, count, strict=True)]
+    low, high = np.array(ends).T
+    bars = np.stack([accuracy - low, high - accuracy])
+    # No line joins them: it would draw the eye through bins of one or two images.
+    axes.errorbar(
+        confidence, accuracy, yerr=bars, color=VERMILLION, marker="o", markersize=5, capsize=2,
+        linestyle="", elinewidth=0.9, label="measured, 95 % interval",
+    )  # fmt: skip
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    clean(axes, y="accuracy")
+    # Above the axes: a head may be too sure or too unsure, so there are points in every corner.
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
