@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
 from featcache.evaluation.metrics import accuracy_interval, wilson
-from featcache.fitting.sweeping.intervals import interval_of
+from featcache.fitting.sweeping.candidates import interval_of
 
 #: Rows, numbers in a vector, distance of the classes along each of ten numbers, folds.
 CASES = [(100, 40, 0.8, 5), (300, 100, 0.6, 5), (300, 20, 1.2, 5), (300, 100, 0.6, 3)]

@@ -56,8 +56,8 @@ HOMES = {
         "errors",
     },
     "openvino": {"runtimes"},
-    "typer": {"cli", "fitting/sweeping/grid_option"},
-    "rich": {"cli", "fitting/sweeping/grid_option"},
+    "typer": {"cli", "fitting/sweeping/grids"},
+    "rich": {"cli", "fitting/sweeping/grids"},
     "sklearn": {
         "heads",
         "training/feeds",

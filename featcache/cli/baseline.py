@@ -82,8 +82,7 @@ def baseline(
     """
     import joblib
 
-    from featcache.fitting.baseline import train_baseline
-    from featcache.fitting.plan import BaselinePlan
+    from featcache.fitting.baseline import BaselinePlan, train_baseline
     from featcache.images import find_images
     from featcache.training import LearningOptions
 

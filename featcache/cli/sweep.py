@@ -15,7 +15,7 @@ from featcache.files.write import check_output
 
 if TYPE_CHECKING:
     from featcache.fitting.sweeping.candidates import Candidate
-    from featcache.fitting.sweeping.result import Sweep
+    from featcache.fitting.sweeping.sweep import Sweep
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +70,7 @@ def sweep(
 ) -> None:
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
     from featcache.features.cache import load
-    from featcache.fitting.sweeping.grid_option import parse_grids
+    from featcache.fitting.sweeping.grids import parse_grids
     from featcache.fitting.sweeping.sweep import sweep as run
 
     Cs = _numbers(c)

@@ -20,7 +20,7 @@ from featcache.cli import app
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.features.features import open_features
 from featcache.features.store import row_checks
-from featcache.fitting.sweeping.tasks_ import Side, Task
+from featcache.fitting.sweeping.tasks import Side, Task
 from tests.made_features import ROW, damage, make_features, make_images
 
 

@@ -18,10 +18,7 @@ from featcache.features.rows import Labelled
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Ties
-from featcache.fitting.baseline import train_baseline
-from featcache.fitting.found import Found
-from featcache.fitting.network import small_network
-from featcache.fitting.plan import BaselinePlan
+from featcache.fitting.baseline import BaselinePlan, Found, small_network, train_baseline
 from featcache.images import find_images
 from featcache.training import LearningOptions
 

@@ -1,7 +1,12 @@
-"""The plan of a sweep: which rows fit the candidates, and which of them choose."""
+"""The plan of a sweep: which rows fit the candidates, and which of them choose.
+
+Folds and subsets never tear a unit: the views and copies of an image, or a group. Several files of
+features are brought to the rows they share.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -9,9 +14,9 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features.features import Features
+from featcache.features.splits.partition import uniform, units
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Ties
-from featcache.fitting.sweeping.folds_ import deal
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +161,122 @@ def _without(features: Features, fold: np.ndarray, left_out: list[int]) -> Part:
     """Fitted without some folds, tried on their plain images."""
     tried = np.isin(fold, left_out)
     return Part(np.flatnonzero((fold >= 0) & ~tried), np.flatnonzero(tried & (features.views == 0)))
+
+
+def deal(labels: np.ndarray, keys: np.ndarray, unit: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each row, (R,) int: about the same rows of every class in each.
+
+    Rows of one `unit` share a fold. Decided by hashes of the images' bytes, whatever the order of
+    the rows. The largest units go first, each to the fold that has fewest rows of its class.
+    """
+    classes, codes = np.unique(labels, return_inverse=True)
+    filled = np.zeros((folds, len(classes)), dtype=np.int64)
+    fold_of = np.empty(int(unit.max()) + 1, dtype=np.int64)
+    sizes = np.bincount(unit)
+    for number, code in _ordered(unit, codes, keys, "fold", by_size=True):
+        # Ties go to the fold with the fewest rows of all classes, then to the first one.
+        fold = min(range(folds), key=lambda each: (filled[each, code], filled[each].sum()))
+        filled[fold, code] += sizes[number]
+        fold_of[number] = fold
+    dealt: np.ndarray = fold_of[unit]
+    return dealt
+
+
+def growing_subsets(
+    labels: np.ndarray, keys: np.ndarray, groups: np.ndarray, shares: Sequence[float]
+) -> list[np.ndarray]:
+    """Masks of growing subsets of the rows, with that share of every class and at least two units.
+
+    A smaller subset is a part of every larger one.
+    """
+    unit = units(keys, groups)
+    _, codes = np.unique(labels, return_inverse=True)
+    rank = np.empty(int(unit.max()) + 1)
+    members: dict[int, list[int]] = {}
+    for number, code in _ordered(unit, codes, keys, "grow", by_size=False):
+        members.setdefault(code, []).append(number)
+    for numbers in members.values():
+        # The k-th of n is in every share above k/n; the first two are in all of them.
+        rank[numbers] = np.arange(len(numbers)) / len(numbers)
+        rank[numbers[:2]] = 0.0
+    return [rank[unit] < share for share in shares]
+
+
+def _ordered(
+    unit: np.ndarray, codes: np.ndarray, keys: np.ndarray, purpose: str, *, by_size: bool
+) -> list[tuple[int, int]]:
+    """The units and the class of each, ordered by a hash of its smallest key."""
+    order = np.lexsort((codes, keys))
+    numbers, first = np.unique(unit[order], return_index=True)
+    rows = order[first]
+    sizes = np.bincount(unit)
+    found = [
+        (-int(sizes[number]) if by_size else 0, uniform(str(keys[row]), purpose), number, row)
+        for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)
+    ]
+    return [(number, int(codes[row])) for *_, number, row in sorted(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Features of the same images, row by row.
+
+    Attributes
+    ----------
+    taps: the features, each restricted to the shared rows, in the same order.
+    remarks: what was left out.
+    """
+
+    taps: list[Features]
+    remarks: list[str]
+
+
+def align(features: Sequence[Features]) -> Aligned:
+    """The rows (image and view) that all features have, in the order of the first.
+
+    Raises `FeatcacheError` where they share none, or do not agree about labels, splits or groups.
+    """
+    first = _identities(features[0])
+    shared = first
+    for each in features[1:]:
+        shared = np.intersect1d(shared, _identities(each))
+    if not len(shared):
+        raise FeatcacheError(
+            f"{_name(features[0])} and {_name(features[-1])} share no image: a sweep compares "
+            f"features of the same images under the same names"
+        )
+    order = first[np.isin(first, shared)]
+    taps = [each[_places(_identities(each), order)] for each in features]
+    for other in taps[1:]:
+        _check_same(taps[0], other)
+    left_out = max(len(each) for each in features) - len(order)
+    remarks = [f"{left_out} rows are not in all of the features: left out"] if left_out else []
+    return Aligned(taps, remarks)
+
+
+def _identities(features: Features) -> np.ndarray:
+    """(R,) a string for each row: the image's bytes, its name and the view."""
+    views = features.views.astype(str)
+    return np.strings.add(np.strings.add(features.keys, views), features.names)
+
+
+def _places(identities: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    order = np.argsort(identities, kind="stable")
+    places: np.ndarray = order[np.searchsorted(identities, wanted, sorter=order)]
+    return places
+
+
+def _check_same(first: Features, other: Features) -> None:
+    for column in ("labels", "splits", "groups"):
+        differ = np.flatnonzero(getattr(first, column) != getattr(other, column))
+        if len(differ):
+            row = differ[0]
+            raise FeatcacheError(
+                f"{first.names[row]!r} has other {column} in {_name(first)} "
+                f"({str(getattr(first, column)[row])!r}) than in {_name(other)} "
+                f"({str(getattr(other, column)[row])!r}): run `featcache extract` again for both"
+            )
+
+
+def _name(features: Features) -> str:
+    return f"{features.path.parent.parent.name}/{features.path.parent.name}"

@@ -10,12 +10,10 @@ import numpy as np
 from featcache.evaluation.metrics import Interval
 from featcache.features.features import Features
 from featcache.features.splits.partition import units
-from featcache.fitting.sweeping.folds import Part
-from featcache.fitting.sweeping.folds_ import growing_subsets
+from featcache.fitting.sweeping.candidates import interval_of, paired_interval_of
+from featcache.fitting.sweeping.folds import Part, growing_subsets
 from featcache.fitting.sweeping.grids import HeadSettings
-from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
-from featcache.fitting.sweeping.tasks import run_tasks
-from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task, TaskOutcome
+from featcache.fitting.sweeping.tasks import FailedTask, Score, Side, Task, TaskOutcome, run_tasks
 
 #: Shares of the training images that are tried: each doubles the last.
 SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)

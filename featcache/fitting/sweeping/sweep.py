@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from featcache.errors import FeatcacheError, checked_seed
+from featcache.evaluation.report import Report
 from featcache.features.features import Features
 from featcache.features.splits.ties import find_ties
 from featcache.fitting.fit_head import Selection, fit
-from featcache.fitting.sweeping.alignment import Aligned, align
 from featcache.fitting.sweeping.candidates import (
     Candidate,
     Contender,
+    Nested,
     NotFitted,
     candidate_of,
+    judge_choosing,
     not_fitted,
 )
-from featcache.fitting.sweeping.folds import SweepPlan, make_plan
+from featcache.fitting.sweeping.folds import Aligned, SweepPlan, align, make_plan
 from featcache.fitting.sweeping.grids import HeadSettings, choose_grids, pieces_of
-from featcache.fitting.sweeping.learning_curve import LearningCurve, measure_learning_curve
-from featcache.fitting.sweeping.nested import judge_choosing
-from featcache.fitting.sweeping.result import Sweep
-from featcache.fitting.sweeping.tasks import run_tasks
-from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task, TaskOutcome
+from featcache.fitting.sweeping.learning_curve import (
+    Gain,
+    LearningCurve,
+    Point,
+    measure_learning_curve,
+)
+from featcache.fitting.sweeping.tasks import FailedTask, Score, Side, Task, TaskOutcome, run_tasks
+from featcache.heads.head import Head
 
 #: What is said where the nested cross-validation came to nothing.
 NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"
@@ -229,3 +235,55 @@ def _learning_curve(
         jobs=running.jobs,
         say=running.say,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep found.
+
+    Attributes
+    ----------
+    candidates: in the order they were tried; `best` is the winner.
+    not_fitted: the candidates that could not be fitted, each with the reason.
+    head: the winner refitted on all training rows, saved at `head.path`.
+    report: how good it is on rows that took no part in choosing it; `judged` are these rows.
+    nested: the nested cross-validation, where there is one.
+    learning_curve: accuracy of the winner with fewer training images, where it was asked for.
+    gain: what the last doubling of the images brought it.
+    protocol: how the candidates were compared, in words.
+    """
+
+    candidates: list[Candidate]
+    best: Candidate
+    head: Head
+    report: Report
+    judged: Features
+    nested: Nested | None
+    not_fitted: list[NotFitted] = field(default_factory=list)
+    learning_curve: list[Point] = field(default_factory=list)
+    gain: Gain | None = None
+    protocol: str = ""
+    remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def equals(self) -> int:
+        """The number of candidates with the accuracy of the best, itself counted."""
+        return sum(each.accuracy == self.best.accuracy for each in self.candidates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "candidates": [each.to_dict() for each in self.candidates],
+            "not_fitted": [each.to_dict() for each in self.not_fitted],
+            "best": self.best.to_dict(),
+            "head": str(self.head.path),
+            "accuracy": self.report.accuracy,
+            "report": self.report.to_dict(),
+            "nested": asdict(self.nested) if self.nested else None,
+            "learning_curve": [asdict(each) for each in self.learning_curve],
+            "gain": asdict(self.gain) if self.gain else None,
+            "protocol": self.protocol,
+            "remarks": self.remarks,
+            "seconds": round(self.seconds, 3),
+        }

@@ -21,17 +21,24 @@ from featcache.errors import DamagedFile, FeatcacheError
 from featcache.evaluation.evaluate import prefixes
 from featcache.evaluation.metrics import accuracy_interval, paired_interval, wilson
 from featcache.features.splits.partition import units
-from featcache.fitting.sweeping.candidates import Candidate
-from featcache.fitting.sweeping.folds import Part, SweepPlan, make_plan
-from featcache.fitting.sweeping.folds_ import deal, growing_subsets
-from featcache.fitting.sweeping.grid_option import parse_grids
-from featcache.fitting.sweeping.grids import GRIDS, pieces_of
-from featcache.fitting.sweeping.intervals import interval_of, paired_interval_of
+from featcache.fitting.sweeping.candidates import (
+    Candidate,
+    interval_of,
+    judge_choosing,
+    paired_interval_of,
+)
+from featcache.fitting.sweeping.folds import Part, SweepPlan, deal, growing_subsets, make_plan
+from featcache.fitting.sweeping.grids import GRIDS, parse_grids, pieces_of
 from featcache.fitting.sweeping.learning_curve import SHARES, Gain
-from featcache.fitting.sweeping.logistic_tasks import join
-from featcache.fitting.sweeping.nested import judge_choosing
-from featcache.fitting.sweeping.tasks import run_task, run_tasks
-from featcache.fitting.sweeping.tasks_ import FailedTask, Score, Side, Task
+from featcache.fitting.sweeping.tasks import (
+    FailedTask,
+    Score,
+    Side,
+    Task,
+    join,
+    run_task,
+    run_tasks,
+)
 
 CS = (0.001, 0.1)
 
