@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from featcache.extraction.feature_extractor import FeatureExtractor
     from featcache.features.cache import FeatureCache, load
     from featcache.features.features import Features
-    from featcache.finetuning.verb import finetune
+    from featcache.finetuning.finetune import finetune
     from featcache.fitting.fit_head import fit_head
     from featcache.fitting.sweeping.sweep import sweep
     from featcache.heads.head import Head
@@ -67,7 +67,7 @@ _HOME = {
     "extract": "extraction.extract",
     "load": "features.cache",
     "fit_head": "fitting.fit_head",
-    "finetune": "finetuning.verb",
+    "finetune": "finetuning.finetune",
     "evaluate": "evaluation.evaluate",
     "sweep": "fitting.sweeping.sweep",
     "find_images": "images",

@@ -29,7 +29,7 @@ HOMES = {
     "h5py": {"features/store", "backbones/hdf5_weights"},
     "tensorflow": {
         "backbones",
-        "finetuning/cutting",
+        "finetuning/freezing",
         "training/state",
         "runtimes",
         "training",
@@ -43,7 +43,7 @@ HOMES = {
     },
     "keras": {
         "backbones",
-        "finetuning/cutting",
+        "finetuning/freezing",
         "training/state",
         "runtimes",
         "images/datasets",
@@ -88,7 +88,7 @@ HOMES = {
         "features/rows",
         "errors",
         "backbones",
-        "finetuning/cutting",
+        "finetuning/freezing",
         "training/state",
     },
     "pandas": {"features/features"},
@@ -334,7 +334,7 @@ GIVEN = {"save", "save_weights", "save_model", "savefig", "save_file", "imwrite"
 GIVEN_BY = {
     "backbones/tuned.py": {"save", "save_weights"},  # a Keras model, into a draft
     "fitting/baseline.py": {"save"},  # a Keras model, into a draft
-    "finetuning/classifier.py": {"save"},  # a Keras model, into a draft
+    "finetuning/graphs.py": {"save"},  # a Keras model, into a draft
     "runtimes/openvino.py": {"save_model"},  # a graph, into a draft
     "evaluation/plots/figure.py": {"savefig"},  # matplotlib, into an open file
     "images/datasets.py": {"save"},  # Pillow, into memory

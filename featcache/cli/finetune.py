@@ -152,7 +152,7 @@ def finetune(
     """
     values = dict(locals())
     recipe = _recipe_options(ctx, values)
-    from featcache.finetuning.verb import finetune as tune
+    from featcache.finetuning.finetune import finetune as tune
 
     same = (
         "epochs", "learning_rate", "optimizer", "batch_size", "steps_per_epoch", "label_smoothing",
@@ -179,7 +179,7 @@ def finetune(
 
 def _recipe_options(ctx: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's options; none where a saved head brings its own."""
-    from featcache.finetuning.layers import LAYERED
+    from featcache.finetuning.graphs import LAYERED
     from featcache.heads.kinds import HEADS
 
     given = [name for name in OF_THE_RECIPE if _is_given(ctx, name)]

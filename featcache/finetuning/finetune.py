@@ -1,30 +1,83 @@
-"""Tuning: from cached features and a head to a fine-tuned network, step by step."""
+"""finetune: from cached features and a head to a fine-tuned network, step by step."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Progress
-from featcache.finetuning.classifier import check_can_be_saved
-from featcache.finetuning.cut import CutChoice, check_cut, choose_cut, same_cut
-from featcache.finetuning.cutting import total_multiply_adds
-from featcache.finetuning.draft import Draft, Say, look
-from featcache.finetuning.feeds import Feeds, feeds_of_pixels, feeds_of_rows
-from featcache.finetuning.freezing import Freeze, freeze, remarks_on
-from featcache.finetuning.graphs import Graphs, gains_by_xla, mixed_precision
+from featcache.finetuning.cut import (
+    CutChoice,
+    Feeds,
+    check_cut,
+    choose_cut,
+    feeds_of_pixels,
+    feeds_of_rows,
+    same_cut,
+)
+from featcache.finetuning.freezing import Freeze, freeze, remarks_on, total_multiply_adds
+from featcache.finetuning.graphs import Graphs, check_can_be_saved, gains_by_xla, mixed_precision
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
-from featcache.finetuning.plan import CHECKPOINT
-from featcache.finetuning.plan_ import FinetunePlan
+from featcache.finetuning.plan import CHECKPOINT, FinetunePlan
 from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
-from featcache.finetuning.start import Start, begin
+from featcache.finetuning.start import Draft, Say, Start, begin, look
 from featcache.heads.dense_training import keras_model_of
-from featcache.training import Checkpoint, Learned, learn
+from featcache.training import Checkpoint, Learned, LearningOptions, learn
 from featcache.training.state import parameter_counts
+
+_LEARNING = {field.name for field in fields(LearningOptions)}
+_PLAN = {field.name for field in fields(FinetunePlan)} - {"out", "learning", "augment"}
+
+
+def finetune(
+    images: Any,
+    *,
+    out: str | Path,
+    head: str | Path = "logreg",
+    augment: str = "",
+    views: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    **options: Any,
+) -> Tuned:
+    """Train the top layers of a backbone, starting from a head on its cached features.
+
+    Parameters
+    ----------
+    images: as for `extract`.
+    out: the folder of the new backbone (``backbone=out`` in `extract`), its head, and both as one
+        Keras model from uint8 pixels to probabilities.
+    head: a kind of head, which is fitted first; or the path of a saved one, whose recipe is used.
+    augment: what varies in the training images, another view in every epoch; with `views`, so
+        many cached views.
+    say, progress: called with lines of text, and with the progress of extractions.
+    options: those of `FinetunePlan` (unfreeze_from, from_cut, cut_dtype, batch_norm,
+        mixed_precision, class_weight), of `LearningOptions` (epochs, learning_rate, optimizer,
+        batch_size, patience, stop_at, label_smoothing, seed, steps_per_epoch), and of `extract`.
+
+    Returns
+    -------
+    Tuned: with `.report` and `.frozen`, accuracy on the same unseen rows, and `.comparison`.
+
+    Raises
+    ------
+    FeatcacheError: a wrong argument or input; see `featcache.errors` for its kinds.
+    KeyboardInterrupt: after Ctrl-C; the same call goes on from the last epoch.
+    """
+    learning = LearningOptions(**{name: options.pop(name) for name in _LEARNING & set(options)})
+    plan = FinetunePlan(
+        out=Path(out),
+        learning=learning,
+        augment="" if views else augment,
+        **{name: options.pop(name) for name in _PLAN & set(options)},
+    )
+    if views:
+        options |= {"views": views, "augment": augment, "seed": learning.seed}
+    return tune(images, plan, head=head, say=say, progress=progress, **options)
 
 
 def tune(

@@ -1,6 +1,7 @@
-"""Graphs: the network and its head as one Keras model, whole, or from a cut on.
+"""Graphs: the network and its head as one Keras model: whole, from a cut on, or from uint8 pixels.
 
-All of them share their layers: what one learns, the others know.
+All of them share their layers: what one learns, the others know. A head begins as one Dense layer
+if it is logistic or linear.
 """
 
 from __future__ import annotations
@@ -9,14 +10,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from featcache.backbones import Network
 from featcache.backbones.graph import tensor_of
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
 from featcache.backbones.network import each_tap, scale_pixels
-from featcache.finetuning.cutting import Cut
+from featcache.backbones.tuned_record import CLASSES
+from featcache.backbones.tuned_record import CLASSIFIER as FILE
+from featcache.errors import FeatcacheError
+from featcache.files.write import whole_file, write_whole
+from featcache.finetuning.freezing import Cut
+from featcache.heads.dense import DenseHead
+from featcache.heads.linear import LinearHead
+from featcache.heads.logreg import LogisticHead
+from featcache.heads.model import Model
+from featcache.recipe import Decoding
 from featcache.training.state import inference_mode, without_wrappers
 
 #: Seconds that XLA saves of a multiply-add on two cores (8e-12 with VGG16, whole and from the cut),
@@ -24,6 +37,9 @@ from featcache.training.state import inference_mode, without_wrappers
 SAVED, COMPILING = 6e-12, 0.2
 #: The names that Keras has for computing in half precision.
 MIXED = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+
+#: The kinds of heads that can become layers, with their default options at least.
+LAYERED = ("logreg", "dense", "ridge", "svm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,3 +138,94 @@ def mixed_precision(model: Any, half: str | None) -> Iterator[None]:
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
+
+
+def build_classifier(whole: Any, decoding: Decoding) -> Any:
+    """The model of a network from RGB pixels 0..255 to logits; gives probabilities (n, K).
+
+    Pixels are those of the recipe at the network's input size, (n, H, W, 3), uint8 or, where the
+    recipe rounds nothing, float32. Where a layer of Keras resizes as the recipe does, the resizing
+    is inside: then they are uint8 of any one size.
+    """
+    keras = import_keras()
+    is_inside = resizes_inside(decoding)
+    sides, kind = ((None, None), "uint8") if is_inside else (decoding.size, decoding.pixel_type)
+    pixels = keras.Input((*sides, 3), dtype=kind, name="pixels")
+    scaled = keras.ops.cast(pixels, "float32")
+    if is_inside:
+        crops = decoding.resize == "crop"
+        scaled = keras.layers.Resizing(
+            *decoding.size, interpolation="bilinear", crop_to_aspect_ratio=crops
+        )(scaled)
+    logits = whole(scaled, training=False)
+    if logits.shape[-1] == 1:
+        # One sigmoid is a softmax whose first logit is 0.
+        logits = keras.ops.pad(logits, [[0, 0], [1, 0]])
+    return keras.Model(pixels, keras.layers.Softmax(name="probabilities")(logits))
+
+
+def resizes_inside(decoding: Decoding) -> bool:
+    """Whether a layer of Keras resizes exactly as the recipe does.
+
+    Its padding is not `tf.image.resize_with_pad`'s, and it crops to no share.
+    """
+    whole = decoding.resize == "squash" or (decoding.resize == "crop" and decoding.crop == 1.0)
+    return decoding.interpolation == "keras" and whole
+
+
+def check_can_be_saved(whole: Any, decoding: Decoding) -> None:
+    """Raises `FeatcacheError` where the classifier of a network could not be saved as a model."""
+    try:
+        build_classifier(whole, decoding).to_json()
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise FeatcacheError(
+            f"this network and head cannot be saved as one Keras model, so they are not trained: "
+            f"{error}"
+        ) from error
+
+
+def save_classifier(model: Any, classes: list[str], folder: Path) -> Path:
+    """Write the model, and the names of its outputs; raises `StorageFailure`."""
+    target = folder / FILE
+    names = "".join(f"{name}\n" for name in classes).encode("utf-8")
+    write_whole(folder / CLASSES, names, base=folder)
+    with whole_file(target, base=folder) as draft:
+        model.save(draft)
+    return target
+
+
+def as_layers(model: Model, *, temperature: float = 1.0) -> DenseHead:
+    """The same classifier as a dense head: scaling and temperature are folded into its layers.
+
+    Raises `FeatcacheError` for a kind of head that layers cannot say.
+    """
+    if isinstance(model, DenseHead):
+        found = model
+    elif isinstance(model, LogisticHead):
+        kernel = model.coefficients.astype(np.float64) / model.scale
+        found = _one_layer(kernel, model.intercept - kernel @ model.mean)
+    elif isinstance(model, LinearHead) and not model.settings.get("unit_length"):
+        found = _one_layer(model.coefficients, model.intercept)
+    else:
+        raise FeatcacheError(
+            "a head of nearest neighbours or of cosine distances cannot become layers: fine-tune "
+            "from --head logreg, dense, ridge or svm"
+        )
+    return _cooled(found, temperature) if temperature != 1.0 else found
+
+
+def _one_layer(weights: np.ndarray, bias: np.ndarray) -> DenseHead:
+    """`weights` (K, D), or (1, D) of the second of two classes."""
+    last = {"units": len(bias), "activation": "sigmoid" if len(bias) == 1 else "softmax"}
+    layers: list[dict[str, Any]] = [{"layer": "dense", **last}]
+    arrays = {"0.kernel": weights.T.astype(np.float32), "0.bias": bias.astype(np.float32)}
+    return DenseHead(arrays, {"layers": layers}, weights.shape[1])
+
+
+def _cooled(head: DenseHead, temperature: float) -> DenseHead:
+    """The head whose logits are divided by the temperature."""
+    last = len(head.layers) - 1
+    arrays = dict(head.arrays)
+    for name in (f"{last}.kernel", f"{last}.bias"):
+        arrays[name] = (arrays[name] / temperature).astype(np.float32)
+    return DenseHead(arrays, head.settings, head.width)

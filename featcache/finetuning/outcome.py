@@ -25,8 +25,7 @@ from featcache.extraction.lookup import VectorSource
 from featcache.features.cache import weights_hint
 from featcache.features.features import Features
 from featcache.features.store import Failure, open_packed
-from featcache.finetuning.classifier import build_classifier, save_classifier
-from featcache.finetuning.graphs import Graphs
+from featcache.finetuning.graphs import Graphs, build_classifier, save_classifier
 from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads.dense_training import head_of

@@ -1,31 +1,87 @@
-"""Settings: everything that the result of a fine-tuning depends on, as plain JSON.
+"""Plan: how a network is fine-tuned, checked before anything is read, and what lies in OUT already.
 
-Where two are equal, so is what comes out: it need not be made again. Where they differ, what lies
-in the folder took long, and is not written over.
+Its settings are everything that the result depends on, as plain JSON. Where two are equal, so is
+what comes out: it need not be made again. Where they differ, what lies in the folder took long, and
+is not written over. The folder is empty or of an earlier run, never one with the user's own files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tuned_record import read_tuned_record
-from featcache.errors import FeatcacheError
+from featcache.backbones.tuned_record import RECORD, read_tuned_record
+from featcache.errors import FeatcacheError, one_of
+from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles
-from featcache.finetuning.plan_ import FinetunePlan
+from featcache.files.home import expanded
+from featcache.finetuning.graphs import MIXED
 from featcache.heads.dense import DenseHead
-from featcache.training import Checkpoint, differences, digest_of
+from featcache.images.augment import Augmentation
+from featcache.recipe import StoredType
+from featcache.training import Checkpoint, LearningOptions, differences, digest_of
 
 #: Beside what comes out, while the training lasts.
 CHECKPOINT = "checkpoint.safetensors"
 
 FinetuneSettings = dict[str, Any]
+
+#: Names of foreign files that an error lists.
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetunePlan:
+    """How a network is fine-tuned.
+
+    Attributes
+    ----------
+    out: the folder of everything that comes out.
+    unfreeze_from: see `freezing.freeze`.
+    from_cut: "yes": the frozen part runs once, its activations are cached; "no": it runs in every
+        epoch; "auto": once where that can be and is worth its disk.
+    cut_dtype: in which activations at the cut are stored.
+    augment: a new view of every training image in every epoch, as in `extract --augment`; "": none.
+    batch_norm: the network's BatchNorm learns its statistics (and its dropout drops).
+    mixed_precision: "float16" or "bfloat16", in which layers then compute; None: float32.
+    class_weight: "balanced" makes every class count the same, "none" every image.
+    """
+
+    out: Path
+    learning: LearningOptions = field(default_factory=LearningOptions)
+    unfreeze_from: str | None = None
+    from_cut: str = "auto"
+    cut_dtype: StoredType = "float16"
+    augment: str = ""
+    batch_norm: bool = False
+    mixed_precision: str | None = None
+    class_weight: str = "none"
+
+    def __post_init__(self) -> None:
+        one_of("--from-cut", self.from_cut, ("auto", "yes", "no"))
+        one_of("--cut-dtype", self.cut_dtype, ("float16", "float32"))
+        one_of("--class-weight", self.class_weight, ("none", "balanced"))
+        if self.mixed_precision is not None:
+            one_of("--mixed-precision", self.mixed_precision, tuple(MIXED))
+        if self.out.exists() and not self.out.is_dir():
+            raise FeatcacheError(f"--out {self.out}: expected a folder, and there is a file")
+        if self.from_cut == "yes" and self.augment:
+            raise FeatcacheError(
+                "--from-cut yes with --augment: a new view in every epoch changes what is below "
+                "the cut. Cache views with --views 8 --augment ..., or leave --from-cut out"
+            )
+        _ = self.augmentation
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What `augment` stands for."""
+        return Augmentation.parse(self.augment) if self.augment else None
 
 
 def plan_settings(plan: FinetunePlan) -> FinetuneSettings:
@@ -80,3 +136,39 @@ def _plain(settings: FinetuneSettings) -> FinetuneSettings:
     """As it is when it is read again from a file."""
     plain: FinetuneSettings = json.loads(json.dumps(settings))
     return plain
+
+
+def check_folder(out: Path, images: Any, cache: str | Path | None = None) -> None:
+    """Raise `FeatcacheError` where what comes out would lie among, or write over, foreign files.
+
+    `images` and `cache` are those of `extract`; a cache inside `out` is not foreign, nor is what
+    an earlier run left, or a hidden file.
+    """
+    if not out.is_dir():
+        return
+    if isinstance(images, (str, Path)) and expanded(images).resolve() == out.resolve():
+        raise FeatcacheError(
+            f"--out {out}: these are the images; expected is a folder of its own, such as "
+            f"{out.parent / (out.resolve().name + '-tuned')}"
+        )
+    foreign = [] if _is_ours(out) else _foreign(out, FeatureCache.open(cache).directory)
+    if foreign:
+        listed = ", ".join(foreign[:_SHOWN]) + (", ..." if foreign[_SHOWN:] else "")
+        raise FeatcacheError(
+            f"--out {out}: a folder with other files in it ({listed}), which might be written "
+            f"over; expected is a new or empty folder, or that of an earlier fine-tuning"
+        )
+
+
+def _is_ours(out: Path) -> bool:
+    return (
+        (out / RECORD).is_file() or (out / CHECKPOINT).is_file() or any(out.glob("frozen/*.head"))
+    )
+
+
+def _foreign(out: Path, cache: Path) -> list[str]:
+    return sorted(
+        entry.name
+        for entry in out.iterdir()
+        if not entry.name.startswith(".") and entry.resolve() != cache.resolve()
+    )

@@ -13,9 +13,8 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.known import roundings_of
 from featcache.features.features import Features
 from featcache.features.store import open_packed
-from featcache.finetuning.classifier import resizes_inside
-from featcache.finetuning.feeds import Feeds
-from featcache.finetuning.layers import as_layers
+from featcache.finetuning.cut import Feeds
+from featcache.finetuning.graphs import as_layers, resizes_inside
 from featcache.finetuning.start import Start
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head

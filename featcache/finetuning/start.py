@@ -1,37 +1,137 @@
-"""Start: the cached features, who trains and who judges, and a head fitted on them."""
+"""Start: what is fine-tuned, checked; the cached features, who trains and judges, a head."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featcache.backbones import Network
+from featcache.backbones.tuned import check_writable
 from featcache.errors import FeatcacheError
 from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
-from featcache.extraction.extract import prepare
-from featcache.extraction.job import Extraction, Job, failure_lines
+from featcache.extraction.extract import extract_options_of, prepare
+from featcache.extraction.job import Extraction, Job, Progress, failure_lines
 from featcache.extraction.update import run_job
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Ties, find_ties
 from featcache.files.folders import check_no_link
-from featcache.finetuning.draft import Draft, Say
-from featcache.finetuning.layers import as_layers
+from featcache.finetuning.graphs import LAYERED, as_layers
 from featcache.finetuning.plan import (
+    FinetunePlan,
     FinetuneSettings,
     check_earlier,
+    check_folder,
     earlier_settings,
     head_settings,
     image_settings,
     plan_settings,
 )
-from featcache.finetuning.plan_ import FinetunePlan
 from featcache.fitting.fit_head import fit
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
-from featcache.heads.kinds import option_names
+from featcache.heads.kinds import HEADS, option_names
+
+Say = Callable[[str], None]
+Watch = Callable[[Progress], None]
+
+#: Classes of a given head that are named.
+NAMED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """What is to be fine-tuned.
+
+    Attributes
+    ----------
+    images, options: what `extract` is given for the features; `job` is that extraction.
+    head: a saved one, whose recipe is used; None: one of the kind `kind` is fitted first.
+    watch: called with the progress of every extraction.
+    """
+
+    images: Any
+    options: dict[str, Any]
+    job: Job
+    head: Head | None
+    kind: str
+    watch: Watch
+
+    @cached_property
+    def network(self) -> Network:
+        """The network up to the layer that the head reads."""
+        target = self.job.targets[0]
+        return target.network.only([target.tap])
+
+
+def look(
+    images: Any,
+    head: str | Path,
+    plan: FinetunePlan,
+    options: dict[str, Any],
+    *,
+    say: Say,
+    watch: Watch,
+) -> Draft:
+    """Find the images and the network, and check what can be checked before an extraction.
+
+    `head` is a kind of head, or the path of a saved one, whose recipe is then used; `options` are
+    those of `extract`.
+
+    Raises `FeatcacheError` where the head cannot become layers, options exclude each other, or
+    an earlier fine-tuning with other options lies in the plan's folder.
+    """
+    check_folder(plan.out, images, options.get("cache"))
+    check_earlier(plan.out, plan_settings(plan))
+    if options.get("views") and plan.from_cut == "no":
+        raise FeatcacheError(
+            "--views are cached, and go with the cut (--from-cut yes): for a new view in every "
+            "epoch leave --views out and keep --augment"
+        )
+    given = _given(head)
+    if given:
+        options = {**extract_options_of(given.recipe, given.source.weights_hint), **options}
+        say(f"the head {given.path}: {given.kind}, {_named(given.classes)}")
+    job = prepare(images, **options)
+    _check_job(job)
+    check_writable(job.targets[0].network)
+    return Draft(images, options, job, given, str(head), watch)
+
+
+def _given(head: str | Path) -> Head | None:
+    """The saved head; None where `head` is a kind of head that can become layers."""
+    if str(head) in LAYERED:
+        return None
+    if str(head) in HEADS:
+        raise FeatcacheError(
+            f"--head {head}: this kind cannot become layers: fine-tune from one of "
+            f"{', '.join(LAYERED)}"
+        )
+    given = Head.load(head)
+    as_layers(given.model)
+    return given
+
+
+def _named(classes: list[str]) -> str:
+    more = len(classes) - NAMED
+    return ", ".join(classes[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_job(job: Job) -> None:
+    if len(job.targets) != 1:
+        raise FeatcacheError("--layer: fine-tuning takes one layer, that the head reads")
+    recipe = job.targets[0].recipe
+    if recipe.precision != "float32":
+        raise FeatcacheError(
+            f"--precision {recipe.precision}: fine-tuning begins with float32 features; on a GPU, "
+            f"--mixed-precision float16 makes the training itself faster"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,7 @@ import pytest
 
 from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
-from featcache.finetuning.cutting import list_cuts
-from featcache.finetuning.freezing import freeze, remarks_on
+from featcache.finetuning.freezing import freeze, list_cuts, remarks_on
 from featcache.training.state import inference_mode
 from tests.finetuning.tuning_samples import save_network
 

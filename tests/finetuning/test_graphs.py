@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from featcache.backbones.keras_import import import_keras
-from featcache.finetuning.cutting import total_multiply_adds
+from featcache.finetuning.freezing import total_multiply_adds
 from featcache.finetuning.graphs import gains_by_xla
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import featcache
 from featcache.errors import FeatcacheError
-from featcache.finetuning.layers import as_layers
+from featcache.finetuning.graphs import as_layers
 from featcache.heads.dense_training import head_of, keras_model_of
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from featcache.backbones.keras_import import import_keras
+from featcache.finetuning.finetune import finetune
 from featcache.finetuning.outcome import Tuned
-from featcache.finetuning.verb import finetune
 
 #: A quick training that changes something.
 QUICK = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "optimizer": "adam"}
