@@ -15,13 +15,13 @@ from featcache.cli import (
     baseline,
     cache,
     classify,
+    demo,
     evaluate,
     extract,
     finetune,
     fit_head,
-    predict_,
+    predict,
     split,
-    start,
     sweep,
     verify,
     views,
@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    start, extract, fit_head, finetune, baseline, evaluate, predict_, sweep, split, classify,
+    demo, extract, fit_head, finetune, baseline, evaluate, predict, sweep, split, classify,
     backbones, views, verify, cache,
 ):  # fmt: skip
     group.register(app)

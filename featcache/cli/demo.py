@@ -1,15 +1,60 @@
-"""The demo: the whole story offline, through the very commands a user would type."""
+"""featcache demo, dataset: the whole story offline, through the commands a user would type."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from featcache.cli.console import answer, command, say, show
+from featcache.cli.options import Json, path
 from featcache.errors import FeatcacheError
-from featcache.images.datasets import write_dataset
 
 BACKBONE, SIZE = "efficientnet_lite0", "96"
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("demo")
+    @command
+    def demo(
+        folder: Annotated[
+            Path,
+            typer.Argument(help="Where the demo puts its images and features.", parser=path),
+        ] = Path("featcache-demo"),
+    ) -> None:
+        """The whole story on handwritten digits, offline, in under two minutes."""
+
+        def run(arguments: list[str]) -> None:
+            code = app(arguments, standalone_mode=False)
+            if code:
+                raise typer.Exit(code)
+
+        run_demo(folder, run, show)
+
+    app.command("dataset")(command(dataset))
+
+
+def dataset(
+    name: Annotated[str, typer.Argument(help="digits, fashion_mnist or cats_and_dogs.")],
+    destination: Annotated[Path, typer.Argument(help="A new or empty folder.", parser=path)],
+    source: Annotated[
+        str | None,
+        typer.Option(help="Folder (or zip) with the original files, where they were downloaded."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a known data set as a folder of images."""
+    from featcache.images.datasets import write_dataset
+
+    say(f"writing {name} to {destination}")
+    count = write_dataset(name, destination, source)
+    if json:
+        answer({"dataset": name, "path": str(destination), "images": count})
+    else:
+        show(f"{count:,} images in {destination}")
 
 
 def run_demo(folder: Path, command: Callable[[list[str]], None], say: Callable[..., None]) -> None:
@@ -17,6 +62,8 @@ def run_demo(folder: Path, command: Callable[[list[str]], None], say: Callable[.
 
     `command` runs one line of the command line; `say` prints lines of text.
     """
+    from featcache.images.datasets import write_dataset
+
     images, cache = folder / "digits", folder / "cache"
     if images.exists() and not (images / "0").is_dir():
         raise FeatcacheError(f"{images} is there already and not the demo's: name another folder")
