@@ -20,108 +20,35 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "finetuning", "fitting", "evaluation", "heads", "extraction", "features",
-    "runtimes", "training", "images", "backbones", "recipe", "files", "interruption", "errors",
+    "__main__", "cli", "finetuning", "fitting/sweeping", "fitting", "evaluation",
+    "evaluation/plots", "evaluation/metrics", "heads", "heads/logistic", "extraction",
+    "features/splits", "features", "features/store", "runtimes", "training", "images/datasets",
+    "backbones", "images", "recipe", "files", "interruption", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
 HOMES = {
-    "h5py": {"features/store", "backbones/hdf5_weights"},
+    "h5py": {"backbones/hdf5_weights", "features/store"},
     "tensorflow": {
         "backbones",
-        "finetuning/freezing",
-        "training/state",
-        "runtimes",
-        "training",
-        "heads",
-        "training/feeds",
-        "training/steps",
-        "training/history",
-        "features/rows",
-        "errors",
         "features/tf_dataset",
-    },
-    "keras": {
-        "backbones",
-        "finetuning/freezing",
-        "training/state",
+        "heads/dense_training",
         "runtimes",
-        "images/datasets",
         "training",
-        "heads",
-        "training/feeds",
-        "training/steps",
-        "training/history",
-        "features/rows",
-        "errors",
     },
+    "keras": {"backbones", "images/datasets", "runtimes", "training"},
     "openvino": {"runtimes"},
-    "typer": {"cli", "fitting/sweeping/grids"},
-    "rich": {"cli", "fitting/sweeping/grids"},
-    "sklearn": {
-        "heads",
-        "training/feeds",
-        "training/steps",
-        "training/history",
-        "features/rows",
-        "errors",
-        "heads/logreg",
-        "heads/logistic",
-        "features/splits/partition",
-        "images/datasets",
-        "extraction/feature_extractor",
-    },
-    "scipy": {
-        "features/splits/partition",
-        "evaluation/metrics",
-        "heads/calibration",
-        "fitting/sweeping",
-        "heads/logistic",
-    },
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "sklearn": {"extraction/feature_extractor", "heads", "images/datasets"},
+    "scipy": {"evaluation/metrics", "features/splits", "fitting/sweeping", "heads"},
     "threadpoolctl": {"heads/logistic"},
-    "safetensors": {
-        "training",
-        "heads",
-        "training/feeds",
-        "training/steps",
-        "training/history",
-        "features/rows",
-        "errors",
-        "backbones",
-        "finetuning/freezing",
-        "training/state",
-    },
+    "safetensors": {"backbones", "heads", "training"},
     "pandas": {"features/features"},
-    "cv2": {
-        "images/decoder",
-        "images/image_header",
-        "images/jpeg",
-        "images/resize",
-        "images/strips",
-        "images/pillow",
-        "errors",
-        "images/augment",
-    },
+    "cv2": {"images"},
     "matplotlib": {"evaluation/plots"},
-    "simplejpeg": {
-        "images/decoder",
-        "images/image_header",
-        "images/jpeg",
-        "images/resize",
-        "images/strips",
-        "images/pillow",
-        "errors",
-    },
-    "PIL": {
-        "images/decoder",
-        "images/image_header",
-        "images/jpeg",
-        "images/resize",
-        "images/strips",
-        "images/pillow",
-        "errors",
-        "images/datasets",
-    },
+    "simplejpeg": {"images"},
+    "PIL": {"images"},
     "torch": set(),
 }
 
@@ -129,7 +56,7 @@ HOMES = {
 CLOSING: set[tuple[str, str]] = set()
 
 #: Names of faces that are names of their folder's modules too. None may join them.
-TWO_MEANINGS = {"backbones/table"}
+TWO_MEANINGS: set[str] = set()
 
 
 def modules() -> list[tuple[str, Path]]:
