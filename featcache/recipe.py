@@ -2,7 +2,7 @@
 
 A cached row is found by *(SHA-256 of the image's bytes, view number) x recipe key*. So the law
 of this file is: whatever changes a vector is a field here, and nothing else is. Batch size,
-threads, library versions and paths are not; the probe (see `probe.py`) guards those.
+threads, library versions and paths are not; the probe (see `runtimes/probe.py`) guards those.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How the bytes of one image become the pixels a network sees (see `decode.py`).
+    """How the bytes of one image become the pixels a network sees (see `images/decoder.py`).
 
     `size` is (height, width) in pixels. `interpolation="keras"` means exactly the pixels of
     ``keras.utils.image_dataset_from_directory``: fast integer DCT, bilinear without antialiasing,
@@ -88,7 +88,7 @@ class Recipe:
     precision: the type the network computes in.
     runtime: what computes, where precision is not float32 (in float32 all must agree); else "".
     dtype: the type a vector is stored in.
-    augment: canonical augmentation of the views above 0 (see `augment.py`); "" has view 0 only.
+    augment: canonical augmentation of the views above 0 (`images/augment.py`); "" has view 0 only.
     seed: of those views; 0 where there are none.
     """
 

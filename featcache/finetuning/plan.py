@@ -43,7 +43,7 @@ class FinetunePlan:
     Attributes
     ----------
     out: the folder of everything that comes out.
-    unfreeze_from: see `freezing.freeze`.
+    unfreeze_from: see `finetuning.freezing.freeze`.
     from_cut: "yes": the frozen part runs once, its activations are cached; "no": it runs in every
         epoch; "auto": once where that can be and is worth its disk.
     cut_dtype: in which activations at the cut are stored.

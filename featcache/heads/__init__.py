@@ -3,5 +3,5 @@
     fit(training, options) -> model         predict_proba(vectors) -> (n, K)
     state() -> arrays                       from_state(arrays, settings) -> model
 
-`HEADS` lists the kinds, `Head` is a model with everything needed to use it and to judge it.
+`kinds.HEADS` lists the kinds; `head.Head` is a model with everything to use it and to judge it.
 """

@@ -1,4 +1,4 @@
-"""Learning: a Keras model trained from a feed, epoch by epoch, and resumable after any of them.
+"""Training: a Keras model learns from a feed, epoch by epoch, resumable after any of them.
 
     RowFeed | PixelFeed -> batches -> learn(model, train, validation, options) -> Learned
 
