@@ -8,12 +8,15 @@ import pytest
 from command_lines import DEEP, Line, command_lines
 from fork_server import Done
 from hostile_world import World, differences, fault_of, look
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 #: They may be at work for long: after SIGTERM they end with 130.
 LONG = DEEP | {"backbones", "dataset", "fit-head", "sweep"}
+#: Seconds that those get before SIGTERM.
+AT_WORK = 20
+#: Every fault is told, none is made smaller: a run of thousands is worth more than the first.
 FUZZ = {
-    "deadline": None, "database": None,
+    "deadline": None, "database": None, "phases": [Phase.generate],
     "suppress_health_check": list(HealthCheck),
 }  # fmt: skip
 
@@ -21,8 +24,13 @@ FUZZ = {
 def run_line(world: World, line: Line) -> tuple[Done, str]:
     """How a command line ended in a new tree, and what is wrong with that."""
     world.renew()
-    done = world.run(*line.argv)
-    fault = fault_of(done, as_json=line.as_json, may_be_late=line.argv[0] in LONG)
+    return judged(world, line.argv, as_json=line.as_json)
+
+
+def judged(world: World, argv: tuple[str, ...], *, as_json: bool) -> tuple[Done, str]:
+    is_long = argv[0] in LONG
+    done = world.run(*argv, timeout=AT_WORK if is_long else 60)
+    fault = fault_of(done, as_json=as_json, may_be_late=is_long)
     changed = differences(world.untouched, look(world.root / "canary"))
     return done, fault or (f"changes what is not ours: {changed}" if changed else "")
 
@@ -43,6 +51,7 @@ def told(codes: Counter[tuple[str, int]]) -> str:
 
 def fuzz(world: World, count: int, *, deep: bool) -> None:
     codes: Counter[tuple[str, int]] = Counter()
+    faults: list[str] = []
     parsed = 0
 
     @seed(13)
@@ -53,10 +62,13 @@ def fuzz(world: World, count: int, *, deep: bool) -> None:
         done, fault = run_line(world, line)
         codes[line.argv[0], done.code] += 1
         parsed += is_parsed(done)
-        assert not fault, f"featcache {line.argv}: {fault}"
+        if fault:
+            faults.append(f"featcache {line.argv}: {fault}")
+            print(faults[-1], flush=True)
 
     one()
     print(f"\n{codes.total()} command lines, {parsed} past parsing; exit codes:\n{told(codes)}")
+    assert not faults, "\n".join(faults)
     assert parsed > codes.total() / 3
 
 
