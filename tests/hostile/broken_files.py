@@ -234,16 +234,17 @@ class Broken:
 
 
 @st.composite
-def broken_files(draw: st.DrawFn, root: Path, *, deep: bool) -> Broken:
-    """Of one of the formats whose files lie in a world's template.
-
-    Without `deep` none whose loss costs a network's start.
-    """
-    formats = [form for form in FORMATS if deep or form.name not in DEEP]
+def broken_files(
+    draw: st.DrawFn,
+    root: Path,
+    formats: tuple[Format, ...] = FORMATS,
+    sums: tuple[bool, ...] = (True, False),
+) -> Broken:
+    """Of one of the formats whose files lie in a world's template, with right sums or without."""
     there = [(form, path) for form in formats for path in sorted(root.glob(form.place))]
     form, path = draw(st.sampled_from(there))
     argv = draw(st.sampled_from(form.readers))
-    resealed = draw(st.booleans())
+    resealed = draw(st.sampled_from(sums))
     content = path.read_bytes()
     broken = form.reseal(content, draw(changes())) if resealed else draw(flips(content))
     more = ("--json",) if draw(st.booleans()) else ()
