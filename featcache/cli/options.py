@@ -12,10 +12,15 @@ from featcache.errors import FeatcacheError
 
 
 def path(text: str) -> Path:
+    """A folder to write to, as a path; see `folder`."""
+    return Path(folder(text))
+
+
+def folder(text: str) -> str:
     """A folder to write to: "", which `Path` takes for the current one, is a slip."""
     if not text:
         raise typer.BadParameter("the name is empty: write . for the current folder")
-    return Path(text)
+    return text
 
 
 Images = Annotated[
@@ -63,7 +68,9 @@ TestFrom = Annotated[
     str | None,
     typer.Option(help="Make part of a split the test split: validation:0.2."),
 ]
-Plots = Annotated[str | None, typer.Option(help="Draw the report into this folder, as PNG files.")]
+Plots = Annotated[
+    str | None, typer.Option(help="Draw the report into this folder, as PNG files.", parser=folder)
+]
 TrustModel = Annotated[
     bool,
     typer.Option("--trust-model", help="Run a .keras file or SavedModel: they are programs."),
