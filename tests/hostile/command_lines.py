@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import typer
@@ -79,7 +80,8 @@ class Line:
 
     @property
     def as_json(self) -> bool:
-        return "--json" in self.argv
+        """What follows `--` is no option."""
+        return "--json" in itertools.takewhile(lambda word: word != "--", self.argv)
 
 
 PARAMETERS = {
