@@ -21,6 +21,7 @@ from featcache.features.splits.partition import Carve
 from featcache.images import find_images
 from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
+from featcache.images.first_look import require_an_image
 from featcache.recipe import (
     BitDepth,
     Decoding,
@@ -212,6 +213,7 @@ def prepare(
         groups=groups,
         follow_symlinks=follow_symlinks,
     )
+    require_an_image(found)
     source = BackboneSource(weights, _size(size), scale, trust_model)
     opened = [
         pair

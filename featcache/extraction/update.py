@@ -25,6 +25,7 @@ from featcache.features.splits.partition import Carve
 from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
+from featcache.images.first_look import none_usable
 from featcache.interruption import watch_for_interruption
 
 SHOWN_CONFLICTS = 3
@@ -126,7 +127,7 @@ def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     there = snapshot.find(state.keys[indices], views) >= 0
     failures = filling.reasons(np.unique(indices[~there]), state.keys)
     if not there.any():
-        raise _all_failed(failures)
+        raise none_usable([(failure.path, failure.message) for failure in failures])
     identity = identify(
         job.images,
         state.keys,
@@ -163,12 +164,6 @@ def _result(
         bound=state.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )
-
-
-def _all_failed(failures: list[Failure]) -> ImageFailure:
-    shown = [f"{failure.path}: {failure.message}" for failure in failures[:5]]
-    more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
-    return ImageFailure(f"not one of {len(failures)} images could be used:", [*shown, *more])
 
 
 def _warnings(state: Run) -> list[str]:
