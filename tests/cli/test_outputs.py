@@ -79,16 +79,3 @@ def test_an_output_is_written_over_an_earlier_one(work):
         arguments += ["--cache", work / "cache"]
         assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
     assert (work / "real" / "p.csv").read_text().startswith("path,class_1")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["demo", ""], ["dataset", "digits", ""], ["evaluate", "the.head", "images", "--plots", ""]],
-)
-def test_an_empty_name_is_not_the_current_folder(work, arguments, monkeypatch):
-    """A folder to write to with an empty name, as of a variable that is not set, is refused."""
-    monkeypatch.chdir(work)
-    before = sorted(work.rglob("*"))
-    done = CliRunner().invoke(app, arguments)
-    assert (done.exit_code, "the name is empty" in done.stderr) == (2, True)
-    assert sorted(work.rglob("*")) == before
