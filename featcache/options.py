@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ class Option:
 
 
 @functools.cache
-def options_of(described: type) -> dict[str, Option]:
+def options_in(described: type) -> dict[str, Option]:
     """The options of a description, by name."""
     hints = get_type_hints(described, include_extras=True)
     pairs = {name: get_args(hint) for name, hint in hints.items()}
@@ -66,7 +67,7 @@ def options_of(described: type) -> dict[str, Option]:
 
 def complete(described: type[T], given: Mapping[str, Any]) -> T:
     """What was given, and the defaults of everything else."""
-    defaults = {name: each.default for name, each in options_of(described).items()}
+    defaults = {name: each.default for name, each in options_in(described).items()}
     return cast(T, {**defaults, **given})
 
 
@@ -83,7 +84,7 @@ def takes(described: type, *, values: bool = True) -> Callable[[F], F]:
     """
 
     def decorate(taker: F) -> F:
-        taker.__doc__ = _documented(taker.__doc__, options_of(described))
+        taker.__doc__ = _documented(taker.__doc__, options_in(described))
         if isinstance(taker, type):
             taker.__init__ = _checked(taker.__init__, described, values=values)  # type: ignore[misc]
             return cast(F, taker)
@@ -99,13 +100,14 @@ def _checked(function: F, described: type, *, values: bool) -> F:
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [
         inspect.Parameter(name, keyword, default=each.default, annotation=each.kind)
-        for name, each in options_of(described).items()
+        for name, each in options_in(described).items()
     ]
     signature = signature.replace(parameters=[*own, *added])
-    keywords = {each.name: each for each in own if each.kind is keyword}
-    options = options_of(described) | {
-        name: Option(each.default, "", kind=each.annotation) for name, each in keywords.items()
-    }
+    options = {
+        each.name: Option(each.default, "", kind=each.annotation)
+        for each in own
+        if each.kind is keyword
+    } | options_in(described)
     called = f"{function.__qualname__.removesuffix('.__init__')}()"
 
     @functools.wraps(function)
@@ -125,17 +127,15 @@ def _checked(function: F, described: type, *, values: bool) -> F:
 
 def _documented(text: str | None, options: Mapping[str, Option]) -> str | None:
     """A docstring, with the options in the place of its line ``options: ...``."""
-    head, mark, tail = (text or "").partition("    options: ")
-    if not mark:
-        return text
-    lines = [
-        f"{name}: {each.help}" + (f" Default: {each.meant}." if each.meant else "")
-        for name, each in options.items()
-    ]
-    wrap = textwrap.TextWrapper(
-        100, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False
-    )
-    return head + "\n".join(map(wrap.fill, lines)) + "\n" + tail.partition("\n")[2]
+
+    def listed(line: re.Match[str]) -> str:
+        wrap = textwrap.TextWrapper(100, line[1], line[1] + "    ", break_on_hyphens=False)
+        return "\n".join(
+            wrap.fill(f"{name}: {each.help}" + (f" Default: {each.meant}." if each.meant else ""))
+            for name, each in options.items()
+        )
+
+    return text and re.sub("^( *)options: .*$", listed, text, count=1, flags=re.MULTILINE)
 
 
 def _check_names(called: str, given: Iterable[str], known: list[str]) -> None:

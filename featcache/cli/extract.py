@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
     app.command("extract")(command(extract))
 
 
-@o.takes(ExtractionOptions, before={"layer": "pooling", "max_pixels": "views", "check": "cache"})
+@o.with_options(
+    ExtractionOptions, before={"layer": "pooling", "max_pixels": "views", "check": "cache"}
+)
 def extract(
     images: o.Images,
     backbone: Annotated[

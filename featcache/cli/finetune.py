@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("finetune")(command(finetune))
 
 
-@o.takes(
+@o.with_options(
     FinetuneOptions,
     but=OF_PYTHON,
     before={"layer": "pooling", "plots": "follow_symlinks"},

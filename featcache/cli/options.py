@@ -14,7 +14,7 @@ import typer
 
 from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractionOptions
-from featcache.options import Option, check_values, flag, kinds_of, options_of
+from featcache.options import Option, check_values, flag, kinds_of, options_in
 
 
 def path(text: str) -> Path:
@@ -48,7 +48,7 @@ def _typer_option(name: str, option: Option, panel: str | None = None) -> Any:
 
 
 def _shared(name: str) -> Any:
-    return _typer_option(name, options_of(ExtractionOptions)[name])
+    return _typer_option(name, options_in(ExtractionOptions)[name])
 
 
 Cache = Annotated[str | None, _shared("cache")]
@@ -65,7 +65,7 @@ FollowLinks = Annotated[bool, _shared("follow_symlinks")]
 LISTS = ("labels", "splits", "groups")
 
 
-def takes(
+def with_options(
     described: type,
     *,
     but: Collection[str] = LISTS,
@@ -77,8 +77,8 @@ def takes(
     `but` names what it does not take. In its help they stand before its keywords (those after the
     ``*``); `before` puts one before another, and `panels` gives groups of them a heading.
     """
-    options = {name: each for name, each in options_of(described).items() if name not in but}
-    headed = {name: panel for group, panel in (panels or {}).items() for name in options_of(group)}
+    options = {name: each for name, each in options_in(described).items() if name not in but}
+    headed = {name: panel for group, panel in (panels or {}).items() for name in options_in(group)}
     parameters = [_parameter(name, each, headed.get(name)) for name, each in options.items()]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

@@ -22,7 +22,7 @@ from featcache.extraction.options import ExtractionOptions, NetworkOptions
 from featcache.finetuning.options import FinetuneOptions
 from featcache.finetuning.plan import FinetunePlan
 from featcache.images.decoder import MAX_PIXELS
-from featcache.options import flag, options_of
+from featcache.options import flag, options_in
 from featcache.recipe import Pooling
 from featcache.runtimes import RUNTIMES
 from featcache.training import LearningOptions
@@ -59,7 +59,7 @@ def test_the_type_checker_the_signature_and_the_text_agree(function: Callable[..
         if each.kind is each.VAR_KEYWORD
     ]  # fmt: skip
     assert get_args(get_type_hints(written)[last.name]) == (described,)
-    listed, shown = options_of(described), dict(inspect.signature(function).parameters)
+    listed, shown = options_in(described), dict(inspect.signature(function).parameters)
     assert set(shown) == OWN[function] | set(listed)
     for name, option in listed.items():
         assert shown[name].default == option.default
@@ -73,7 +73,7 @@ def test_the_command_line_has_the_same_list(name):
     """Names, defaults, texts of --help; what is Python's alone is named."""
     described, own, of_python = COMMANDS[name]
     command = typer.main.get_command(app).commands[name]
-    listed = options_of(described)
+    listed = options_in(described)
     shown = {each.name: each for each in command.params}
     assert set(shown) - {"help"} == own | (set(listed) - of_python)
     for each, option in listed.items():
@@ -94,7 +94,7 @@ def test_an_estimators_parameters_are_its_signature():
 
 def test_defaults_and_choices_are_those_of_the_rooms_below():
     """What is described for all is what the recipe, the decoder, runtimes and trainings have."""
-    extraction, tuning = options_of(ExtractionOptions), options_of(FinetuneOptions)
+    extraction, tuning = options_in(ExtractionOptions), options_in(FinetuneOptions)
     assert extraction["max_pixels"].default == MAX_PIXELS
     assert get_args(extraction["runtime"].kind) == RUNTIMES
     assert get_args(extraction["pooling"].kind) == (*get_args(Pooling), "flatten")
