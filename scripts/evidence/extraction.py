@@ -1,6 +1,6 @@
 """Show what the README claims, through the public command line only.
 
-    python scripts/evidence/extraction.py kill     twenty SIGKILLs, and the bytes of an undisturbed run
+    python scripts/evidence/extraction.py kill     twenty SIGKILLs; bytes of an undisturbed run
     python scripts/evidence/extraction.py memory   peak memory of extract at N and 14 N images
     python scripts/evidence/extraction.py fashion  Fashion-MNIST: 70,000 images to a test accuracy
 
