@@ -171,6 +171,13 @@ def test_a_name_of_a_face_is_not_a_module_too():
     assert both | (set(featcache.__all__) & PLACES) == TWO_MEANINGS
 
 
+def test_the_tests_mirror_the_house():
+    """A test lies in the folder of the room it tests; those of hostile files are of all rooms."""
+    tests = Path(__file__).parent
+    rooms = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert {room for room in rooms if not (ROOT / room).is_dir()} == {Path("hostile")}
+
+
 def openvino_imports(path: Path) -> list[str]:
     """Everything in a file that imports OpenVINO, by statement or by a function's argument."""
     found = []
