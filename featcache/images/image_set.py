@@ -37,13 +37,23 @@ class ImageBytes:
     Attributes
     ----------
     key: SHA-256 in hex, of the file's bytes, or of ``uint8 HxWxC`` newline and the pixels.
-    content: the file's bytes; of an array (H, W, C) uint8 pixels with C = 1 or 3.
+    raw: the file's bytes; None for an array.
+    array: (H, W, C) uint8 pixels with C = 1 or 3; None for a file.
     stamp: the file's stamp while it was read; None for an array.
     """
 
     key: str
-    content: bytes | Pixels
+    raw: bytes | None
+    array: Pixels | None
     stamp: FileStamp | None
+
+    @property
+    def content(self) -> bytes | Pixels:
+        """What `decode` takes: the file's bytes or the pixels."""
+        content = self.array if self.raw is None else self.raw
+        if content is None:
+            raise FeatcacheError("an image is bytes or an array; this is neither")
+        return content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +109,7 @@ class ImageSet:
         if self.arrays is not None:
             return _from_array(self.arrays[index])
         raw, stamp = read_file(self._path(index), self._fence())
-        return ImageBytes(hashlib.sha256(raw).hexdigest(), raw, stamp)
+        return ImageBytes(hashlib.sha256(raw).hexdigest(), raw, None, stamp)
 
     def stat(self, index: int) -> FileStamp | None:
         """The file's stamp; None for arrays and for what `read` would refuse."""
@@ -188,7 +198,8 @@ def _from_folder(root: Path, follow_symlinks: bool) -> ImageSet:
             f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .gif, "
             ".bmp, .webp or .tif files, in a folder for each class or all in one"
         )
-    images = _sorted(_new_set(root.resolve().name or "images", root, found.images))
+    images = _new_set(root.resolve().name or "images", root, found.images)
+    images = _sorted(images)
     labels, splits, remarks = layout(images.names)
     return replace(
         images,
@@ -307,7 +318,7 @@ def _from_array(pixels: Pixels) -> ImageBytes:
     pixels = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., np.newaxis])
     digest = hashlib.sha256(f"uint8 {'x'.join(map(str, pixels.shape))}\n".encode("ascii"))
     digest.update(pixels.data)
-    return ImageBytes(digest.hexdigest(), pixels, None)
+    return ImageBytes(digest.hexdigest(), None, pixels, None)
 
 
 def _one_each(option: str, values: Iterable[Any], count: int) -> list[str]:

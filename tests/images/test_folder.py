@@ -80,7 +80,7 @@ def test_fifty_levels_of_folders(plant) -> None:
     """48: deep nesting is walked, and the label is still the first level."""
     images = find_images(plant("/".join(["deep"] * 50) + "/1.jpg"))
     assert images.labels == ["deep"]
-    assert images.read(0).content
+    assert images.read(0).raw
 
 
 def test_empty_and_imageless_folders_are_errors(tmp_path) -> None:
@@ -131,7 +131,7 @@ def test_one_file_is_a_set_of_one(plant) -> None:
     """A single image has its stem for a name, and no label."""
     images = find_images(str(plant("cats/1.jpg") / "cats" / "1.jpg"))
     assert (images.name, images.names, images.labels) == ("1", ["1.jpg"], [""])
-    assert images.read(0).content
+    assert images.read(0).raw
 
 
 def test_a_list_of_paths_is_relative_to_their_common_folder(plant) -> None:
@@ -140,7 +140,7 @@ def test_a_list_of_paths_is_relative_to_their_common_folder(plant) -> None:
     images = find_images([root / "x/y/a.jpg", str(root / "x/b.jpg")], labels=["A", None])
     assert (images.names, images.labels) == (["b.jpg", "y/a.jpg"], ["", "A"])
     assert (images.name, images.root) == ("x", root / "x")
-    assert images.read(1).content == (root / "x/y/a.jpg").read_bytes()
+    assert images.read(1).raw == (root / "x/y/a.jpg").read_bytes()
     with pytest.raises(FeatcacheError, match=r"two images are called 'b\.jpg'"):
         find_images([root / "x/b.jpg"] * 2)
     with pytest.raises(FeatcacheError, match="empty"):

@@ -29,7 +29,7 @@ def test_all_four_columns_in_any_order(manifest) -> None:
     assert images.labels == ["cat", "dog"]
     assert images.splits == ["train", "validation"]
     assert images.groups == ["", "g1"]
-    assert images.read(1).content == (path.parent / "b 3.jpg").read_bytes()
+    assert images.read(1).raw == (path.parent / "b 3.jpg").read_bytes()
     assert images.stat(1) is not None
     assert images.remarks == []
 
@@ -39,7 +39,7 @@ def test_only_the_path_is_a_must(manifest) -> None:
     images = find_images(manifest('path\r\n"a/1.jpg"\r\n./a//2.jpg\r\n', "utf-8-sig"))
     assert images.names == ["a/1.jpg", "a/2.jpg"]
     assert images.labels == ["", ""]
-    assert all(images.read(index).content for index in range(2))
+    assert all(images.read(index).raw for index in range(2))
 
 
 def test_unknown_columns_are_remarked(manifest) -> None:
@@ -57,8 +57,8 @@ def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, 
     path.write_text(f"path\n{path.parent}/a/1.jpg\n{outside}\n../out.jpg\n")
     images = find_images(path)
     assert images.names == sorted(["a/1.jpg", str(outside), "../out.jpg"])
-    assert images.read(images.names.index(str(outside))).content == b"outside"
-    assert images.read(images.names.index("../out.jpg")).content == b"outside"
+    assert images.read(images.names.index(str(outside))).raw == b"outside"
+    assert images.read(images.names.index("../out.jpg")).raw == b"outside"
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_links_in_a_manifest_stay_inside_too(manifest, tmp_path) -> None:
     (path.parent / "link.jpg").symlink_to(outside / "x.jpg")
     with pytest.raises(BadImage, match="--follow-symlinks"):
         find_images(path).read(0)
-    assert find_images(path, follow_symlinks=True).read(0).content == b"x"
+    assert find_images(path, follow_symlinks=True).read(0).raw == b"x"
     (path.parent / "folder").symlink_to(outside)
     path.write_text("path\nfolder/x.jpg\n")
     with pytest.raises(FeatcacheError, match="--follow-symlinks allows it: line 2"):
         find_images(path)
-    assert find_images(path, follow_symlinks=True).read(0).content == b"x"
+    assert find_images(path, follow_symlinks=True).read(0).raw == b"x"
 
 
 def test_a_way_up_behind_a_link_is_resolved_before_it_is_opened(manifest, tmp_path) -> None:
@@ -126,14 +126,14 @@ def test_a_way_up_behind_a_link_is_resolved_before_it_is_opened(manifest, tmp_pa
     with pytest.raises(FeatcacheError, match="--follow-symlinks allows it: line 2"):
         find_images(path)
     followed = find_images(path, follow_symlinks=True)
-    assert (followed.names, followed.read(0).content) == (["../outside/1.jpg"], b"outside")
+    assert (followed.names, followed.read(0).raw) == (["../outside/1.jpg"], b"outside")
     # Inside, ways up are fine, and the name is that of the file that is read.
     (path.parent / "a" / "deep").mkdir(parents=True, exist_ok=True)
     (path.parent / "a" / "1.jpg").write_bytes(b"of a")
     (path.parent / "inner").symlink_to(path.parent / "a" / "deep")
     path.write_text("path\ninner/../1.jpg\na/deep/../../1.jpg\n../outside/1.jpg\n")
     found = find_images(path)
-    read = {name: found.read(at).content for at, name in enumerate(found.names)}
+    read = {name: found.read(at).raw for at, name in enumerate(found.names)}
     assert read == {"a/1.jpg": b"of a", "1.jpg": b"inside", "../outside/1.jpg": b"outside"}
     path.write_text(f"path\n{path.parent}/link/../1.jpg\n")
     with pytest.raises(FeatcacheError, match="--follow-symlinks allows it: line 2"):

@@ -54,7 +54,7 @@ def test_names_that_are_not_utf_8_are_escaped(plant) -> None:
     images = find_images(root)
     assert images.names == ["caf\\xe9/\\xff.jpg", "cats/1.jpg"]
     assert images.labels == ["caf\\xe9", "cats"]
-    assert images.read(0).content == b"bytes"
+    assert images.read(0).raw == b"bytes"
     assert "".join(images.names + images.labels).encode("utf-8")
     assert find_images(os.fsdecode(folder)).name == "caf\\xe9"
 
@@ -97,5 +97,5 @@ def test_any_bytes_make_a_name(tmp_path_factory, names) -> None:
         assert "two images are called" in str(error)  # noqa: PT017 - both outcomes are right
         return
     assert [name.encode() for name in images.names] == sorted(n.encode() for n in images.names)
-    contents = {images.read(index).content for index in range(len(images))}
+    contents = {images.read(index).raw for index in range(len(images))}
     assert len(contents) == len(images) == len(names)
