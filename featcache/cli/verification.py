@@ -94,7 +94,7 @@ def _of_file(path: Path, kind: str, problems: list[Problem]) -> Looked:
 def verify_entry(entry: Entry) -> Looked:
     """The features of one data set under one recipe: its files, parts, and the heads beside.
 
-    Never raises: others are to be looked at, whatever this one is like.
+    Never raises: the others are to be checked, too.
     """
     try:
         return _verify_entry(entry)

@@ -283,12 +283,12 @@ def _views(count: int, augment: str | None, seed: int, of_all: bool) -> Views:
     if _at_least("--views", count, 0) == 0:
         if augment or of_all:
             raise FeatcacheError(
-                "--augment without --views: say how many views each image shall have (--views 8)"
+                "--augment without --views: say how many views each image is to have (--views 8)"
             )
         return Views()
     if not augment:
         raise FeatcacheError(
-            f"--views {count} without --augment: say what shall vary, such as "
+            f"--views {count} without --augment: say what is to vary, such as "
             f"--augment classic or --augment flip,rotate=20"
         )
     return Views(Augmentation.parse(augment), count, _at_least("--seed", seed, 0), of_all)

@@ -1,4 +1,4 @@
-"""Mending: a flipped byte costs the row it is in, at most, and repair ends where verify accepts."""
+"""Recovery: a flipped byte costs one row at most, and repair ends where verify accepts."""
 
 from __future__ import annotations
 
