@@ -32,7 +32,7 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch):
 
 
 def test_the_readme_is_short():
-    """A stranger reads it in a few minutes."""
+    """A newcomer reads it in a few minutes."""
     assert len(README.read_text().splitlines()) <= 120
 
 

@@ -1,7 +1,7 @@
 """Verification: everything that was written here, looked at byte by byte.
 
-Features and their parts, the heads beside them, folders of fine-tuned backbones. Whatever one of
-them is like, the others are looked at too.
+Features and their parts, the heads beside them, folders of fine-tuned backbones. Damage in one
+of them does not keep the others from being checked.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def test_arrays_in_memory(photographs, cache):
 
 
 def test_a_test_split_is_carved_and_stays(photos, cache, photographs):
-    """--test-from takes about the asked share, by image bytes: growing the set moves nobody."""
+    """--test-from takes about the asked share, by image bytes: growing the set moves none."""
     root = photos.parent / "split"
     for split, name in (("train", "temple"), ("validation", "flower")):
         shutil.copytree(photos / name, root / split / name)
