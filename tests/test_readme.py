@@ -61,6 +61,18 @@ def test_every_path_of_the_repository_in_a_text_is_there():
     assert gone == []
 
 
+def test_every_test_that_a_text_names_is_there():
+    """docs/security.md and others give the test that holds a promise."""
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    named = {
+        name
+        for path in [README, *(ROOT / "docs").glob("*.md")]
+        for name in re.findall(r"\btest_\w+\b(?!\.py)", path.read_text())
+    }
+    assert len(named) > 20
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
 def test_the_map_shows_every_room():
     """What lies at the root of the package is in docs/architecture.md."""
     rooms = {path.name for path in (ROOT / "featcache").iterdir() if not path.name.startswith("_")}

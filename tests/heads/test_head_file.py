@@ -107,7 +107,7 @@ def test_the_same_head_has_the_same_bytes(head, tmp_path):
 
 
 def test_a_head_of_version_1_is_read_and_said_to_have_no_digest(head, tmp_path):
-    """What the last version wrote gives the same answers; `verify` says that they have no digest."""
+    """What the last version wrote gives the same answers; `verify` says so."""
     path = tmp_path / "old.head"
     texts = {"format": "featcache-head", "version": "1", "head": json.dumps(head._record())}
     save_file(load_file(head.path), path, texts)
