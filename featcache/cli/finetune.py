@@ -195,7 +195,7 @@ def _recipe_options(ctx: typer.Context, values: dict[str, Any]) -> dict[str, Any
         return {"weights": values["weights"]} if given else {}
     if values["backbone"] is None:
         raise FeatcacheError(
-            "--backbone: which network is to be fine-tuned? Name one, such as vgg16, or give "
+            "--backbone: which network shall be fine-tuned? Name one, such as vgg16, or give "
             "--head FILE, a head that `featcache fit-head` saved"
         )
     size = values["size"]

@@ -1,4 +1,4 @@
-"""Finishing: the command that completes an extraction, as far as its rows say it"""
+"""Finishing: the command that goes on with an extraction, as far as its rows tell it"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USUAL = {"layer": "", "pooling": "avg", "resize": "squash", "interpolation": "ar
 
 
 def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None) -> str:
-    """The `featcache extract` that completes an entry; "" where its images are not known.
+    """The `featcache extract` that completes an entry; "" where its images are nobody knows where.
 
     Where labels or splits came from options, these must be added.
     """

@@ -172,7 +172,7 @@ class FeatureCache:
             return found
         entries, name = self.entries(), text.rstrip("/")
         found = _only(text, finding.names(name, entries)) or _at(text)
-        found = found or _only(text, finding.prefixed(name, entries))
+        found = found or _only(text, finding.beginnings(name, entries))
         if found is None:
             raise FeatcacheError(self._nothing_like(text, entries) + finding.there(text))
         return found

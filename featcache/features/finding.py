@@ -1,4 +1,4 @@
-"""Finding: which features a text means: a name in the cache, then a path, then a prefix.
+"""Finding: which features a text means: a name in the cache, then a path, then a beginning.
 
 A path counts only where a file of ours lies, so that a folder of images never stands for features.
 """
@@ -64,8 +64,8 @@ def names(text: str, entries: Sequence[Found]) -> list[Found]:
     )
 
 
-def prefixed(text: str, entries: Sequence[Found]) -> list[Found]:
-    """Those whose name starts so; an empty text is no prefix."""
+def beginnings(text: str, entries: Sequence[Found]) -> list[Found]:
+    """Those whose name begins so; nothing begins with nothing."""
     return [entry for entry in entries if text and entry.name.startswith(text)]
 
 

@@ -270,7 +270,7 @@ def _judge_graph(model: Any, loss: Any) -> Any:
 def fit(training: TrainingSet, options: DenseOptions) -> DenseHead:
     """Train the layers with Keras; keeps the epoch with the best validation loss.
 
-    Raises `FeatcacheError` where the loss is not a number any more.
+    Raises `FeatcacheError` where the loss is no number any more.
     """
     # Keras takes seconds to import, and using a head needs none of it.
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crafting import BLOCK, header_of, with_header, with_metadata
 from hypothesis import strategies as st
 
 from featcache.files.small_files import ZEROS, sealed
-from tests.features.store.crafting import BLOCK, header_of, with_header, with_metadata
 
 #: What may stand in the place of any value of a JSON text.
 VALUES: list[Any] = [

@@ -6,12 +6,11 @@ from collections import Counter
 
 import pytest
 from broken_files import Broken, broken_files
+from crafting import overwrite
 from fork_server import Done
 from hostile_world import World, differences, fault_of, look
 from hypothesis import given, seed, settings
 from test_fuzz_commands import FUZZ, LONG
-
-from tests.features.store.crafting import overwrite
 
 
 def run_broken(world: World, broken: Broken) -> tuple[Done, str]:
