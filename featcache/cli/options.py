@@ -12,7 +12,7 @@ from featcache.errors import FeatcacheError
 
 
 def path(text: str) -> Path:
-    """A folder to write to: "", which `Path` takes for the current one, is a mistake."""
+    """A folder to write to: "", which `Path` takes for the current one, is a slip."""
     if not text:
         raise typer.BadParameter("the name is empty: write . for the current folder")
     return Path(text)
