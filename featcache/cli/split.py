@@ -41,7 +41,7 @@ def split(
     ] = None,
     by_group: Annotated[
         bool,
-        typer.Option("--by-group", help="Refuse images without groups; groups never part anyway."),
+        typer.Option("--by-group", help="Refuse images without groups; groups stay whole anyway."),
     ] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another split.")] = None,
     near: Annotated[
