@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from featcache.backbones.efficientnet_lite0 import embedded_file
 from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
+from featcache.backbones.noted import noted_tap
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 from featcache.backbones.tuned import TunedBackbone
 from featcache.backbones.tuned_record import check_weights
@@ -35,7 +36,7 @@ from featcache.backbones.user_models.user_network import (
 )
 from featcache.backbones.weights import resolve_weights
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded, home, is_record, read_record, write_record
+from featcache.files.home import expanded, home, is_record, recalled, write_record
 from featcache.files.small_files import FileStamp
 from featcache.files.write import remove, touch
 from featcache.recipe import PIPELINE, Recipe
@@ -151,24 +152,14 @@ def recall_taps(
     began = time.time_ns()
     files = _weights_files(question)
     note = _note_path(question, files)
-    known = _recalled(question, note) if note else None
-    if known:
+    known = recalled(note, partial(_networks, question, note)) if note else None
+    if note and known:
+        touch(note, home())
         return known
     found = question.open()
     if note and all(_is_settled(stamp, began) for _, stamp in files):
         _keep(note, found)
     return found
-
-
-def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | None:
-    record = read_record(note)
-    if record is None:
-        return None
-    touch(note, home())
-    try:
-        return _networks(question, note, record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return None  # not as `_keep` writes it: found out anew
 
 
 def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[tuple[Network, Tap]]:
@@ -184,7 +175,7 @@ def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[t
 
     networks = []
     for number, noted in enumerate(record["networks"]):
-        taps = tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in noted)
+        taps = tuple(noted_tap(tap) for tap in noted)
         networks.append(
             Network(
                 backbone=question.backbone,

@@ -15,13 +15,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from featcache.errors import FeatcacheError
 from featcache.files.small_files import parse_json, read_small
 from featcache.files.write import write_first, write_whole
+
+T = TypeVar("T")
 
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
@@ -76,6 +78,20 @@ def read_record(path: Path) -> dict[str, Any] | None:
         # Never an error: what is kept here only saves time.
         return None
     return record if isinstance(record, dict) else None
+
+
+def recalled(path: Path, make: Callable[[dict[str, Any]], T]) -> T | None:
+    """What `make` makes of a JSON object that was kept; None where it is not as we write it.
+
+    A checksum that is right says little: whoever can write here can make it right.
+    """
+    record = read_record(path)
+    if record is None:
+        return None
+    try:
+        return make(record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        return None
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

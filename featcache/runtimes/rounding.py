@@ -16,7 +16,7 @@ import numpy as np
 from featcache.backbones import Network
 from featcache.backbones.keras_import import keras_versions
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files.home import home, read_record, write_record
+from featcache.files.home import home, recalled, write_record
 from featcache.files.write import touch
 from featcache.recipe import PIPELINE
 from featcache.runtimes.probe import measure_error, row_error
@@ -46,10 +46,10 @@ def rounding_of(
     `live` is what live Keras gives for them, where that is known. See `measure_rounding`.
     """
     note = _note_path(network)
-    record = read_record(note)
-    if record is not None:
+    known = recalled(note, lambda record: [float(each) for each in record["roundings"]])
+    if known and len(known) == len(network.taps) and all(0 <= each < np.inf for each in known):
         touch(note, home())
-        return [float(each) for each in record["roundings"]]
+        return known
     roundings = measure_rounding(network, pixels, live or network.live(pixels))
     with suppress(StorageFailure):  # a home that cannot be written costs time at the next start
         write_record(note, {"roundings": roundings})

@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from featcache.backbones.network import (
     assemble,
     row_shape,
 )
+from featcache.backbones.noted import noted_sides, noted_tap
 from featcache.backbones.table import Backbone
 from featcache.backbones.user_models.keras_file import open_keras_file
 from featcache.backbones.user_models.saved_model import open_saved_model
 from featcache.backbones.user_models.user_model import SCALES, UserModel, settle_scale
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded, home, read_record, write_record
+from featcache.files.home import expanded, home, recalled, write_record
 from featcache.files.write import touch
 from featcache.recipe import PIPELINE, Scaling
 
@@ -162,8 +164,10 @@ def recall_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> list[tuple
     ]  # fmt: skip
     name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
     note = home() / "notes" / f"{name}.note"
-    network = _recalled(own, asked, note, digest)
-    if network is None:
+    network = recalled(note, partial(_network, own, asked, digest))
+    if network:
+        touch(note, home())
+    else:
         network = open_user_taps(own, asked)
         _keep(note, network)
     return [(network, tap) for tap in network.taps]
@@ -195,26 +199,13 @@ def scale_of(scaling: Scaling) -> str:
     return next(name for name, known in SCALES.items() if known == scaling)
 
 
-def _recalled(
-    own: UserModelSource, asked: Sequence[Asked], note: Path, digest: str
-) -> Network | None:
-    record = read_record(note)
-    if record is None:
-        return None
-    touch(note, home())
-    try:
-        return _network(own, asked, digest, record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return None  # not as `_keep` writes it: found out anew
-
-
 def _network(
     own: UserModelSource, asked: Sequence[Asked], digest: str, record: dict[str, Any]
 ) -> Network:
     """The network that a note tells of."""
-    noted = record["scaling"]
-    scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
-    size = (record["size"][0], record["size"][1])
+    scaling = Scaling.of(record["scaling"])
+    height, width = noted_sides(record["size"])
+    size = (height, width)
 
     def build() -> Built:
         return open_user_taps(own, asked).built
@@ -223,9 +214,9 @@ def _network(
         backbone=_backbone(digest, size, scaling),
         weights_hint=_hint(own),
         size=size,
-        taps=tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in record["taps"]),
+        taps=tuple(noted_tap(tap) for tap in record["taps"]),
         build=build,
-        remarks=tuple(record["remarks"]),
+        remarks=tuple(map(str, record["remarks"])),
     )
 
 
