@@ -5,10 +5,9 @@
 Listing and naming need no Keras; it is imported when a network is opened.
 """
 
-from featcache.backbones.graph import penultimate_layer
 from featcache.backbones.imagenet_labels import class_names
 from featcache.backbones.listing import LayerRow, list_layers, list_user_layers
-from featcache.backbones.network import Network, Tap, open_classifier, open_network
+from featcache.backbones.network import Network, Tap, open_network
 from featcache.backbones.opening import BackboneSource, recall_backbone, recall_recipe
 from featcache.backbones.table import (
     BACKBONES,
@@ -33,9 +32,7 @@ __all__ = [
     "list_layers",
     "list_user_layers",
     "is_user_model",
-    "open_classifier",
     "open_network",
-    "penultimate_layer",
     "published",
     "recall_backbone",
     "recall_recipe",

@@ -41,7 +41,7 @@ def canonical_names(network: Any) -> dict[str, str]:
 def aliases(network: Any) -> dict[str, str]:
     """Portable alias -> canonical name of its layer, as far as this network has them.
 
-    `penultimate` is there only with the top (see `penultimate_layer` for a backbone without); its
+    `penultimate` is there only with the top (see `Backbone.penultimate` for one without); its
     name is "" where the classifier reads what the base itself gives when it is pooled.
     """
     names = canonical_names(network)

@@ -114,7 +114,6 @@ def compile_graph(
         shape=shape,
         pixel_type=pixel_type,
         launch=_launcher(requests, openvino.Tensor, _taps(compiled)),
-        count_traces=lambda: 1,
         precision=precision,
         lanes=lanes,
     )

@@ -56,11 +56,9 @@ def compile_network(
     tensorflow, keras = import_tensorflow(), import_keras()
     shape = (batch, *network.size, 3)
     device = device_name(tensorflow)
-    traced: list[str] = []
     call = _inference(tensorflow, network.model)
 
     def forward(pixels: Any) -> list[Any]:
-        traced.append(network.backbone.name)
         with computing_in(precision, network.model):
             rows = call(tensorflow.cast(pixels, "float32"))
         return [tensorflow.cast(each, "float32") for each in each_tap(rows)]
@@ -77,7 +75,6 @@ def compile_network(
         shape=shape,
         pixel_type=pixel_type,
         launch=_launcher(graph, tensorflow.constant),
-        count_traces=lambda: len(traced),
         precision=precision,
         lanes=1 if device == "CPU" else GPU_LANES,
     )

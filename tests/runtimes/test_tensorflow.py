@@ -84,7 +84,7 @@ def test_xla_that_fails_is_replaced_aloud(network):
         "XLA does not compile this network (no kernel for Roll): TensorFlow runs it without",
     )
     pixels = photographs(network.size, 2)
-    assert error_norm(runtime.run(pixels)[0], network.live(pixels)[0]) <= 1e-5
+    assert error_norm(runtime.start(pixels)()[0], network.live(pixels)[0]) <= 1e-5
 
 
 def test_a_batch_too_large_for_xla_is_no_fault_of_xla():
@@ -101,8 +101,7 @@ def test_xla_gives_the_rows_of_keras(network):
     """The graph that XLA compiles, here for the CPU, agrees with live Keras to 1e-5."""
     runtime = tried(compiled(network, 2, xla=True))
     pixels = photographs(network.size, 2)
-    assert error_norm(runtime.run(pixels)[0], network.live(pixels)[0]) <= 1e-5
-    assert runtime.traces == 1
+    assert error_norm(runtime.start(pixels)()[0], network.live(pixels)[0]) <= 1e-5
 
 
 def test_a_cpu_is_given_the_batch_that_was_asked_for(network):
@@ -120,7 +119,7 @@ def test_reduced_precision_has_the_error_of_its_bits(network):
     errors = {}
     for precision in ("bfloat16", "float16"):
         runtime = compiled(network, 4, precision=precision)
-        rows = runtime.run(pixels)[0]
+        rows = runtime.start(pixels)()[0]
         assert rows.dtype == np.float32
         assert runtime.precision == precision
         errors[precision] = error_norm(rows, live)
@@ -145,7 +144,7 @@ def test_weights_too_large_for_constants_stay_variables(network, monkeypatch):
     """Above the limit the graph reads variables, and gives the rows of Keras."""
     monkeypatch.setattr("featcache.runtimes.tensorflow.CONSTANT_BYTES", 1000)
     pixels = photographs(network.size, 2)
-    assert error_norm(compiled(network, 2).run(pixels)[0], network.live(pixels)[0]) <= 1e-5
+    assert error_norm(compiled(network, 2).start(pixels)()[0], network.live(pixels)[0]) <= 1e-5
 
 
 @pytest.mark.parametrize(
