@@ -15,7 +15,7 @@ from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
 from featcache.features.cache import FeatureCache
-from featcache.features.store import Snapshot
+from featcache.features.store import Snapshot, found_in
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Recipe
@@ -90,25 +90,20 @@ class _Cached:
 
     def missing(self, index: int, key: str) -> list[int]:
         """[0] where an image must go through the network. Called from many threads."""
-        return [] if any(self._find(each, [key])[0] >= 0 for each in self.snapshots) else [0]
+        return [0] if next(self._found([key]), None) is None else []
 
     def read(self, outcomes: list[Outcome]) -> tuple[list[int], list[np.ndarray]]:
         """The rows of images that are all known: their indices and their vectors."""
         indices: list[int] = []
         vectors = []
-        for snapshot in self.snapshots:
-            positions = self._find(snapshot, [outcome.key for outcome in outcomes])
-            there = positions >= 0
-            if there.any():
-                vectors.append(snapshot.read(positions[there]))
-                indices += [outcomes[place].index for place in np.flatnonzero(there)]
-                outcomes = [outcomes[place] for place in np.flatnonzero(~there)]
+        for snapshot, positions, places in self._found([outcome.key for outcome in outcomes]):
+            vectors.append(snapshot.read(positions))
+            indices += [outcomes[place].index for place in places.tolist()]
         return indices, vectors
 
-    @staticmethod
-    def _find(snapshot: Snapshot, keys: list[str]) -> np.ndarray:
+    def _found(self, keys: list[str]) -> Iterator[tuple[Snapshot, np.ndarray, np.ndarray]]:
         wanted = np.array([key.encode() for key in keys], "S64")
-        return snapshot.find(wanted, np.zeros(len(keys), np.int32))
+        return found_in(self.snapshots, wanted, np.zeros(len(keys), np.int32))
 
 
 def look_up(

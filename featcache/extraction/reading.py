@@ -79,18 +79,6 @@ class Reading:
     timing: Timing = field(default_factory=Timing)
 
 
-def read_key(images: ImageSet, index: int) -> Outcome:
-    """Read and hash one image, without decoding it; never raises `BadImage`."""
-    outcome = Outcome(index, hashed_at=time.time_ns())
-    try:
-        image = images.read(index)
-    except BadImage as bad:
-        outcome.trouble = (bad.code, bad.message)
-        return outcome
-    outcome.key, outcome.stamp = image.key, image.stamp
-    return outcome
-
-
 def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: Reading) -> Outcome:
     """Read, hash and (for the streams that need it) decode one image; never raises `BadImage`."""
     outcome = Outcome(index, hashed_at=time.time_ns())

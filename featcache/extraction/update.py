@@ -17,7 +17,7 @@ from featcache.extraction.filling import Filling
 from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
+from featcache.extraction.run import Run, find_groups, find_missing, open_run, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
@@ -41,7 +41,7 @@ def run_job(
     """
     with open_run(job) as state:
         _fill(state, report)
-        with state.timing.measure("writing"):
+        with state.reading.timing.measure("writing"):
             packed = [_pack(state, filling) for filling in state.fillings]
         _log_run(state)
         return [
@@ -96,7 +96,7 @@ def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress
     state.groups, state.waiting = find_groups(state, missing), len(indices)
     streams = [stream_of(state, group) for group in state.groups]
     with watch_for_interruption() as interruption:
-        for batch in run_pass(job.images, indices, streams, reading_of(state)) if streams else ():
+        for batch in run_pass(job.images, indices, streams, state.reading) if streams else ():
             state.take(batch)
             report(state.progress())
             if interruption.requested or (state.failed and job.settings.on_error == "fail"):
@@ -160,7 +160,7 @@ def _result(
         choice=proven.runtime.choice if proven else "every row was known: no network ran",
         parity=proven.parities[tap] if proven else None,
         rounding=proven.roundings[tap] if proven else None,
-        bound=state.timing.bound(seconds) if proven else None,
+        bound=state.reading.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )
 
@@ -192,7 +192,7 @@ def _log_run(state: Run) -> None:
             "seconds": round(seconds, 3),
             "batch": proven.runtime.batch if proven else None,
             "threads": job.settings.threads,
-            "waited_for": state.timing.bound(seconds).shares if proven else None,
+            "waited_for": state.reading.timing.bound(seconds).shares if proven else None,
         }
         try:
             append_record(filling.target.directory / RUNS, record, base=job.cache.directory)

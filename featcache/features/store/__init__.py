@@ -32,7 +32,7 @@ from featcache.features.store.records import (
     RepairResult,
     Stamp,
 )
-from featcache.features.store.snapshot import Snapshot, rows_of_place
+from featcache.features.store.snapshot import Snapshot, found_in, rows_of_place
 
 __all__ = [
     "RecipeStore",
@@ -40,6 +40,7 @@ __all__ = [
     "recipe_text_of",
     "verify_file",
     "Snapshot",
+    "found_in",
     "PackedFile",
     "open_packed",
     "Block",
