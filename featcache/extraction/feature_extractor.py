@@ -24,7 +24,7 @@ from featcache.extraction.known import merged
 from featcache.extraction.update import Added, add
 from featcache.features.cache import FeatureCache, note_weights
 from featcache.features.claims import ANYWHERE, confirm
-from featcache.features.store import Identity, Snapshot, Stamp
+from featcache.features.store import Identity, Snapshot, Stamp, found_in
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.files.home import expanded
 from featcache.files.write import writing
@@ -225,18 +225,12 @@ def _keys(images: ImageSet, threads: int) -> list[str]:
         return list(pool.map(key, range(len(images))))
 
 
-def _find(keys: np.ndarray, snapshot: Snapshot) -> np.ndarray:
-    """Position of the plain view of each key in a snapshot, -1 = none."""
-    positions: np.ndarray = snapshot.find(keys, np.zeros(len(keys), np.int32))
-    return positions
-
-
 def _missing(keys: list[str], snapshots: list[Snapshot]) -> list[int]:
     """The first image of each key that no row is known of, in order."""
     wanted, first = np.unique(np.array(keys, "S64"), return_index=True)
     lacking = np.ones(len(wanted), dtype=bool)
-    for snapshot in snapshots:
-        lacking &= _find(wanted, snapshot) < 0
+    for *_, places in found_in(snapshots, wanted, np.zeros(len(wanted), np.int32)):
+        lacking[places] = False
     return sorted(first[lacking].tolist())
 
 
@@ -244,16 +238,11 @@ def _read(keys: np.ndarray, snapshots: list[Snapshot]) -> np.ndarray:
     """The rows of keys that are all known, (n, D) float32."""
     vectors: np.ndarray | None = None
     left = np.ones(len(keys), dtype=bool)
-    for snapshot in snapshots:
-        asked = np.flatnonzero(left)
-        positions = _find(keys[asked], snapshot)
-        there = positions >= 0
-        if there.any():
-            rows = snapshot.read(positions[there]).reshape(int(there.sum()), -1)
-            if vectors is None:
-                vectors = np.empty((len(keys), rows.shape[1]), np.float32)
-            vectors[asked[there]] = rows
-            left[asked[there]] = False
+    for snapshot, positions, places in found_in(snapshots, keys, np.zeros(len(keys), np.int32)):
+        rows = snapshot.read(positions).reshape(len(positions), -1)
+        if vectors is None:
+            vectors = np.empty((len(keys), rows.shape[1]), np.float32)
+        vectors[places], left[places] = rows, False
     if vectors is None or left.any():
         raise FeatcacheError(
             f"{int(left.sum())} rows vanished from the cache while they were read: was it cleaned "
