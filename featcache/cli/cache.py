@@ -16,8 +16,8 @@ from featcache.cli.verify import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:
-    from featcache.features.cache import Entry
     from featcache.features.features import Features
+    from featcache.features.finding import Entry
     from featcache.features.store import GcResult
 
 #: Files that are listed by name.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from featcache.features.cache import Entry
+    from featcache.features.finding import Entry
     from featcache.features.store import Snapshot
     from featcache.recipe import Recipe
 

@@ -20,8 +20,8 @@ from featcache.backbones.tuned_record import (
     read_tuned_record,
 )
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.features.cache import Entry, FeatureCache
-from featcache.features.finding import PACKED
+from featcache.features.cache import FeatureCache
+from featcache.features.finding import PACKED, Entry
 from featcache.features.store import Problem, RepairResult, verify_file
 from featcache.heads.head import Head
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from featcache.cli.verification import Looked
-    from featcache.features.cache import Entry
+    from featcache.features.finding import Entry
     from featcache.features.store import Problem
 
 SomeVerified = Annotated[
@@ -146,8 +146,8 @@ def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> N
 
 def entry_of(features: str, cache: str | Path | None) -> Entry:
     """The entry that is meant: by its name, or by the path of one of its files, sound or not."""
-    from featcache.features.cache import Entry, FeatureCache
-    from featcache.features.finding import PARTS, is_keyed
+    from featcache.features.cache import FeatureCache
+    from featcache.features.finding import PARTS, Entry, is_keyed
     from featcache.files.write import holds_features
 
     path = expanded(features).absolute()
