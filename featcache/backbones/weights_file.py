@@ -35,9 +35,6 @@ class ReadableWeights(Protocol):
     @property
     def shapes(self) -> list[tuple[int, ...]]: ...
 
-    @property
-    def count(self) -> int: ...
-
     def load(self, network: Any) -> None:
         """Give the network its weights; raise `FeatcacheError` at the first that disagrees."""
 
@@ -71,11 +68,7 @@ class LegacyFile:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        return [weight.shape for weight in self.file.weights]
-
-    @property
-    def count(self) -> int:
-        return len(self.file.weights)
+        return self.file.shapes
 
     def load(self, network: Any) -> None:
         names = canonical_names(network)
@@ -103,11 +96,7 @@ class KerasFile:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        return [weight.shape for weight in self.file.weights]
-
-    @property
-    def count(self) -> int:
-        return len(self.file.weights)
+        return self.file.shapes
 
     def load(self, network: Any) -> None:
         if not self.file.path.name.endswith(".weights.h5"):
@@ -126,7 +115,7 @@ class KerasFile:
         """Each layer's place in the file holds its shapes, and no other layer of ours by name."""
         names = canonical_names(network)
         kinds = {_kind(name) for name in names.values()}
-        stored = self._by_place()
+        stored = {weight.dataset: weight for weight in self.file.weights}
         for place, layer in _keras_places(network):
             for number, variable in enumerate(_own_weights(layer)):
                 weight = stored.get(f"/layers/{place}/vars/{number}")
@@ -134,9 +123,6 @@ class KerasFile:
                     raise FeatcacheError(f"it lacks {variable.name} of layer {names[layer.name]!r}")
                 _check_place(names[layer.name], kinds, weight)
                 _check_shape(names[layer.name], variable, weight)
-
-    def _by_place(self) -> dict[str, StoredWeight]:
-        return {weight.dataset: weight for weight in self.file.weights}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +135,6 @@ class SafetensorsFile:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return list(self.header.values())
-
-    @property
-    def count(self) -> int:
-        return len(self.header)
 
     def load(self, network: Any) -> None:
         from safetensors import SafetensorError, safe_open
