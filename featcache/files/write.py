@@ -115,9 +115,9 @@ def sync(descriptor: int) -> None:
 
 
 @contextmanager
-def whole_text(target: Path, *, base: Path | None = None) -> Iterator[IO[str]]:
+def whole_text(target: Path) -> Iterator[IO[str]]:
     """`whole_stream` for UTF-8; line ends are written as they are given."""
-    with whole_stream(target, base=base) as file:
+    with whole_stream(target) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         yield text
         text.flush()

@@ -35,23 +35,23 @@ def rescale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return rescaled
 
 
-def fit_temperature(scores: np.ndarray, codes: np.ndarray, *, logits: bool = False) -> float:
+def fit_temperature(probabilities: np.ndarray, codes: np.ndarray) -> float:
     """The temperature with the least log loss on rows that the head was not fitted on.
 
     Parameters
     ----------
-    scores: (n, K) probabilities, or with `logits` what the softmax is taken of.
+    probabilities: (n, K).
     codes: (n,) the true classes, 0 to K - 1.
 
     Raises
     ------
     FeatcacheError: wrong codes, fewer than `FEWEST` rows, or no temperature has the least loss:
-        every row is right (the sharper, the better), or the scores are no better than none (the
+        every row is right (the sharper, the better), or the head is no better than guessing (the
         softer, the better).
     """
     from scipy.optimize import minimize_scalar
 
-    margins = _margins(scores, codes, logits=logits)
+    margins = _margins(probabilities, codes)
     if reason := _no_optimum(margins):
         raise FeatcacheError(f"no temperature can be told: {reason}")
     best = minimize_scalar(
@@ -78,20 +78,15 @@ def check_enough(rows: int) -> None:
         )
 
 
-def _check_rows(scores: np.ndarray, codes: np.ndarray) -> None:
-    classes = scores.shape[1]
-    if len(scores) != len(codes) or not ((codes >= 0) & (codes < classes)).all():
-        raise FeatcacheError(
-            f"calibration: expected a true class out of {classes} for each of {len(scores)} rows"
-        )
-    check_enough(len(codes))
-
-
-def _margins(scores: np.ndarray, codes: np.ndarray, *, logits: bool = False) -> np.ndarray:
+def _margins(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """(n, K) float64: by how much each class's logit is above the true one's; rows are checked."""
-    _check_rows(scores, codes)
-    logarithms = scores if logits else np.log(np.maximum(scores, TINY), dtype=float)
-    logarithms = logarithms.astype(np.float64)
+    rows, classes = probabilities.shape
+    if rows != len(codes) or not ((codes >= 0) & (codes < classes)).all():
+        raise FeatcacheError(
+            f"calibration: expected a true class out of {classes} for each of {rows} rows"
+        )
+    check_enough(rows)
+    logarithms = np.log(np.maximum(probabilities, TINY), dtype=np.float64)
     true = logarithms[np.arange(len(codes)), codes]
     margins: np.ndarray = logarithms - true[:, np.newaxis]
     return margins
