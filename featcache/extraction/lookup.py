@@ -14,7 +14,8 @@ from featcache.backbones import Network, recall_recipe
 from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
-from featcache.features.cache import FeatureCache
+from featcache.features.cache import FeatureCache, weights_hint
+from featcache.features.features import Features
 from featcache.features.store import Snapshot, found_in
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
@@ -49,6 +50,11 @@ class VectorSource:
     recipe: Recipe
     weights_hint: str
     probe: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features) -> VectorSource:
+        """That of features: what is beside them says where the weights lay."""
+        return cls(features.recipe, weights_hint(features.path.parent), features.probe)
 
     def open_network(self, weights: str | None, *, trusted: bool) -> Network:
         """The network of the recipe, with `weights` or those of the hint; the digest is checked."""

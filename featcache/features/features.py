@@ -78,6 +78,16 @@ class Features:
         return replace(self, _check=False).vectors
 
     @property
+    def name(self) -> str:
+        """As the user may write it: ``photos/vgg16-1a2b3c4d``."""
+        return f"{self.path.parent.parent.name}/{self.path.parent.name}"
+
+    @property
+    def probe(self) -> np.ndarray:
+        """(8, k) float32: what the network gave for the probe's images."""
+        return np.array(self._packed.probe)
+
+    @property
     def X(self) -> np.ndarray:
         """`vectors`, under the name that scikit-learn uses."""
         return self.vectors
@@ -225,8 +235,8 @@ class Features:
 
     def __repr__(self) -> str:
         return (
-            f"<Features {self.path.parent.parent.name}/{self.path.parent.name}: {len(self)} rows "
-            f"of {self.width} {self.recipe.dtype}, {len(self.classes)} classes>"
+            f"<Features {self.name}: {len(self)} rows of {self.width} {self.recipe.dtype}, "
+            f"{len(self.classes)} classes>"
         )
 
 

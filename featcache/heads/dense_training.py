@@ -26,8 +26,11 @@ from featcache.training.steps import loss_of, optimizer_of
 HELD_BYTES = 2 * 2**30
 
 
-def train(training: TrainingSet, options: DenseOptions) -> DenseHead:
-    """See `featcache.heads.dense_training.fit`."""
+def fit(training: TrainingSet, options: DenseOptions) -> DenseHead:
+    """Train the layers with Keras; keeps the epoch with the best validation loss.
+
+    Raises `FeatcacheError` where the loss is no number any more.
+    """
     layers = options.layers(training.classes)
     model = keras_model(layers, training.width, training.seed)
     if options.standardize:
@@ -265,13 +268,3 @@ def _judge_graph(model: Any, loss: Any) -> Any:
 
     kinds = [tf.TensorSpec([None, model.inputs[0].shape[1]]), tf.TensorSpec([None], tf.int32)]
     return tf.function(judge, input_signature=kinds)
-
-
-def fit(training: TrainingSet, options: DenseOptions) -> DenseHead:
-    """Train the layers with Keras; keeps the epoch with the best validation loss.
-
-    Raises `FeatcacheError` where the loss is no number any more.
-    """
-    # Keras takes seconds to import, and using a head needs none of it.
-
-    return train(training, options)

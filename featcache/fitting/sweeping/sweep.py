@@ -22,9 +22,8 @@ from featcache.fitting.sweeping.candidates import (
     NotFitted,
     candidate_of,
     judge_choosing,
-    not_fitted,
 )
-from featcache.fitting.sweeping.folds import Aligned, SweepPlan, align, make_plan
+from featcache.fitting.sweeping.folds import SweepPlan, align, make_plan
 from featcache.fitting.sweeping.grids import HeadSettings, choose_grids, pieces_of
 from featcache.fitting.sweeping.learning_curve import (
     Gain,
@@ -94,26 +93,25 @@ def sweep(
     _check_jobs(jobs)
     checked_seed(seed)
     chosen = choose_grids(heads, Cs, grids)
-    aligned = align([features] if isinstance(features, Features) else list(features))
+    taps, left_out = align([features] if isinstance(features, Features) else list(features))
     # Images that are near duplicates for one layer stay on one side for all of them.
-    ties = find_ties(aligned.taps[0], aligned.taps[1:])
-    plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
+    ties = find_ties(taps[0], taps[1:])
+    plan = make_plan(taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
     running = _Running(seed, jobs, say)
-    compared = _compare(aligned, plan, chosen, running)
+    compared = _compare(taps, plan, chosen, running)
     best = compared.choices[compared.best]
-    tap = aligned.taps[best.tap]
     fitted = fit(
-        tap,
+        best.tap,
         head=best.head,
         seed=seed,
-        out=out or tap.path.parent / "sweep.head",
+        out=out or best.tap.path.parent / "sweep.head",
         sample_weight=None,
         ties=ties,
         selection=Selection(len(compared.candidates), plan.words, plan.split),
         say=say,
         **best.settings,
     )
-    curve = _learning_curve(tap, plan, best, running) if learning_curve else LearningCurve()
+    curve = _learning_curve(plan, best, running) if learning_curve else LearningCurve()
     judged = judge_choosing(plan, compared.candidates, compared.outcomes)
     lost = [NO_NESTED] if plan.pairs and judged is None else []
     return Sweep(
@@ -127,7 +125,7 @@ def sweep(
         learning_curve=curve.points,
         gain=curve.gain,
         protocol=plan.words,
-        remarks=[*aligned.remarks, *plan.remarks, *lost, *curve.remarks],
+        remarks=[*left_out, *plan.remarks, *lost, *curve.remarks],
         seconds=time.monotonic() - began,
     )
 
@@ -157,7 +155,7 @@ class _Compared:
 
 
 def _compare(
-    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+    taps: list[Features], plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
 ) -> _Compared:
     """Every candidate on every part of the plan.
 
@@ -165,7 +163,7 @@ def _compare(
     """
     choices = [
         Contender(tap, head, settings)
-        for tap in range(len(aligned.taps))
+        for tap in taps
         for head, grid in grids.items()
         for settings in grid
     ]
@@ -173,15 +171,20 @@ def _compare(
     running.say(f"{len(choices)} candidates, {plan.words}: {fits} fits")
     units = plan.units_of(plan.parts)
     compared = _Compared([], [], [], [])
-    for choice, outcomes in zip(choices, _outcomes(aligned, plan, grids, running), strict=True):
-        tap, tried = aligned.taps[choice.tap], outcomes[: len(plan.parts)]
+    for choice, outcomes in zip(choices, _outcomes(taps, plan, grids, running), strict=True):
+        tried = outcomes[: len(plan.parts)]
         scores = [each for each in tried if isinstance(each, Score)]
         if len(scores) < len(tried):
             reason = next(each.reason for each in tried if isinstance(each, FailedTask))
-            compared.not_fitted.append(not_fitted(tap, choice, reason))
+            compared.not_fitted.append(
+                NotFitted(
+                    choice.tap.name, choice.tap.path, choice.head, choice.settings, reason,
+                    choice.tap.recipe.tap,
+                )
+            )  # fmt: skip
             continue
         compared.choices.append(choice)
-        compared.candidates.append(candidate_of(tap, choice, scores, units))
+        compared.candidates.append(candidate_of(choice, scores, units))
         compared.outcomes.append(outcomes)
     _check_any(compared)
     return compared
@@ -198,18 +201,20 @@ def _check_any(compared: _Compared) -> None:
 
 
 def _outcomes(
-    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+    taps: list[Features], plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
 ) -> list[list[TaskOutcome]]:
     """For every candidate, in order, its outcomes on every part of the plan."""
-    used = np.unique(np.concatenate([rows for part in plan.every for rows in part.rows]))
-    for tap in aligned.taps:  # here and once: the tasks may be many, in many processes
+    used = np.unique(
+        np.concatenate([rows for part in plan.every for rows in (part.train, part.judged)])
+    )
+    for tap in taps:  # here and once: the tasks may be many, in many processes
         tap[used].check()
     tasks = [
         Task(
             tap.path, tap.identity, head, piece,
             Side.of(tap, part.train), Side.of(tap, part.judged), running.seed,
         )
-        for tap in aligned.taps
+        for tap in taps
         for head, grid in grids.items()
         for piece in pieces_of(head, grid)
         for part in plan.every
@@ -223,11 +228,9 @@ def _outcomes(
     ]
 
 
-def _learning_curve(
-    tap: Features, plan: SweepPlan, best: Contender, running: _Running
-) -> LearningCurve:
+def _learning_curve(plan: SweepPlan, best: Contender, running: _Running) -> LearningCurve:
     return measure_learning_curve(
-        tap,
+        best.tap,
         plan.parts,
         head=best.head,
         settings=best.settings,
