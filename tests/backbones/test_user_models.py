@@ -290,9 +290,6 @@ KNOWN = {
     "Rescaling": layers.Rescaling(1 / 255),
     "to -1..1": layers.Rescaling(1 / 127.5, offset=-1),
     "Normalization": layers.Normalization(mean=[120.0, 115.0, 100.0], variance=[4e3, 4e3, 4e3]),
-    "arithmetic": lambda x: x / 255.0,
-    "torch in the graph": keras.applications.densenet.preprocess_input,
-    "caffe in the graph": keras.applications.resnet.preprocess_input,
     "behind augmentation": lambda x: layers.Rescaling(1 / 255)(layers.RandomRotation(0.2)(x)),
     "in a nested model": keras.Sequential([layers.RandomFlip(), layers.Rescaling(1 / 255)]),
 }
@@ -300,7 +297,9 @@ UNKNOWN = {
     "nothing": layers.Identity(),
     "Rescaling of 0..1": layers.Rescaling(2.0, offset=-1),
     "Normalization of 0..1": layers.Normalization(mean=[0.4, 0.4, 0.4], variance=[0.1, 0.1, 0.1]),
-    "arithmetic of 0..1": lambda x: (x - 0.5) / 0.5,
+    "arithmetic": lambda x: x / 255.0,
+    "torch in the graph": keras.applications.densenet.preprocess_input,
+    "caffe in the graph": keras.applications.resnet.preprocess_input,
     "a branch beside it": lambda x: layers.Rescaling(1 / 255)(x) + x,
     "a convolution before it": lambda x: layers.Rescaling(1 / 255)(layers.Conv2D(3, 1)(x)),
 }
@@ -308,7 +307,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("first", KNOWN)
 def test_a_model_that_scales_itself_is_known(tmp_path, first):
-    """Its own Rescaling, Normalization or arithmetic means "none", and that is said."""
+    """Its own Rescaling or Normalization means "none", and that is said."""
     path = made.save(scaled_by(KNOWN[first]), tmp_path / "m.keras")
     opened = open_user_model(path, trusted=True)
     assert opened.scaling == SCALES["none"]
@@ -320,7 +319,7 @@ def test_a_model_that_scales_itself_is_known(tmp_path, first):
 
 @pytest.mark.parametrize("first", UNKNOWN)
 def test_a_scaling_of_other_pixels_is_not_taken_for_it(tmp_path, first):
-    """A layer that expects 0..1, or stands elsewhere, does not tell."""
+    """A layer that expects 0..1, or stands elsewhere, does not tell; nor does arithmetic."""
     path = made.save(scaled_by(UNKNOWN[first]), tmp_path / "m.keras")
     with pytest.raises(FeatcacheError, match="give --scale"):
         open_user_model(path, trusted=True)
