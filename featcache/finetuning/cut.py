@@ -35,11 +35,6 @@ class CutChoice:
     cut: Cut | None
     reason: str
 
-    @property
-    def share(self) -> float:
-        """The part of the network's multiply-adds that every epoch takes."""
-        return 1 - self.cut.saved if self.cut else 1.0
-
 
 def choose_cut(base: object, frozen: Freeze, start: Start, plan: FinetunePlan) -> CutChoice:
     """The cut of a fine-tuning; raises `FeatcacheError` where one is asked for and cannot be."""

@@ -32,9 +32,9 @@ from featcache.heads.model import Model
 from featcache.recipe import Decoding
 from featcache.training.state import inference_mode, without_wrappers
 
-#: Seconds that XLA saves of a multiply-add on two cores (8e-12 with VGG16, whole and from the cut),
-#: and seconds that it takes to compile a layer.
-SAVED, COMPILING = 6e-12, 0.2
+#: From so many images in all epochs on, XLA saves more time than compiling takes: at 224 x 224
+#: pixels VGG16 does from some 20 on, ResNet50 from 500; at fewer pixels, and from a cut, later.
+WORTH_COMPILING = 1000
 #: The names that Keras has for computing in half precision.
 MIXED = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -104,22 +104,21 @@ def _logits(features: Any, head: Any) -> Any:
     return head(features)
 
 
-def gains_by_xla(model: Any, multiply_adds: float) -> bool:
-    """Whether XLA makes a training of so many multiply-adds faster on a CPU.
+def gains_by_xla(model: Any, images: int) -> bool:
+    """Whether XLA makes a training of so many images, epochs counted, faster on a CPU.
 
     TensorFlow's own convolutions, above all their gradient, are slow: compiled, the whole of VGG16
     learned 1.7 times as fast, its last block 1.8, ResNet50's 1.9 times. A convolution of each
     channel by itself is slow in XLA: EfficientNet-Lite0 learned a tenth as fast. Compiling takes
-    its time for every layer, whatever the images.
+    0.2 s for every layer, whatever the images.
     """
-    layers = list(model._flatten_layers())
     channelwise = any(
         "Depthwise" in type(layer).__name__
         or "Separable" in type(layer).__name__
         or getattr(layer, "groups", 1) not in (1, None)
-        for layer in layers
+        for layer in model._flatten_layers()
     )
-    return not channelwise and SAVED * multiply_adds > COMPILING * len(layers)
+    return not channelwise and images >= WORTH_COMPILING
 
 
 @contextmanager
