@@ -18,7 +18,7 @@ from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import find_layer, has_layer, output_of, pooled
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import open_weights
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.recipe import Pooling, Scaling
 
 _POOLINGS = ("avg", "max", "none")
@@ -186,8 +186,7 @@ def open_taps(
     Raises `FeatcacheError` for a size, layer, pooling or weights that cannot be.
     """
     for _, pooling in asked:
-        if pooling not in _POOLINGS:
-            raise FeatcacheError(f"--pooling {pooling!r} is not one of {', '.join(_POOLINGS)}")
+        one_of("--pooling", pooling, _POOLINGS)
     asked = list(dict.fromkeys((_own_name(backbone, layer), pooling) for layer, pooling in asked))
     found = []
     for shape, members in _shapes(backbone, asked, size):

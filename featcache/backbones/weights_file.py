@@ -81,7 +81,8 @@ class LegacyFile:
         for (layer, variable), stored in zip(wanted, self.file.weights, strict=True):
             _check_shape(layer, variable, stored)
             _check_place(layer, kinds, stored)
-            if _differ(_weight_name(variable.name), _weight_name(stored.name)):
+            mine, theirs = _weight_name(variable.name), _weight_name(stored.name)
+            if mine and theirs and mine != theirs:
                 raise FeatcacheError(f"layer {layer!r} has {variable.name}, there {stored.name}")
         for (_, variable), array in zip(wanted, self.file.read(), strict=True):
             variable.assign(array)
@@ -239,7 +240,3 @@ def _kind(layer: str) -> str:
 def _weight_name(name: str) -> str:
     match = _WEIGHT_NAME.search(name.lower())
     return _OLD_NAMES.get(match[1], match[1]) if match else ""
-
-
-def _differ(first: str, second: str) -> bool:
-    return bool(first and second) and first != second

@@ -242,12 +242,11 @@ def put(folder: Path, names: Sequence[str], content: IO[bytes]) -> None:
         raise FeatcacheError(f"{'/'.join(names)!r} is not the path of a file below a folder")
     target = folder.joinpath(*names)
     make_folder(target.parent, folder)
-    with opened_folder(target.parent, folder) as inner, _created(inner, target.name) as file:
+    with (
+        opened_folder(target.parent, folder) as inner,
+        os.fdopen(create(inner, target.name), "wb") as file,
+    ):
         shutil.copyfileobj(content, file, 1 << 20)
-
-
-def _created(folder: int, name: str) -> BinaryIO:
-    return os.fdopen(create(folder, name), "wb")
 
 
 # What is there already

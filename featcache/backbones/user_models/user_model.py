@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.table import BACKBONES
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.recipe import Scaling
 
 #: What --scale may say -> the pixel scaling. The families of the table that have them lend theirs.
@@ -84,8 +84,8 @@ def settle_scale(path: Path, scale: str | None, known: str) -> tuple[Scaling, tu
 
     Raises `FeatcacheError` where it was not asked for and the model does not tell.
     """
-    if scale is not None and scale not in SCALES:
-        raise FeatcacheError(f"--scale {scale!r} is not one of {', '.join(SCALES)}")
+    if scale is not None:
+        one_of("--scale", scale, tuple(SCALES))
     if scale is None and not known:
         raise FeatcacheError(
             f"{path} does not tell which pixel range it was trained on: give --scale, one of",

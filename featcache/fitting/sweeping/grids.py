@@ -72,13 +72,8 @@ def is_one_apart(grid: Sequence[HeadSettings], name: str) -> bool:
 
 
 def label_of(head: str, settings: HeadSettings) -> str:
-    """What tells a candidate from the others: head and settings."""
-    return f"{head} {words_of(settings)}".strip()
-
-
-def words_of(settings: HeadSettings) -> str:
-    """Settings as a person writes them: "C=0.01", "hidden=1024x64"."""
-    return " ".join(f"{name}={_value_words(value)}" for name, value in settings.items())
+    """What tells a candidate from the others, as a person writes it: "dense hidden=1024x64"."""
+    return " ".join([head, *(f"{name}={_value_words(each)}" for name, each in settings.items())])
 
 
 def _value_words(value: Any) -> str:
