@@ -49,7 +49,7 @@ def classify(
     """
     import joblib
 
-    from featcache.backbones import BackboneSource
+    from featcache.backbones.opening import BackboneSource
     from featcache.heads.imagenet import classify as classified
     from featcache.images import find_images
 

@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from featcache.features.finding import Entry
-    from featcache.features.store import Snapshot
+    from featcache.features.store.snapshot import Snapshot
     from featcache.recipe import Recipe
 
 #: Options of `featcache extract` that are left out where they have these values.
@@ -51,7 +51,7 @@ def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None
 
 def _network(recipe: Recipe, hint: str) -> dict[str, Any]:
     """The options of a recipe; those that are usual for its backbone are None."""
-    from featcache.backbones import BACKBONES
+    from featcache.backbones.table import BACKBONES
     from featcache.extraction.extract import extract_options_of
 
     options = extract_options_of(recipe, hint)

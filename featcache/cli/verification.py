@@ -22,7 +22,8 @@ from featcache.backbones.tuned_record import (
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.features.cache import FeatureCache
 from featcache.features.finding import PACKED, Entry
-from featcache.features.store import Problem, RepairResult, verify_file
+from featcache.features.store.care import verify_file
+from featcache.features.store.records import Problem, RepairResult
 from featcache.heads.head import Head
 
 #: Of what has no digest, because an earlier version wrote it.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from featcache.cli.verification import Looked
     from featcache.features.finding import Entry
-    from featcache.features.store import Problem
+    from featcache.features.store.records import Problem
 
 SomeVerified = Annotated[
     str | None,

@@ -10,7 +10,8 @@ from typing import Any, TypedDict, Unpack, overload
 import joblib
 import numpy as np
 
-from featcache.backbones import BackboneSource, Network, Tap, recall_backbone
+from featcache.backbones.network import Network, Tap
+from featcache.backbones.opening import BackboneSource, recall_backbone
 from featcache.backbones.user_models.user_network import USER, scale_of
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Job, Progress, RunSettings, Target, Views
@@ -32,7 +33,7 @@ from featcache.recipe import (
     StoredType,
     parse_resize,
 )
-from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
+from featcache.runtimes.choice import RUNTIMES, check_precision, choose_runtime
 
 
 class Options(TypedDict, total=False):

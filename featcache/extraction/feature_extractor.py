@@ -24,7 +24,8 @@ from featcache.extraction.known import merged
 from featcache.extraction.update import Added, add
 from featcache.features.cache import FeatureCache, note_weights
 from featcache.features.claims import ANYWHERE, confirm
-from featcache.features.store import Identity, Snapshot, Stamp, found_in
+from featcache.features.store.records import Identity, Stamp
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.files.home import expanded
 from featcache.files.write import writing

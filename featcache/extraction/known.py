@@ -19,7 +19,9 @@ import numpy as np
 from featcache.extraction.pipeline import FinishedRows
 from featcache.extraction.reading import Outcome
 from featcache.features.cache import FeatureCache
-from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp, found_in
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Failure, Stamp
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.images.decoder import decoder_versions
 from featcache.recipe import Recipe
 from featcache.runtimes.proof import Proven

@@ -10,19 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import Network, recall_recipe
+from featcache.backbones.network import Network
+from featcache.backbones.opening import recall_recipe
 from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
 from featcache.features.cache import FeatureCache, weights_hint
 from featcache.features.features import Features
-from featcache.features.store import Snapshot, found_in
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Recipe
-from featcache.runtimes import Runtime, default_batch
+from featcache.runtimes.choice import default_batch
 from featcache.runtimes.proof import open_proven
 from featcache.runtimes.rounding import check_probe
+from featcache.runtimes.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)

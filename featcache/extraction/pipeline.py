@@ -20,7 +20,7 @@ from featcache.extraction.reading import Outcome, Reading, Stream, ViewPixels, r
 from featcache.extraction.timing import Timing
 from featcache.images import ImageSet
 from featcache.images.threads import read_ahead
-from featcache.runtimes import Runtime
+from featcache.runtimes.runtime import Runtime
 
 #: Outcomes that need no network are handed on at least this often.
 CHUNK = 1024

@@ -19,7 +19,7 @@ from featcache.files.small_files import FileStamp
 from featcache.images import ImageSet
 from featcache.images.decoder import decode_all
 from featcache.recipe import Decoding
-from featcache.runtimes import Runtime
+from featcache.runtimes.runtime import Runtime
 
 #: Pictures decoded ahead of the networks, at least: a large image does not make them wait.
 AHEAD = 32

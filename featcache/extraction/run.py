@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.extraction.filling import Filling, Saver
 from featcache.extraction.job import Job, Progress, Target
 from featcache.extraction.known import Known
@@ -21,8 +21,9 @@ from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
 from featcache.extraction.timing import Timing
 from featcache.images import STAT_CACHE, StatCache
 from featcache.images.augment import view
-from featcache.runtimes import Runtime, default_batch
+from featcache.runtimes.choice import default_batch
 from featcache.runtimes.proof import open_proven
+from featcache.runtimes.runtime import Runtime
 
 STAT_CACHE_SECONDS = 60.0
 

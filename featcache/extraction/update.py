@@ -22,7 +22,9 @@ from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
 from featcache.features.splits.partition import Carve
-from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
+from featcache.features.store.packed_file import PackedFile
+from featcache.features.store.records import Failure, Identity, Stamp
+from featcache.features.store.snapshot import Snapshot
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
 from featcache.interruption import watch_for_interruption

@@ -20,13 +20,10 @@ from featcache.features.claims import ANYWHERE, UNREADABLE, claim, claim_for_any
 from featcache.features.features import Features, open_features
 from featcache.features.finding import PACKED, Entry
 from featcache.features.removal import WEIGHTS_NOTE, remove_entry
-from featcache.features.store import (
-    GcResult,
-    RecipeStore,
-    Snapshot,
-    last_copies,
-    recipe_key_of,
-)
+from featcache.features.store.clearing import last_copies
+from featcache.features.store.recipe_store import RecipeStore, recipe_key_of
+from featcache.features.store.records import GcResult
+from featcache.features.store.snapshot import Snapshot
 from featcache.files.small_files import read_json
 from featcache.files.write import write_whole
 from featcache.images import ImageSet

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
+from featcache.features.store.disk import FileIdentity
+from featcache.features.store.packed_file import PackedFile, open_packed
+from featcache.features.store.records import Failure
 from featcache.recipe import Recipe
 
 if TYPE_CHECKING:

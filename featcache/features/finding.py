@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.features.store import RecipeStore, recipe_key_of, recipe_text_of
+from featcache.features.store.recipe_store import RecipeStore, recipe_key_of, recipe_text_of
 from featcache.recipe import Recipe
 
 PACKED = "features.h5"

@@ -26,7 +26,9 @@ from featcache.finetuning.plan import CHECKPOINT, FinetunePlan
 from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
 from featcache.finetuning.start import Draft, Say, Start, begin, look
 from featcache.heads.dense_training import keras_model_of
-from featcache.training import Checkpoint, Learned, LearningOptions, learn
+from featcache.training.checkpoint import Checkpoint
+from featcache.training.loop import Learned, learn
+from featcache.training.options import LearningOptions
 from featcache.training.state import parameter_counts
 
 _LEARNING = {field.name for field in fields(LearningOptions)}

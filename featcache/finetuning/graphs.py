@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.graph import tensor_of
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
-from featcache.backbones.network import each_tap, scale_pixels
+from featcache.backbones.network import Network, each_tap, scale_pixels
 from featcache.backbones.tuned_record import CLASSES
 from featcache.backbones.tuned_record import CLASSIFIER as FILE
 from featcache.errors import FeatcacheError

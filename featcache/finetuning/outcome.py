@@ -23,13 +23,13 @@ from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
 from featcache.extraction.lookup import VectorSource
 from featcache.features.features import Features
-from featcache.features.store import Failure
+from featcache.features.store.records import Failure
 from featcache.finetuning.graphs import Graphs, build_classifier, save_classifier
 from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads.dense_training import head_of
 from featcache.heads.head import Head
-from featcache.training import Learned
+from featcache.training.loop import Learned
 
 
 @dataclass(frozen=True, eq=False)

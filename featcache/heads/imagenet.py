@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from featcache.backbones import BackboneSource, Network, Tap, class_names, recall_backbone
+from featcache.backbones.imagenet_labels import class_names
+from featcache.backbones.network import Network, Tap
+from featcache.backbones.opening import BackboneSource, recall_backbone
 from featcache.backbones.tuned import TunedBackbone
 from featcache.errors import FeatcacheError, at_least
 from featcache.extraction.pipeline import Batch, run_pass
@@ -15,8 +17,8 @@ from featcache.heads.head import Prediction
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Decoding, Recipe
-from featcache.runtimes import Runtime
 from featcache.runtimes.proof import open_proven
+from featcache.runtimes.runtime import Runtime
 
 #: The layer of the classifier's probabilities, in every network.
 _PREDICTIONS = "predictions"

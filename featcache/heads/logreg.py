@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError, above_zero, one_of
-from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, fold_scores, solve_path
+from featcache.heads.logistic.path import SEARCH_LOSS_TOL, Solution, fold_scores, solve_path
 from featcache.heads.model import floats, in_blocks
 from featcache.heads.training_set import TrainingSet
 from featcache.training.steps import softmax

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.keras_import import keras_versions
+from featcache.backbones.network import Network
 from featcache.errors import FeatcacheError
 from featcache.files.home import keep, note_path, recall
 from featcache.recipe import PIPELINE

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
-from featcache.backbones.network import each_tap
+from featcache.backbones.network import Network, each_tap
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.runtime import Array, Result, Runtime

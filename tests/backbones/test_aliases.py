@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.backbones import BACKBONES, find_backbone, list_layers
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.graph import cut_places, steps, stride_layers
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import aliases, find_layer
+from featcache.backbones.listing import list_layers
+from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import FAMILIES
 

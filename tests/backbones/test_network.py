@@ -11,10 +11,11 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from featcache.backbones import find_backbone, open_network
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
+from featcache.backbones.network import open_network
+from featcache.backbones.table import find_backbone
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import error_norm, grace_hopper, photographs
 
@@ -170,8 +171,9 @@ def test_opening_a_network_leaves_the_terminal_clean():
     """Opening and running a network prints nothing, neither to stdout nor to stderr."""
     code = (
         "import numpy as np\n"
-        "from featcache.backbones import find_backbone, open_network\n"
-        "from featcache.runtimes import open_runtime\n"
+        "from featcache.backbones.network import open_network\n"
+        "from featcache.backbones.table import find_backbone\n"
+        "from featcache.runtimes.throughput import open_runtime\n"
         "n = open_network(find_backbone('mobilenet'), weights='random', size=(32, 32))\n"
         "r = open_runtime('auto', n, batch=1, pixel_type='uint8')\n"
         "r.start(np.zeros((1, 32, 32, 3), np.uint8))(); n.live(np.zeros((1, 32, 32, 3)))[0]\n"

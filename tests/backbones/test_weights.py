@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from featcache.backbones import find_backbone, open_network
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.keras_import import import_keras
+from featcache.backbones.network import open_network
+from featcache.backbones.table import find_backbone
 from featcache.backbones.weights_file import canonical_paths
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import error_norm, photographs

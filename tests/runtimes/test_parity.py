@@ -10,7 +10,8 @@ import pytest
 
 from featcache.backbones.network import with_scaling
 from featcache.recipe import Scaling
-from featcache.runtimes import Runtime, open_runtime
+from featcache.runtimes.runtime import Runtime
+from featcache.runtimes.throughput import open_runtime
 from tests.backbones.networks import (
     FAMILIES,
     QUICK_FAMILIES,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.backbones import Network, find_backbone, open_network
 from featcache.backbones.float64 import in_float64
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.network import with_scaling
+from featcache.backbones.network import Network, open_network, with_scaling
+from featcache.backbones.table import find_backbone
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record
 from featcache.recipe import Decoding, Recipe

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.network import assemble
+from featcache.backbones.network import Network, assemble
 from featcache.errors import FeatcacheError
-from featcache.runtimes import Runtime, open_runtime
+from featcache.runtimes.runtime import Runtime
+from featcache.runtimes.throughput import open_runtime
 from tests.backbones.networks import error_norm, photographs, small_network
 
 

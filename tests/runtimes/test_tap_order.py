@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.backbones import Network, Tap, find_backbone
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import pooled
-from featcache.backbones.network import Built
-from featcache.runtimes import open_runtime
+from featcache.backbones.network import Built, Network, Tap
+from featcache.backbones.table import find_backbone
 from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.openvino import compile_graph, convert_network, read_graph, save_graph
+from featcache.runtimes.throughput import open_runtime
 from tests.backbones.networks import error_norm, photographs
 
 SIZE = (32, 32)

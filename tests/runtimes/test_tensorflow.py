@@ -10,8 +10,8 @@ import pytest
 
 from featcache.backbones.keras_import import import_tensorflow
 from featcache.errors import FeatcacheError
-from featcache.runtimes import Runtime
 from featcache.runtimes.choice import RuntimeChoice
+from featcache.runtimes.runtime import Runtime
 from featcache.runtimes.tensorflow import (
     compile_fitting,
     compile_network,

@@ -12,7 +12,7 @@ import pytest
 from crafting import overwrite
 from store_samples import STAMP, block, failure, identity, keys, packed, store, vectors, views
 
-from featcache.features.store import collect
+from featcache.features.store.clearing import collect
 from featcache.files.folders import create, draft_name, opened_folder
 
 

@@ -23,7 +23,10 @@ from model_disk import ModelDisk
 from store_samples import RECIPE, STAMP, block, identity
 
 from featcache.errors import DamagedFile, StorageFailure
-from featcache.features.store import Disk, RecipeStore, care, collect, pack, recipe_store, writing
+from featcache.features.store import care, pack, recipe_store, writing
+from featcache.features.store.clearing import collect
+from featcache.features.store.disk import Disk
+from featcache.features.store.recipe_store import RecipeStore
 from featcache.features.store.skeleton import build_skeleton
 
 FIRST, SECOND = [0, 1, 2, 3, 4], [2, 3, 4, 5, 6]

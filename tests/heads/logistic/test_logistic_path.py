@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 import featcache.heads.logistic.minimise as solver
 from featcache.errors import FeatcacheError
 from featcache.features.rows import LazyRows
-from featcache.heads.logistic import fold_scores, predictions, solve_path
+from featcache.heads.logistic.path import fold_scores, predictions, solve_path
 
 
 def called(found, vectors):
