@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,19 +111,19 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         FeatcacheError: X is none of these, or a parameter is wrong; `ImageFailure` names images
         that cannot be used: a row for each is promised, so none is left out.
         """
-        asked = _asked(X)
+        images, rows = _asked(X)
         job = self._prepare()
-        keys = _keys(asked.images, job.settings.threads)
+        keys = _keys(images, job.settings.threads)
         cache = FeatureCache.open(self.cache)
         snapshots = cache.snapshots(job.targets[0].recipe)
         self.n_images_extracted_ = 0
         if lacking := _missing(keys, snapshots):
             # Processes of a parallel search wait here, and then find the rows of the first one.
             with _alone(cache.directory):
-                added = _add(self._own(job, _some(asked.images, lacking), cache))
+                added = _add(self._own(job, _some(images, lacking), cache))
             self.n_images_extracted_ = added.extracted
             snapshots.append(added.snapshot)
-        return _read(np.array(keys, "S64")[asked.rows], snapshots)
+        return _read(np.array(keys, "S64")[rows], snapshots)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_n_features_out")
@@ -154,17 +154,10 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return replace(job, images=images, targets=[replace(target, directory=place)], cache=cache)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+def _asked(X: Any) -> tuple[ImageSet, np.ndarray]:
     """Different images, and which of them each row of X is."""
-
-    images: ImageSet
-    rows: np.ndarray
-
-
-def _asked(X: Any) -> _Asked:
     if isinstance(X, ImageSet):
-        return _Asked(X, np.arange(len(X)))
+        return X, np.arange(len(X))
     if isinstance(X, str | os.PathLike):
         raise FeatcacheError(
             f"X is one path, {str(X)!r}: expected a list of paths, one a row; for a folder, give "
@@ -175,11 +168,11 @@ def _asked(X: Any) -> _Asked:
         given = _column(given)
     if not len(given) or not all(isinstance(each, str | os.PathLike) for each in given):
         # Arrays, or what find_images has a sentence for.
-        return _Asked(find_images(given), np.arange(len(given)))
+        return find_images(given), np.arange(len(given))
     paths = [os.path.abspath(expanded(each)) for each in given]  # noqa: PTH100
     images = find_images(sorted(set(paths)))
     places = {os.path.normpath(path): at for at, path in enumerate(_paths(images))}
-    return _Asked(images, np.array([places[path] for path in paths]))
+    return images, np.array([places[path] for path in paths])
 
 
 def _column(given: np.ndarray) -> list[Any]:

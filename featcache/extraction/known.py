@@ -66,11 +66,6 @@ class Known:
         plain = cache.snapshots(recipe.plain) if recipe.augment else []
         return cls(own, cache.snapshots(recipe, but=here), plain, failures)
 
-    @property
-    def everything(self) -> list[Snapshot]:
-        """All snapshots, this data set's first."""
-        return [self.own, *self.siblings, *self.plain]
-
     def missing(self, key: str, views: Sequence[int]) -> list[int]:
         """The views of these bytes that no row is known of. Called from many threads."""
         if key in self.failures:
@@ -97,7 +92,7 @@ class Known:
 
     def stored_stamp(self) -> Stamp | None:
         """Provenance and probe of rows that exist, here first."""
-        for snapshot in self.everything:
+        for snapshot in (self.own, *self.siblings, *self.plain):
             if snapshot.probe is not None:
                 return Stamp(merged(snapshot.provenances), snapshot.probe)
         return None

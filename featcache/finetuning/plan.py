@@ -21,7 +21,7 @@ from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles
 from featcache.files.home import expanded
-from featcache.finetuning.graphs import MIXED
+from featcache.finetuning.graphs import HALVES
 from featcache.heads.dense import DenseHead
 from featcache.images.augment import Augmentation
 from featcache.recipe import StoredType
@@ -69,7 +69,7 @@ class FinetunePlan:
         one_of("--cut-dtype", self.cut_dtype, ("float16", "float32"))
         one_of("--class-weight", self.class_weight, ("none", "balanced"))
         if self.mixed_precision is not None:
-            one_of("--mixed-precision", self.mixed_precision, tuple(MIXED))
+            one_of("--mixed-precision", self.mixed_precision, HALVES)
         if self.out.exists() and not self.out.is_dir():
             raise FeatcacheError(f"--out {self.out}: expected a folder, and there is a file")
         if self.from_cut == "yes" and self.augment:

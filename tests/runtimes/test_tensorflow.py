@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from featcache.backbones.keras_import import import_tensorflow
+from featcache.backbones.layers import computing_in
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.runtime import Runtime
 from featcache.runtimes.tensorflow import (
     compile_fitting,
     compile_network,
-    computing_in,
+    computing_layers,
     halved_until_it_fits,
     tried,
     with_or_without_xla,
@@ -134,7 +135,7 @@ def test_a_network_is_what_it_was_after_reduced_precision(network):
     before = network.live(pixels)[0]
     policies = [layer.dtype_policy.name for layer in network.base.layers]
     for _ in range(2):
-        with computing_in("float16", network.model):
+        with computing_in(computing_layers(network.model), "float16"):
             assert network.base.layers[2].dtype_policy.name == "mixed_float16"
     assert [layer.dtype_policy.name for layer in network.base.layers] == policies
     np.testing.assert_array_equal(network.live(pixels)[0], before)

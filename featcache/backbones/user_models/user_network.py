@@ -97,7 +97,13 @@ def check_trust(path: Path, *, trusted: bool) -> None:
     path = expanded(path)
     _check_path(path)
     if not trusted:
-        raise FeatcacheError(_untrusted(path))
+        kind = "A .keras file" if path.is_file() else "A SavedModel"
+        raise FeatcacheError(
+            f"{path} was not opened: it is a program, and has to be trusted. {kind} from a "
+            "stranger can read, change and send off your files when it is run. If you made it, or "
+            "trust who did, say --trust-model (in Python: trust_model=True). Weights-only files "
+            "(.weights.h5, .h5, .safetensors, by --weights) need no trust"
+        )
 
 
 def _check_path(path: Path) -> None:
@@ -114,16 +120,6 @@ def _check_path(path: Path) -> None:
     inside = [*path.glob(f"*/{_GRAPH}"), *path.glob(f"*/*/{_GRAPH}")]
     hint = f": did you mean {sorted(inside)[0].parent}?" if inside else ""
     raise FeatcacheError(f"{path} is not a SavedModel: it has no {_GRAPH}{hint}")
-
-
-def _untrusted(path: Path) -> str:
-    kind = "A .keras file" if path.is_file() else "A SavedModel"
-    return (
-        f"{path} was not opened: it is a program, and has to be trusted. {kind} from a stranger "
-        "can read, change and send off your files when it is run. If you made it, or trust who "
-        "did, say --trust-model (in Python: trust_model=True). Weights-only files (.weights.h5, "
-        ".h5, .safetensors, by --weights) need no trust"
-    )
 
 
 def _saved_files(path: Path) -> list[tuple[str, Path]]:
