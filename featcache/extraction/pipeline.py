@@ -109,13 +109,10 @@ class _Lanes:
         if self.tray:
             yield from self.start(self.tray)
             self.tray = None
-        yield from self.finish_started()
-        if self.others:
-            yield self._hand_on()
-
-    def finish_started(self) -> Iterator[Batch]:
         while self.under_way:
             yield self.finish_oldest()
+        if self.others:
+            yield self._hand_on()
 
     def finish_oldest(self) -> Batch:
         tray, others, result = self.under_way.popleft()

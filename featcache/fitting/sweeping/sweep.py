@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,6 @@ NO_NESTED = "no nested accuracy: with two folds left out, not one candidate coul
 
 #: Fits at a time, at most: each is a process.
 MOST_JOBS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """How fits run: their seed, how many at a time, and who is told."""
-
-    seed: int
-    jobs: int | None
-    say: Callable[[str], None]
 
 
 def sweep(
@@ -97,8 +89,9 @@ def sweep(
     # Images that are near duplicates for one layer stay on one side for all of them.
     ties = find_ties(taps[0], taps[1:])
     plan = make_plan(taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
-    running = _Running(seed, jobs, say)
-    compared = _compare(taps, plan, chosen, running)
+    candidates = len(taps) * sum(map(len, chosen.values()))
+    say(f"{candidates} candidates, {plan.words}: {candidates * len(plan.every)} fits")
+    compared = _compare(taps, plan, chosen, partial(run_tasks, jobs=jobs, say=say), seed)
     best = compared.choices[compared.best]
     fitted = fit(
         best.tap,
@@ -111,7 +104,12 @@ def sweep(
         say=say,
         **best.settings,
     )
-    curve = _learning_curve(plan, best, running) if learning_curve else LearningCurve()
+    curve = LearningCurve()
+    if learning_curve:
+        curve = measure_learning_curve(
+            best.tap, plan.parts, head=best.head, settings=best.settings,
+            seed=seed, jobs=jobs, say=say,
+        )  # fmt: skip
     judged = judge_choosing(plan, compared.candidates, compared.outcomes)
     lost = [NO_NESTED] if plan.pairs and judged is None else []
     return Sweep(
@@ -155,7 +153,11 @@ class _Compared:
 
 
 def _compare(
-    taps: list[Features], plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+    taps: list[Features],
+    plan: SweepPlan,
+    grids: dict[str, list[HeadSettings]],
+    run: Callable[[list[Task]], list[list[TaskOutcome]]],
+    seed: int,
 ) -> _Compared:
     """Every candidate on every part of the plan.
 
@@ -167,11 +169,9 @@ def _compare(
         for head, grid in grids.items()
         for settings in grid
     ]
-    fits = len(choices) * len(plan.every)
-    running.say(f"{len(choices)} candidates, {plan.words}: {fits} fits")
     units = plan.units_of(plan.parts)
     compared = _Compared([], [], [], [])
-    for choice, outcomes in zip(choices, _outcomes(taps, plan, grids, running), strict=True):
+    for choice, outcomes in zip(choices, _outcomes(taps, plan, grids, run, seed), strict=True):
         tried = outcomes[: len(plan.parts)]
         scores = [each for each in tried if isinstance(each, Score)]
         if len(scores) < len(tried):
@@ -201,7 +201,11 @@ def _check_any(compared: _Compared) -> None:
 
 
 def _outcomes(
-    taps: list[Features], plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+    taps: list[Features],
+    plan: SweepPlan,
+    grids: dict[str, list[HeadSettings]],
+    run: Callable[[list[Task]], list[list[TaskOutcome]]],
+    seed: int,
 ) -> list[list[TaskOutcome]]:
     """For every candidate, in order, its outcomes on every part of the plan."""
     used = np.unique(
@@ -212,32 +216,20 @@ def _outcomes(
     tasks = [
         Task(
             tap.path, tap.identity, head, piece,
-            Side.of(tap, part.train), Side.of(tap, part.judged), running.seed,
+            Side.of(tap, part.train), Side.of(tap, part.judged), seed,
         )
         for tap in taps
         for head, grid in grids.items()
         for piece in pieces_of(head, grid)
         for part in plan.every
     ]  # fmt: skip
-    results = run_tasks(tasks, running.jobs, running.say)
+    results = run(tasks)
     count = len(plan.every)
     return [
         [of_settings[setting] for of_settings in results[start : start + count]]
         for start in range(0, len(results), count)
         for setting in range(len(results[start]))
     ]
-
-
-def _learning_curve(plan: SweepPlan, best: Contender, running: _Running) -> LearningCurve:
-    return measure_learning_curve(
-        best.tap,
-        plan.parts,
-        head=best.head,
-        settings=best.settings,
-        seed=running.seed,
-        jobs=running.jobs,
-        say=running.say,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from featcache.heads.logistic.blocks import (
 )
 from featcache.heads.logistic.curvature import FlatCurvature, flat_curvature, shares_of
 from featcache.heads.logistic.losses import Losses
-from featcache.heads.logistic.minimise import Goal, minimise
+from featcache.heads.logistic.minimise import Goal, Walk, minimise
 from featcache.heads.logistic.table import (
     Table,
     balanced_weights,
@@ -28,7 +28,6 @@ from featcache.heads.logistic.table import (
     row_weights,
     used_rows,
 )
-from featcache.heads.logistic.walk import Walk
 
 #: Columns, and numbers of all unknowns, that are solved together at most.
 COLUMNS, UNKNOWNS = 640, 2**21
