@@ -6,7 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from featcache.backbones.hdf5_weights import StoredWeight, WeightsFile, check_weights_file
 from featcache.backbones.layers import canonical_names, snake_case
@@ -27,16 +27,6 @@ _WEIGHT_NAME = re.compile(
     r"(?:^|[/_])((?:depthwise_|pointwise_)?kernel|bias|gamma|beta|(?:moving|running)_mean"
     r"|moving_variance|running_std|[wb])(?:_\d+)?(?::0)?$"
 )
-
-
-class ReadableWeights(Protocol):
-    """What every kind of weights file can do."""
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]: ...
-
-    def load(self, network: Any) -> None:
-        """Give the network its weights; raise `FeatcacheError` at the first that disagrees."""
 
 
 def open_stored(path: Path) -> ReadableWeights:
@@ -154,6 +144,11 @@ class SafetensorsFile:
         except (SafetensorError, TypeError, ValueError) as error:
             raise FeatcacheError(f"its tensors could not be read: {error}") from error
         settle(network)
+
+
+#: What can be loaded: each has `shapes`, and `load`, which raises `FeatcacheError` at the first
+#: weight that disagrees with the network's.
+ReadableWeights = LegacyFile | KerasFile | SafetensorsFile
 
 
 def canonical_paths(network: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from featcache.extraction.job import Job, Target
 from featcache.extraction.known import merged
 from featcache.extraction.update import Added, add
 from featcache.features.cache import FeatureCache, note_weights
-from featcache.features.claims import ANYWHERE, confirm
+from featcache.features.claims import ANYWHERE, claim_for_any, confirm
 from featcache.features.store.records import Identity, Stamp
 from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
@@ -149,7 +149,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _own(self, job: Job, images: ImageSet, cache: FeatureCache) -> Job:
         """The job for some images, in the data set of the extractors."""
         (target,) = job.targets
-        folder = cache.claim_for_any(self.cache_name)
+        folder = claim_for_any(cache.directory, self.cache_name)
         place = cache.place(folder, target.recipe, target.network.name)
         return replace(job, images=images, targets=[replace(target, directory=place)], cache=cache)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from featcache.errors import FeatcacheError
 from featcache.features import finding
-from featcache.features.claims import ANYWHERE, UNREADABLE, claim, claim_for_any, owner_of, slug
+from featcache.features.claims import ANYWHERE, UNREADABLE, claim, owner_of, slug
 from featcache.features.features import Features, open_features
 from featcache.features.finding import PACKED, Entry
 from featcache.features.removal import WEIGHTS_NOTE, remove_entry
@@ -128,13 +128,6 @@ class FeatureCache:
         A name belongs to one root; see `featcache.features.claims`.
         """
         return claim(self.directory, images, name)
-
-    def claim_for_any(self, name: str) -> Path:
-        """The folder for a data set of images from anywhere, which no root may take over.
-
-        Raises `FeatcacheError` where the name is that of another data set.
-        """
-        return claim_for_any(self.directory, name)
 
     @staticmethod
     def place(folder: Path, recipe: Recipe, name: str) -> Path:

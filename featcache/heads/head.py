@@ -22,7 +22,7 @@ from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.files.write import write_whole
 from featcache.heads.calibration import rescale
-from featcache.heads.head_file import damaged_head, pack_head, read_head
+from featcache.heads.head_file import Newer, damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.model import Model
 from featcache.images import ImageSet, find_images
@@ -208,7 +208,7 @@ class Head:
         arrays, record, is_digested = read_head(target)
         try:
             head = _head_of(record, arrays)
-        except _Unknown as error:
+        except Newer as error:
             raise FeatcacheError(f"{target}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise damaged_head(target, error) from error
@@ -217,14 +217,10 @@ class Head:
         return replace(head, source=source, path=target, is_digested=is_digested)
 
 
-class _Unknown(Exception):
-    """Nothing is wrong with the file: this featcache is too old for it."""
-
-
 def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
     kind = HEADS.get(record["kind"])
     if kind is None:
-        raise _Unknown(f"unknown kind of head {record['kind']!r}: upgrade featcache")
+        raise Newer(f"unknown kind of head {record['kind']!r}: upgrade featcache")
     state = {
         name.removeprefix("model."): array
         for name, array in arrays.items()
