@@ -171,6 +171,13 @@ def test_a_name_of_a_face_is_not_a_module_too():
     assert both | (set(featcache.__all__) & PLACES) == TWO_MEANINGS
 
 
+def test_a_name_has_one_address():
+    """But for those of the images, which are public, no face shows what its modules have."""
+    for face, path in modules():
+        if path.name == "__init__.py" and face not in ("cli", "images"):
+            assert imports_of(path) <= {"errors"}, f"{face} shows what is imported from its modules"
+
+
 def openvino_imports(path: Path) -> list[str]:
     """Everything in a file that imports OpenVINO, by statement or by a function's argument."""
     found = []
