@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.folders import (
     draft_name,
