@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, TypeVar
 
 from featcache.errors import FeatcacheError
 from featcache.files.small_files import parse_json, read_small
-from featcache.files.write import write_first, write_whole
+from featcache.files.write import touch, write_first, write_whole
 
-T = TypeVar("T")
+Made = TypeVar("Made")
 
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
@@ -80,25 +80,38 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def recalled(path: Path, make: Callable[[dict[str, Any]], T]) -> T | None:
-    """What `make` makes of a JSON object that was kept; None where it is not as we write it.
-
-    A checksum that is right says little: whoever can write here can make it right.
-    """
-    record = read_record(path)
-    if record is None:
-        return None
-    try:
-        return make(record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
-        return None
-
-
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Keep a JSON object behind its SHA-256, whole or not at all; raises `StorageFailure`."""
     text = json.dumps(record, sort_keys=True).encode("ascii")
     digest = hashlib.sha256(text).hexdigest().encode("ascii")
     write_whole(path, digest + b"\n" + text, base=home())
+
+
+def note_path(*about: Any) -> Path:
+    """Where a note lies: its name is made of everything that what it says depends on."""
+    name = hashlib.sha256(json.dumps(about).encode("ascii")).hexdigest()
+    return home() / "notes" / f"{name}.note"
+
+
+def recall(note: Path, made: Callable[[dict[str, Any]], Made]) -> Made | None:
+    """What is `made` of a note; None where there is none, or it is not as `keep` writes it.
+
+    A checksum that is right says little: whoever can write here can make it right.
+    """
+    record = read_record(note)
+    if record is None:
+        return None
+    touch(note, home())
+    try:
+        return made(record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        return None  # it is found out anew
+
+
+def keep(note: Path, record: dict[str, Any]) -> None:
+    """Write a note; a home that cannot be written costs time at the next start, and no more."""
+    with contextlib.suppress(FeatcacheError):
+        write_record(note, record)
 
 
 def is_record(file: BinaryIO) -> bool:

@@ -24,7 +24,8 @@ from featcache.files.home import expanded
 from featcache.heads.dense import DenseHead
 from featcache.images.augment import Augmentation
 from featcache.recipe import StoredType
-from featcache.training import Checkpoint, LearningOptions, differences, digest_of
+from featcache.training.checkpoint import Checkpoint, differences, digest_of
+from featcache.training.options import LearningOptions
 
 #: Beside what comes out, while the training lasts.
 CHECKPOINT = "checkpoint.safetensors"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.backbones.tuned import check_writable
 from featcache.errors import FeatcacheError
 from featcache.evaluation.evaluate import judge, prefixes

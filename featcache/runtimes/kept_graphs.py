@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.folders import (
     draft_name,
@@ -34,7 +34,7 @@ from featcache.files.folders import (
     remove_folder,
     scratch_folder,
 )
-from featcache.files.home import home, is_record, recalled, tag_home, unused, write_record
+from featcache.files.home import home, is_record, recall, tag_home, unused, write_record
 from featcache.files.write import finish_folder, remove, touch
 from featcache.recipe import PIPELINE
 from featcache.runtimes.openvino_import import import_openvino
@@ -87,7 +87,7 @@ def graph_key(network: Network, *, pixel_type: str, precision: str) -> str:
 def find_graph(key: str) -> KeptGraph | None:
     """The kept graph, checked byte for byte; None where there is none, or it is damaged."""
     folder = _folder(key)
-    graph = recalled(folder / _PROOF, partial(_checked, folder))
+    graph = recall(folder / _PROOF, partial(_checked, folder))
     if graph:
         touch(folder, home())
     return graph

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.backbones import Network, Tap
+from featcache.backbones.network import Network, Tap
 from featcache.errors import FeatcacheError
 from featcache.recipe import Recipe
 from featcache.runtimes.choice import RuntimeChoice, check_precision, choose_runtime, default_batch

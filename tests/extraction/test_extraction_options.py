@@ -24,8 +24,8 @@ from featcache.finetuning.plan import FinetunePlan
 from featcache.images.decoder import MAX_PIXELS
 from featcache.options import flag, options_in
 from featcache.recipe import Pooling
-from featcache.runtimes import RUNTIMES
-from featcache.training import LearningOptions
+from featcache.runtimes.choice import RUNTIMES
+from featcache.training.options import LearningOptions
 
 #: What a function takes beside the options of its list.
 OWN = {

@@ -359,7 +359,7 @@ def test_half_precision_learns_and_leaves(bfloat16, digits, network, tmp_path):
 
 def test_a_tuned_backbone_names_no_imagenet_classes(outcome, digits):
     """classify refuses it, and says which command names its own classes."""
-    from featcache.backbones import BackboneSource
+    from featcache.backbones.opening import BackboneSource
     from featcache.heads.imagenet import classify
 
     out = str(outcome[0].folder)
@@ -373,7 +373,7 @@ def test_a_tuned_backbone_names_no_imagenet_classes(outcome, digits):
 )
 def test_a_damaged_record_is_named(record, words, tmp_path):
     """A folder whose record is damaged, or newer, is refused by its file's name."""
-    from featcache.backbones import BackboneSource, recall_backbone
+    from featcache.backbones.opening import BackboneSource, recall_backbone
 
     (tmp_path / "finetuned.json").write_text(record)
     with pytest.raises(FeatcacheError, match=words) as caught:

@@ -10,9 +10,7 @@ note about it holds as long as the bytes do.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,8 +34,8 @@ from featcache.backbones.user_models.keras_file import open_keras_file
 from featcache.backbones.user_models.saved_model import open_saved_model
 from featcache.backbones.user_models.user_model import SCALES, UserModel, settle_scale
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded, home, recalled, write_record
-from featcache.files.write import touch
+from featcache.files.home import expanded, keep, note_path, recall
+from featcache.files.small_files import digest_of_file
 from featcache.recipe import PIPELINE, Scaling
 
 _GRAPH = "saved_model.pb"
@@ -66,10 +64,10 @@ def digest_user_model(path: Path) -> str:
     _check_path(path)
     try:
         if path.is_file():
-            return _file_digest(path)
+            return digest_of_file(path)
         digest = hashlib.sha256()
         for name, file in sorted(_saved_files(path)):
-            digest.update(f"{_file_digest(file)} {name}\n".encode())
+            digest.update(f"{digest_of_file(file)} {name}\n".encode())
         return digest.hexdigest()
     except OSError as error:
         raise FeatcacheError(f"{path} cannot be read: {error}") from error
@@ -100,7 +98,13 @@ def check_trust(path: Path, *, trusted: bool) -> None:
     path = expanded(path)
     _check_path(path)
     if not trusted:
-        raise FeatcacheError(_untrusted(path))
+        kind = "A .keras file" if path.is_file() else "A SavedModel"
+        raise FeatcacheError(
+            f"{path} was not opened: it is a program, and has to be trusted. {kind} from a "
+            "stranger can read, change and send off your files when it is run. If you made it, or "
+            "trust who did, say --trust-model (in Python: trust_model=True). Weights-only files "
+            "(.weights.h5, .h5, .safetensors, by --weights) need no trust"
+        )
 
 
 def _check_path(path: Path) -> None:
@@ -119,26 +123,11 @@ def _check_path(path: Path) -> None:
     raise FeatcacheError(f"{path} is not a SavedModel: it has no {_GRAPH}{hint}")
 
 
-def _untrusted(path: Path) -> str:
-    kind = "A .keras file" if path.is_file() else "A SavedModel"
-    return (
-        f"{path} was not opened: it is a program, and has to be trusted. {kind} of unknown "
-        "origin can read, change and upload your files when it runs. If you made it, or trust who "
-        "did, say --trust-model (in Python: trust_model=True). Weights-only files (.weights.h5, "
-        ".h5, .safetensors, by --weights) need no trust"
-    )
-
-
 def _saved_files(path: Path) -> list[tuple[str, Path]]:
     files = [path / _GRAPH]
     for part in _PARTS:
         files += [file for file in (path / part).rglob("*") if file.is_file()]
     return [(file.relative_to(path).as_posix(), file) for file in files]
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +148,11 @@ def recall_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> list[tuple
     """
     check_trust(own.path, trusted=own.trusted)
     digest = digest_user_model(own.path)
-    parts: list[Any] = [
-        PIPELINE, "own", digest, own.size, own.scale, list(asked), keras_versions()
-    ]  # fmt: skip
-    name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
-    note = home() / "notes" / f"{name}.note"
-    network = recalled(note, partial(_network, own, asked, digest))
-    if network:
-        touch(note, home())
-    else:
+    note = note_path(PIPELINE, "own", digest, own.size, own.scale, list(asked), keras_versions())
+    network = recall(note, partial(_network, own, asked, digest))
+    if network is None:
         network = open_user_taps(own, asked)
-        _keep(note, network)
+        keep(note, _record(network))
     return [(network, tap) for tap in network.taps]
 
 
@@ -220,16 +203,14 @@ def _network(
     )
 
 
-def _keep(note: Path, network: Network) -> None:
-    record = {
+def _record(network: Network) -> dict[str, Any]:
+    """What a note tells of a network; see `_network`."""
+    return {
         "scaling": asdict(network.backbone.scaling),
         "size": network.size,
         "taps": [asdict(tap) for tap in network.taps],
         "remarks": network.remarks,
     }
-    # A home that cannot be written costs time at the next start, and nothing else.
-    with suppress(FeatcacheError):
-        write_record(note, record)
 
 
 def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:
