@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from featcache.backbones.efficientnet_lite0 import embedded_file
 from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
+from featcache.backbones.noted import noted_tap
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 from featcache.backbones.tuned import TunedBackbone
 from featcache.backbones.tuned_record import check_weights
@@ -167,7 +168,7 @@ def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[t
 
     networks = []
     for number, noted in enumerate(record["networks"]):
-        taps = tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in noted)
+        taps = tuple(noted_tap(tap) for tap in noted)
         networks.append(
             Network(
                 backbone=question.backbone,

@@ -25,6 +25,7 @@ from featcache.files.write import touch, write_first, write_whole
 
 Made = TypeVar("Made")
 
+
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
 
@@ -94,15 +95,19 @@ def note_path(*about: Any) -> Path:
 
 
 def recall(note: Path, made: Callable[[dict[str, Any]], Made]) -> Made | None:
-    """What is `made` of a note; None where there is none, or it is not as `keep` writes it."""
+    """What is `made` of a note; None where there is none, or it is not as `keep` writes it.
+
+    A checksum that is right says little: whoever can write here can make it right.
+    """
     record = read_record(note)
     if record is None:
         return None
-    touch(note, home())
     try:
-        return made(record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        known = made(record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         return None  # it is found out anew
+    touch(note, home())
+    return known
 
 
 def keep(note: Path, record: dict[str, Any]) -> None:

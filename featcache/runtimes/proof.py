@@ -138,7 +138,7 @@ def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int | Non
 def _from_kept(order: _Order) -> Proven | None:
     """A kept graph that still gives its kept probe; None where there is none, and it is made."""
     graph = find_graph(order.key)
-    if graph is None:
+    if graph is None or len(graph.probes) != len(order.network.taps):
         return None
     try:
         runtime = order.load(graph.path, order.recipe.precision)

@@ -28,6 +28,7 @@ from featcache.backbones.network import (
     assemble,
     row_shape,
 )
+from featcache.backbones.noted import noted_sides, noted_tap
 from featcache.backbones.table import Backbone
 from featcache.backbones.user_models.keras_file import open_keras_file
 from featcache.backbones.user_models.saved_model import open_saved_model
@@ -185,9 +186,9 @@ def _network(
     own: UserModelSource, asked: Sequence[Asked], digest: str, record: dict[str, Any]
 ) -> Network:
     """The network that a note tells of."""
-    noted = record["scaling"]
-    scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
-    size = (record["size"][0], record["size"][1])
+    scaling = Scaling.of(record["scaling"])
+    height, width = noted_sides(record["size"])
+    size = (height, width)
 
     def build() -> Built:
         return open_user_taps(own, asked).built
@@ -196,9 +197,9 @@ def _network(
         backbone=_backbone(digest, size, scaling),
         weights_hint=_hint(own),
         size=size,
-        taps=tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in record["taps"]),
+        taps=tuple(noted_tap(tap) for tap in record["taps"]),
         build=build,
-        remarks=tuple(record["remarks"]),
+        remarks=tuple(map(str, record["remarks"])),
     )
 
 
