@@ -18,7 +18,7 @@ from featcache.options import Option, check_values, flag, kinds_of, options_in
 
 
 def path(text: str) -> Path:
-    """A folder to write to: "", which `Path` takes for the current one, is a slip."""
+    """A folder to write to: "", which `Path` takes for the current one, is a mistake."""
     if not text:
         raise typer.BadParameter("the name is empty: write . for the current folder")
     return Path(text)
