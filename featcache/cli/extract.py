@@ -203,7 +203,7 @@ def _news(plan: Estimate) -> str:
 
 
 def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None) -> str:
-    """The `featcache extract` that completes an entry; "" where its images are nobody knows where.
+    """The `featcache extract` that completes an entry; "" where its images are not known.
 
     Where labels or splits came from options, these must be added.
     """

@@ -180,7 +180,7 @@ def _add(job: Job) -> Added:
     if added.failures:
         raise ImageFailure(
             f"{len(added.failures)} of {len(job.images)} new images cannot be used, and a "
-            f"transformer owes a row for each: leave them out, or repair them:",
+            f"transformer must give a row for each: leave them out, or repair them:",
             [f"{each.path}: {each.message}" for each in added.failures[:5]],
         )
     return added

@@ -25,6 +25,7 @@ from featcache.files.write import touch, write_first, write_whole
 
 Made = TypeVar("Made")
 
+
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
 
@@ -101,11 +102,12 @@ def recall(note: Path, made: Callable[[dict[str, Any]], Made]) -> Made | None:
     record = read_record(note)
     if record is None:
         return None
-    touch(note, home())
     try:
-        return made(record)
+        known = made(record)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         return None  # it is found out anew
+    touch(note, home())
+    return known
 
 
 def keep(note: Path, record: dict[str, Any]) -> None:

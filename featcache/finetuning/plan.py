@@ -93,7 +93,7 @@ def image_settings(features: Features, roles: Roles) -> FinetuneSettings:
 
 
 def head_settings(kind: str, layers: DenseHead) -> FinetuneSettings:
-    """The head that it begins with."""
+    """The head that it starts from."""
     total = hashlib.sha256()
     for name, array in sorted(layers.arrays.items()):
         total.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())

@@ -1,4 +1,4 @@
-"""Proofs: what fine-tuning begins with is what was cached, and what comes out is one whole."""
+"""Proofs: what fine-tuning starts from is what was cached, and what comes out is one whole."""
 
 from __future__ import annotations
 

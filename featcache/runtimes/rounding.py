@@ -6,9 +6,7 @@ Errors are those of `probe.row_error`: max|a - b| / max|b| of each row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,18 +42,11 @@ def rounding_of(
     `live` is what live Keras gives for them, where that is known. See `measure_rounding`.
     """
     note = _note_path(network)
-    if noted := recall(note, partial(_noted, len(network.taps))):
-        return noted
+    known = recall(note, lambda record: [float(each) for each in record["roundings"]])
+    if known and len(known) == len(network.taps) and all(0 <= each < np.inf for each in known):
+        return known
     roundings = measure_rounding(network, pixels, live or network.live(pixels))
     keep(note, {"roundings": roundings})
-    return roundings
-
-
-def _noted(taps: int, record: dict[str, Any]) -> list[float]:
-    """The roundings that a note tells of, one for each tap."""
-    roundings = [float(each) for each in record["roundings"]]
-    if len(roundings) != taps or not all(0 <= each < np.inf for each in roundings):
-        raise ValueError(f"{roundings!r:.80} are not the roundings of {taps} taps")
     return roundings
 
 

@@ -318,7 +318,7 @@ def test_wrong_options_are_refused_before_the_images_are_read(digits, network, t
 
 def test_a_diverging_training_leaves_nothing_broken(digits, network, tmp_path):
     """With a rate far too high the first epoch is an error, and no backbone is written."""
-    with pytest.raises(FeatcacheError, match=r"diverged|no number.*--learning-rate"):
+    with pytest.raises(FeatcacheError, match=r"diverged|not a number.*--learning-rate"):
         tuned(digits, network, tmp_path / "out", learning_rate=1e4, optimizer="sgd")
     assert not (tmp_path / "out" / "finetuned.json").exists()
 

@@ -45,7 +45,7 @@ _GRAPH = "saved_model.pb"
 #: reads.
 _PARTS = ("variables", "assets")
 
-#: What the name of a backbone begins with where the SHA-256 of a model's file follows.
+#: What the name of a backbone starts with where the SHA-256 of a model's file follows.
 USER = "sha256:"
 
 
