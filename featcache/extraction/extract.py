@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -34,6 +34,8 @@ from featcache.recipe import (
 )
 from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
 
+Given = Mapping[str, Any] | Sequence[Any] | None
+
 
 class Options(TypedDict, total=False):
     """The options of `extract`; their defaults are those of `prepare`."""
@@ -63,9 +65,9 @@ class Options(TypedDict, total=False):
     retry_failed: bool
     rehash: bool
     follow_symlinks: bool
-    labels: Sequence[str] | None
-    splits: Sequence[str] | None
-    groups: Sequence[str] | None
+    labels: Given
+    splits: Given
+    groups: Given
 
 
 Images = str | Path | np.ndarray | Sequence[Any]
@@ -121,7 +123,8 @@ def extract(
     views: augmented views of each training image beside the plain one, a row each; with
         `augment` ("flip,rotate=40", see docs/augmentation.md), `seed`, and `augment_all` for the
         images of every split.
-    labels, splits, groups: one string an image, in the order of `images`, "" = none.
+    labels, splits, groups: one string an image, "" = none: {name: label}, or beside a list in its
+        order.
     name, cache: the data set's name; the cache folder.
     test_from: "validation:0.2" makes part of a split the test split.
     rehash: read and hash every image again, also where its file's size and times are as before.
@@ -130,8 +133,9 @@ def extract(
 
     Returns
     -------
-    Features: a row an image (and view), sorted by path; `.run` says what this call did. A list of
-    them, one for each layer of each backbone, where `layer` or `backbone` is not a single name.
+    Features: a row an image (and view), sorted by path, or in the order of what was given as a list
+    (`.given`: which of them); `.run` says what this call did. A list of Features, one for each
+    layer of each backbone, where `layer` or `backbone` is not a single name.
 
     Raises
     ------
@@ -139,7 +143,10 @@ def extract(
     KeyboardInterrupt: after Ctrl-C, when the finished rows have been saved.
     """
     job = prepare(images, backbone=backbone, layer=layer, **options)
-    found = [replace(job.cache.load(each.path), run=each) for each in run_job(job, progress)]
+    found = [
+        replace(job.cache.load(each.path).in_order_of(job.given), run=each)
+        for each in run_job(job, progress)
+    ]
     return found[0] if isinstance(backbone, str) and isinstance(layer, str) else found
 
 
@@ -173,9 +180,9 @@ def prepare(
     retry_failed: bool = False,
     rehash: bool = False,
     follow_symlinks: bool = False,
-    labels: Sequence[str] | None = None,
-    splits: Sequence[str] | None = None,
-    groups: Sequence[str] | None = None,
+    labels: Given = None,
+    splits: Given = None,
+    groups: Given = None,
 ) -> Job:
     """Check every argument, find the images and the networks: an extraction ready to run."""
     _one_of("--runtime", runtime, RUNTIMES)
@@ -219,11 +226,13 @@ def prepare(
         for pair in recall_backbone(each, taps, source)
     ]
     feature_cache = FeatureCache.open(cache)
-    folder, remarks = feature_cache.claim(found, name)
+    images_by_name, _ = found.distinct()
+    folder, remarks = feature_cache.claim(images_by_name, name)
     targets = [_target(draft, network, tap, folder) for network, tap in opened]
     of_networks = dict.fromkeys(remark for network, _ in opened for remark in network.remarks)
     return Job(
-        images=found,
+        images=images_by_name,
+        given=found.names,
         targets=targets,
         cache=feature_cache,
         settings=settings,

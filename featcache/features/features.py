@@ -11,6 +11,7 @@ import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
+from featcache.features.texts import decoded_text, named
 from featcache.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Features:
 
     Rows are compared with their checksums before they are handed out, once per file and process:
     `maps`, `vectors` and `X` raise `DamagedFile` that names the bad ones. ``load(check=False)``
-    leaves that out.
+    leaves that out. They are pickled as path and row numbers, so they are small, and open the
+    file again where they arrive; the file must be the one that it was.
 
     Attributes
     ----------
@@ -38,6 +40,9 @@ class Features:
     labels, splits, groups: (R,) strings, "" = none.
     views: (R,) int32, 0 = the plain image.
     failures: images that have no row, and why.
+    given: (R,) which of the images given to `extract` each row is of: an image that failed has no
+        row, one with augmented views several, so ``y[features.given]`` are the rows' own. None
+        where they were only loaded.
     """
 
     path: Path
@@ -50,8 +55,9 @@ class Features:
     views: np.ndarray
     failures: list[Failure] = field(repr=False)
     _packed: PackedFile = field(repr=False)
+    given: np.ndarray | None = field(repr=False, default=None)
     _rows: slice | np.ndarray = field(repr=False, default_factory=lambda: slice(None))
-    #: What the run that made or updated them did; None where they were only loaded.
+    #: What the run that made or updated them did; None where they were only loaded, or pickled.
     run: Any = field(repr=False, default=None)
     _check: bool = field(repr=False, default=True)
 
@@ -144,6 +150,7 @@ class Features:
             recipe=self.recipe,
             **picked,
             failures=self.failures,
+            given=None if self.given is None else self.given[chosen],
             _packed=self._packed,
             _rows=self._compose(chosen),
             run=self.run,
@@ -155,6 +162,36 @@ class Features:
         if isinstance(self._rows, slice) and self._rows == slice(None):
             return chosen
         return self.rows[chosen]
+
+    def in_order_of(self, names: Sequence[str]) -> Features:
+        """The rows of some images, in their order, all views of an image together.
+
+        These rows must be sorted by name, as a file's are; `given` becomes the place among `names`.
+        """
+        wanted = np.asarray(names, dtype=str)
+        first, end = (np.searchsorted(self.names, wanted, side) for side in ("left", "right"))
+        counts = end - first
+        given = np.repeat(np.arange(len(wanted)), counts)
+        within = np.arange(len(given)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = np.repeat(first, counts) + within
+        is_all = np.array_equal(rows, np.arange(len(self)))
+        place = {name: at for at, name in reversed(list(enumerate(names)))}
+        failures = sorted(self.failures, key=lambda each: place.get(each.path, len(place)))
+        return replace(self if is_all else self[rows], given=given, failures=failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rows = [None if each is None else _short(each) for each in (self.rows, self.given)]
+        place = self.path.absolute()
+        return _reopened, (place, self.path, self._packed.digest, *rows, self._check)
+
+    def check_any(self) -> None:
+        """Raise `FeatcacheError` where there is no row, with the classes that could be chosen."""
+        if not len(self):
+            classes = ", ".join(map(repr, self._packed.classes[:10])) or "none"
+            raise FeatcacheError(
+                f"{self.path}: these features hold no row: a selection was empty. The file has "
+                f"{len(self._packed):,} rows, and the classes (text) {classes}"
+            )
 
     def check(self) -> None:
         """Compare these rows with their checksums; raises `DamagedFile` that names the bad ones.
@@ -219,6 +256,7 @@ class Features:
         """
         from featcache.features.tf_dataset import tf_dataset
 
+        self.check_any()
         names = list(self._packed.classes if classes is None else classes)
         codes = _class_numbers(self.labels, names) if names else None
         return tf_dataset(self.maps, codes, batch_size, shuffle=shuffle, seed=seed)
@@ -239,15 +277,50 @@ def open_features(path: Path) -> Features:
     return Features(
         path=packed.path,
         recipe=Recipe.from_json(packed.recipe),
-        names=_text(packed.paths),
-        keys=_text(packed.keys),
-        labels=_decoded(packed.labels, packed.classes),
-        splits=_decoded(packed.splits, packed.split_names),
-        groups=_decoded(packed.groups, packed.group_names),
+        names=decoded_text(packed.paths),
+        keys=decoded_text(packed.keys),
+        labels=named(packed.labels, packed.classes),
+        splits=named(packed.splits, packed.split_names),
+        groups=named(packed.groups, packed.group_names),
         views=packed.views,
         failures=packed.failures,
         _packed=packed,
     )
+
+
+def _short(numbers: np.ndarray) -> slice | np.ndarray:
+    """Numbers as a slice where each is one more than the one before."""
+    first = int(numbers[0]) if len(numbers) else 0
+    if np.array_equal(numbers, np.arange(first, first + len(numbers))):
+        return slice(first, first + len(numbers))
+    return numbers.astype(np.min_scalar_type(int(numbers.max())))
+
+
+def _long(numbers: slice | np.ndarray) -> np.ndarray:
+    return np.arange(numbers.start, numbers.stop) if isinstance(numbers, slice) else numbers
+
+
+def _reopened(
+    place: Path,
+    path: Path,
+    digest: str,
+    rows: slice | np.ndarray,
+    given: slice | np.ndarray | None,
+    check: bool,
+) -> Features:
+    """Features out of a pickle: `path` is how they were called, `place` where they lie.
+
+    Raises `FeatcacheError` where another file is there by now: its rows have other numbers.
+    """
+    found = open_features(path if path.absolute() == place else place)
+    if found._packed.digest != digest:
+        raise FeatcacheError(
+            f"{place} was changed since these features were pickled, and its rows may have other "
+            f"numbers: load it again"
+        )
+    is_all = rows == slice(0, len(found)) if isinstance(rows, slice) else False
+    order = None if given is None else _long(given)
+    return replace(found if is_all else found[rows], given=order, _check=check)
 
 
 def _class_numbers(labels: np.ndarray, classes: list[str]) -> np.ndarray:
@@ -261,13 +334,3 @@ def _class_numbers(labels: np.ndarray, classes: list[str]) -> np.ndarray:
             f"{', '.join(map(repr, classes[:10]))}: name them all, or choose other rows"
         )
     return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int32)
-
-
-def _text(column: np.ndarray) -> np.ndarray:
-    return np.strings.decode(column, "utf-8") if len(column) else np.array([], dtype=str)
-
-
-def _decoded(codes: np.ndarray, names: list[str]) -> np.ndarray:
-    """String array of codes into names; -1 becomes ""."""
-    strings: np.ndarray = np.array([*names, ""], dtype=str)[codes]
-    return strings

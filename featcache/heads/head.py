@@ -103,10 +103,11 @@ class Head:
             )
 
     def check_fits(self, features: Features) -> None:
-        """Refuse features of another recipe, naming every field that differs.
+        """Refuse features without a row, and of another recipe, naming every field that differs.
 
         Augmentation does not count: it makes other rows, not another space.
         """
+        features.check_any()
         differences = self.recipe.plain.differences(features.recipe.plain)
         if differences:
             raise FeatcacheError(
@@ -118,7 +119,10 @@ class Head:
     def predict_images(
         self, images: str | Path | np.ndarray | Sequence[Any], *, top: int = 1, **options: Any
     ) -> list[Prediction]:
-        """The `top` most likely classes of each image, sorted by path; see `predict_stream`."""
+        """The `top` most likely classes of each image; see `predict_stream`.
+
+        A list of paths is answered in its order, a folder sorted by path.
+        """
         return list(self.predict_stream(find_images(images), top=top, **options))
 
     def predict_stream(
@@ -133,7 +137,7 @@ class Head:
         threads: int = 2,
         say: Callable[[str], None] = lambda line: None,
     ) -> Iterator[Prediction]:
-        """Predictions one by one; memory does not grow with the number of images.
+        """Predictions one by one, in the order of the images; memory does not grow with them.
 
         Cached rows are used where there are any; no data set is made. `trust_model` lets a model
         of your own run again, where the features were made with one. `say` is told which runtime

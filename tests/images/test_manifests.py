@@ -21,15 +21,15 @@ def manifest(plant):
 
 
 def test_all_four_columns_in_any_order(manifest) -> None:
-    """Columns are found by name; labels, splits and groups land with their images."""
+    """Columns are found by name; labels, splits and groups land with their images, in order."""
     path = manifest("Split, group,path,label\nVal,g1,b 3.jpg,dog\ntraining,,a/1.jpg,cat\n\n")
     images = find_images(path)
     assert (images.name, images.root) == ("list", path.parent)
-    assert images.names == ["a/1.jpg", "b 3.jpg"]
-    assert images.labels == ["cat", "dog"]
-    assert images.splits == ["train", "validation"]
-    assert images.groups == ["", "g1"]
-    assert images.read(1).raw == (path.parent / "b 3.jpg").read_bytes()
+    assert images.names == ["b 3.jpg", "a/1.jpg"]
+    assert images.labels == ["dog", "cat"]
+    assert images.splits == ["validation", "train"]
+    assert images.groups == ["g1", ""]
+    assert images.read(0).raw == (path.parent / "b 3.jpg").read_bytes()
     assert images.stat(1) is not None
     assert images.remarks == []
 
@@ -56,7 +56,7 @@ def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, 
     outside.write_bytes(b"outside")
     path.write_text(f"path\n{path.parent}/a/1.jpg\n{outside}\n../out.jpg\n")
     images = find_images(path)
-    assert images.names == sorted(["a/1.jpg", str(outside), "../out.jpg"])
+    assert images.names == ["a/1.jpg", str(outside), "../out.jpg"]
     assert images.read(images.names.index(str(outside))).raw == b"outside"
     assert images.read(images.names.index("../out.jpg")).raw == b"outside"
 

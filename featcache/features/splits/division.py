@@ -110,6 +110,7 @@ def twins(
 
     Raises `FeatcacheError` where there are millions, or more than `looks` pairs to look at.
     """
+    features.check_any()
     if near is None:
         return Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     plain = np.flatnonzero(features.views == 0) if among is None else among

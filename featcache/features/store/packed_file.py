@@ -32,11 +32,12 @@ class PackedFile:
     source_sizes: (R, 2) int32, height and width of the image in pixels.
     probe: (8, k) float32.
     recipe, provenance: canonical JSON.
-    identity: which file it is.
+    identity: which file it is; digest: what is in it, but for its place.
     """
 
     path: Path
     identity: FileIdentity
+    digest: str
     recipe: str
     recipe_key: str
     provenance: str
@@ -116,6 +117,7 @@ def map_packed(stored: StoredFile) -> PackedFile:
     return PackedFile(
         path=stored.path,
         identity=identity,
+        digest=stored.layout.metadata_sha256,
         recipe=bytes(arrays["recipe"].item()).decode("utf-8"),
         recipe_key=stored.layout.recipe_key,
         provenance=bytes(arrays["provenance"].item()).decode("utf-8"),
