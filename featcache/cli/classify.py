@@ -51,10 +51,10 @@ def classify(
 
     from featcache.backbones import BackboneSource
     from featcache.heads.imagenet import classify as classified
-    from featcache.images import find_images
+    from featcache.images import NONE, find_images
 
     source = BackboneSource(weights, pair_of(size), scale, trust_model)
-    found = find_images(images, follow_symlinks=follow_symlinks)
+    found = find_images(images, follow_symlinks=follow_symlinks, folders=NONE)
     for remark in found.remarks:
         say(f"note: {remark}")
     threads = threads or joblib.cpu_count()

@@ -52,10 +52,10 @@ def predict(
     import joblib
 
     from featcache.heads.head import Head
-    from featcache.images import find_images
+    from featcache.images import NONE, find_images
 
     saved = Head.load(head)
-    found = find_images(images, follow_symlinks=follow_symlinks)
+    found = find_images(images, follow_symlinks=follow_symlinks, folders=NONE)
     stream = saved.predict_stream(
         found,
         top=top,

@@ -25,7 +25,7 @@ from featcache.heads.calibration import rescale
 from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.model import Model
-from featcache.images import ImageSet, find_images
+from featcache.images import NONE, ImageSet, find_images
 from featcache.recipe import Recipe
 
 
@@ -123,7 +123,7 @@ class Head:
 
         A list of paths is answered in its order, a folder sorted by path.
         """
-        return list(self.predict_stream(find_images(images), top=top, **options))
+        return list(self.predict_stream(find_images(images, folders=NONE), top=top, **options))
 
     def predict_stream(
         self,

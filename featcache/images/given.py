@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.images.folder import SPLIT_WORDS
+from featcache.images.layout import split_word
 
 _SHOWN = 5
+#: The splits that features have.
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,10 @@ def column(option: str, values: Any, images: Named) -> list[str]:
 def splits_column(values: Any, images: Named) -> list[str]:
     """`column` for splits, in the words that the features have."""
     words = column("splits", values, images)
-    if unknown := sorted({word for word in words if word and word.lower() not in SPLIT_WORDS}):
+    words = [split_word(word) for word in words]
+    if unknown := sorted(set(words) - {"", *SPLITS}):
         raise FeatcacheError(f"splits: {_some(unknown)} not known: train, validation or test")
-    return [SPLIT_WORDS.get(word.lower(), "") for word in words]
+    return words
 
 
 def _by_name(option: str, names: list[Any], values: list[Any], images: Named) -> list[str]:

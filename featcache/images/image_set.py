@@ -21,10 +21,13 @@ import numpy as np
 from featcache.errors import BadImage, FeatcacheError
 from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
+from featcache.images.class_names import settled
 from featcache.images.file_bytes import read_file, stamp_file
-from featcache.images.folder import LONGEST_PATH, found_instead, layout, walk
+from featcache.images.folder import LONGEST_PATH, found_instead, walk
 from featcache.images.given import Named, as_text, column, index_of, splits_column
 from featcache.images.image_bytes import ImageBytes, Pixels, bytes_of_array, checked_array
+from featcache.images.layout import read_layout
+from featcache.images.levels import level_hints
 from featcache.images.manifest import read_manifest
 
 __all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images", "label_conflicts"]
@@ -158,11 +161,15 @@ def find_images(
     splits: Mapping[str, Any] | Iterable[Any] | None = None,
     groups: Mapping[str, Any] | Iterable[Any] | None = None,
     follow_symlinks: bool = False,
+    folders: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> ImageSet:
     """The images of a folder, a CSV manifest, one file, a list of paths, or uint8 arrays.
 
     `labels`, `splits`, `groups` are {name: value}, or one each beside what is listed, in the same
     order; they replace what the folder or the manifest says. pandas Series do as well.
+    `folders` says what the levels of folders are, from the top ("split/class", "class", "-"), where
+    their names could mean several things; `ignore` are folders to leave out, by name or path.
 
     Returns
     -------
@@ -170,17 +177,21 @@ def find_images(
 
     Raises `FeatcacheError` where nothing is there, or it is not what is described above.
     """
-    found, has_order = _find(images, follow_symlinks)
+    said = _Folders(follow_symlinks, folders, ignore)
+    found, has_order = _find(images, said)
     _check_lengths(found.names)
     remarks: list[str] = []
     named = Named(found.names, found.root, has_order, index_of(images), remarks)
+    splits = found.splits if splits is None else splits_column(splits, named)
+    labels = found.labels if labels is None else column("labels", labels, named)
+    labels, alike = settled(labels, splits)
     return replace(
         found,
         name=name or found.name,
-        labels=found.labels if labels is None else column("labels", labels, named),
-        splits=found.splits if splits is None else splits_column(splits, named),
+        labels=labels,
+        splits=splits,
         groups=found.groups if groups is None else column("groups", groups, named),
-        remarks=[*found.remarks, *remarks],
+        remarks=[*found.remarks, *remarks, *alike],
     )
 
 
@@ -198,7 +209,16 @@ def label_conflicts(images: ImageSet, keys: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _find(images: Any, follow_symlinks: bool) -> tuple[ImageSet, bool]:
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """What the caller says about folders, as `find_images` has it."""
+
+    follow_symlinks: bool
+    folders: str | None
+    ignore: Sequence[str]
+
+
+def _find(images: Any, said: _Folders) -> tuple[ImageSet, bool]:
     """The images, and whether their order is one that the caller gave."""
     if isinstance(images, ImageSet):
         return images, True
@@ -213,11 +233,11 @@ def _find(images: Any, follow_symlinks: bool) -> tuple[ImageSet, bool]:
         )
     path = expanded(images)
     if path.is_dir():
-        return _from_folder(path, follow_symlinks), False
+        return _from_folder(path, said), False
     if not os.path.lexists(path):
         raise FeatcacheError(_not_there(path))
     if path.suffix.lower() == ".csv":
-        return _from_manifest(path, follow_symlinks), True
+        return _from_manifest(path, said.follow_symlinks), True
     return _new_set(path.stem, path.parent, [path.name]), True
 
 
@@ -237,8 +257,9 @@ def _listed(images: Any) -> list[Any]:
     return sorted(images, key=str) if isinstance(images, set | frozenset) else list(images)
 
 
-def _from_folder(root: Path, follow_symlinks: bool) -> ImageSet:
-    found = walk(str(root), follow_symlinks=follow_symlinks)
+def _from_folder(root: Path, said: _Folders) -> ImageSet:
+    ignore = [said.ignore] if isinstance(said.ignore, str) else said.ignore
+    found = walk(str(root), follow_symlinks=said.follow_symlinks, ignore=ignore)
     if not found.images:
         raise FeatcacheError(
             f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .gif, "
@@ -247,13 +268,15 @@ def _from_folder(root: Path, follow_symlinks: bool) -> ImageSet:
     names = sorted(found.images, key=as_text)
     images = _new_set(root.resolve().name or "images", root, names)
     images.distinct()  # which refuses two files that show the same name
-    labels, splits, remarks = layout(images.names)
+    read = read_layout(images.names, str(root), said.folders)
+    hints = [] if said.folders else level_hints(root.resolve(), read)
     return replace(
         images,
-        labels=labels,
-        splits=splits,
-        remarks=remarks + found.remarks(),
-        links_stay_inside=not follow_symlinks,
+        labels=read.labels,
+        splits=read.splits,
+        groups=read.groups,
+        remarks=read.remarks + found.remarks() + hints,
+        links_stay_inside=not said.follow_symlinks,
     )
 
 

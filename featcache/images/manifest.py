@@ -13,7 +13,8 @@ from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.images.csv_cells import unguarded
 from featcache.images.file_bytes import leads_inside
-from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS
+from featcache.images.folder import LONGEST_PATH
+from featcache.images.layout import SPLIT_WORDS, split_word
 
 _COLUMNS = ("path", "label", "split", "group")
 _LINES_SHOWN = 10
@@ -112,7 +113,7 @@ def _rows(
                 path=path,
                 name=_name(inside, path),
                 label=unguarded(label.strip()),
-                split=SPLIT_WORDS.get(split.lower(), split),
+                split=split_word(split),
                 group=unguarded(group.strip()),
             )
         )

@@ -41,15 +41,6 @@ def test_split_folders_lie_above_class_folders(plant) -> None:
     assert images.rows()[0] == ("test", "-", 1)
 
 
-def test_classes_called_train_and_test_are_classes(plant) -> None:
-    """Folders with split names that hold images themselves are classes, and this is said."""
-    images = find_images(plant("train/1.jpg", "test/2.jpg"))
-    assert images.labels == ["test", "train"]
-    assert "taken for classes, not for splits" in images.remarks[0]
-    mixed = find_images(plant("train/cats/1.jpg", "other/2.jpg"))
-    assert set(mixed.splits) == {""}
-
-
 def test_a_folder_without_images_does_not_hide_the_splits(plant) -> None:
     """Only folders that hold images count: annotations beside train and test change nothing."""
     root = plant("train/cats/1.jpg", "test/cats/2.jpg")
