@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.images.layout import split_word
+from featcache.images.layout import SPLITS, split_word
 
 _SHOWN = 5
-#: The splits that features have.
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ first; what is listed (paths, arrays, the lines of a manifest) stays in the orde
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +22,13 @@ from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
 from featcache.images.class_names import settled
 from featcache.images.file_bytes import read_file, stamp_file
-from featcache.images.folder import LONGEST_PATH, found_instead, walk
+from featcache.images.folder import LONGEST_PATH, extension_of, found_instead, walk
 from featcache.images.given import Named, as_text, column, index_of, splits_column
 from featcache.images.image_bytes import ImageBytes, Pixels, bytes_of_array, checked_array
 from featcache.images.layout import read_layout
-from featcache.images.levels import level_hints
+from featcache.images.levels import level_hints, not_there
 from featcache.images.manifest import read_manifest
+from featcache.images.tables import OTHERS, TABLES
 
 __all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images", "label_conflicts"]
 
@@ -43,6 +43,7 @@ class ImageSet:
     root: the folder that names are relative to; None for arrays.
     names: relative paths with "/"; bytes that are not UTF-8 are backslash-escaped.
     labels, splits, groups: one each an image, "" = none; splits are "train", "validation", "test".
+    metadata: what else a manifest knows, by the name of its column: one text each an image.
     remarks: sentences for the user about what was left out or may surprise.
     """
 
@@ -53,6 +54,7 @@ class ImageSet:
     splits: list[str]
     groups: list[str]
     remarks: list[str]
+    metadata: dict[str, list[str]] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list, repr=False)
     arrays: Sequence[Pixels] | None = field(default=None, repr=False)
     links_stay_inside: bool = False
@@ -88,6 +90,7 @@ class ImageSet:
             labels=taken(self.labels),
             splits=taken(self.splits),
             groups=taken(self.groups),
+            metadata={name: taken(column) for name, column in self.metadata.items()},
             paths=taken(self.paths),
             arrays=None if self.arrays is None else [self.arrays[index] for index in indices],
         )
@@ -100,9 +103,9 @@ class ImageSet:
                 f"two images are called {name!r}: each needs a name of its own (bytes that are not "
                 "UTF-8 are shown as \\x..)"
             )
-        for what in ("labels", "splits", "groups"):
-            first, second = getattr(self, what)[one], getattr(self, what)[other]
-            if first != second:
+        columns = {"labels": self.labels, "splits": self.splits, "groups": self.groups}
+        for what, values in (columns | self.metadata).items():
+            if (first := values[one]) != (second := values[other]):
                 raise FeatcacheError(
                     f"{what}: {name!r} is listed twice, with {first!r} and with {second!r}"
                 )
@@ -235,8 +238,14 @@ def _find(images: Any, said: _Folders) -> tuple[ImageSet, bool]:
     if path.is_dir():
         return _from_folder(path, said), False
     if not os.path.lexists(path):
-        raise FeatcacheError(_not_there(path))
-    if path.suffix.lower() == ".csv":
+        raise FeatcacheError(not_there(path))
+    ending = extension_of(path.name)
+    if ending in OTHERS:
+        raise FeatcacheError(
+            f"{str(path)!r}: a .{ending} file is neither an image nor a manifest here: "
+            f"{OTHERS[ending]}"
+        )
+    if ending in TABLES:
         return _from_manifest(path, said.follow_symlinks), True
     return _new_set(path.stem, path.parent, [path.name]), True
 
@@ -281,7 +290,8 @@ def _from_folder(root: Path, said: _Folders) -> ImageSet:
 
 
 def _from_manifest(path: Path, follow_symlinks: bool) -> ImageSet:
-    rows, remarks = read_manifest(path, follow_symlinks=follow_symlinks)
+    read = read_manifest(path, follow_symlinks=follow_symlinks)
+    rows = read.rows
     images = _new_set(path.stem, path.parent, [row.path for row in rows])
     return replace(
         images,
@@ -289,7 +299,8 @@ def _from_manifest(path: Path, follow_symlinks: bool) -> ImageSet:
         labels=[row.label for row in rows],
         splits=[row.split for row in rows],
         groups=[row.group for row in rows],
-        remarks=remarks,
+        metadata={name: [row.others[at] for row in rows] for at, name in enumerate(read.others)},
+        remarks=read.remarks,
         links_stay_inside=not follow_symlinks,
     )
 
@@ -303,11 +314,14 @@ def _from_list(images: list[Any]) -> ImageSet:
         kinds = ", ".join(sorted({type(image).__name__ for image in images}))
         raise FeatcacheError(f"expected a list of paths or a list of uint8 arrays, got {kinds}")
     paths = [str(expanded(image).absolute()) for image in images]
-    if missing := [path for path in paths if not os.path.lexists(path)]:
-        raise FeatcacheError(f"{len(missing)} of {len(paths)} paths: " + _not_there(missing[0]))
+    missing = [path for path in paths if not os.path.lexists(path)]
+    if len(missing) == len(paths):
+        raise FeatcacheError(f"{len(missing)} of {len(paths)} paths: " + not_there(missing[0]))
     root = os.path.commonpath([Path(path).parent for path in paths])
     name = Path(root).name or "images"
-    return _new_set(name, Path(root), [os.path.relpath(path, root) for path in paths])
+    found = _new_set(name, Path(root), [os.path.relpath(path, root) for path in paths])
+    count = f"{len(missing)} of {len(paths)} paths lead to no file, such as {missing[:1]}"
+    return replace(found, remarks=[f"{count}: listed as failed"] * bool(missing))
 
 
 def _new_set(name: str, root: Path, paths: list[str]) -> ImageSet:
@@ -334,13 +348,3 @@ def _check_lengths(names: list[str]) -> None:
     for name in names:
         if len(name) > LONGEST_PATH // 4 and len(name.encode()) > LONGEST_PATH:
             raise FeatcacheError(f"the path {name[:80]!r}... has more than {LONGEST_PATH} bytes")
-
-
-def _not_there(path: str | Path) -> str:
-    """The sentence for a path that does not exist, with the nearest name that does."""
-    path = Path(path)
-    there = next((above for above in path.parents if above.is_dir()), Path())
-    missing = path.relative_to(there).parts[0]
-    near = difflib.get_close_matches(missing, [entry.name for entry in there.iterdir()], n=1)
-    hint = f"; did you mean {str(there / near[0])!r}?" if near else f" in {str(there.resolve())!r}"
-    return f"{str(path)!r} is not there: no {missing!r}{hint}"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from featcache.errors import FeatcacheError
 
+#: The splits that features have.
+SPLITS = ("train", "validation", "test")
 #: The words that name a split, as they stand in folders and tables, and the split.
 SPLIT_WORDS = {
     "train": "train",

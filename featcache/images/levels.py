@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 from pathlib import Path
@@ -60,3 +61,13 @@ def _has_images(folder: str, deeper: int) -> bool:
         return True
     below = [entry.path for entry in some if deeper and entry.is_dir(follow_symlinks=False)]
     return any(_has_images(path, deeper - 1) for path in below)
+
+
+def not_there(path: str | Path) -> str:
+    """The sentence for a path that does not exist, with the nearest name that does."""
+    path = Path(path)
+    there = next((above for above in path.parents if above.is_dir()), Path())
+    missing = path.relative_to(there).parts[0]
+    near = difflib.get_close_matches(missing, [entry.name for entry in there.iterdir()], n=1)
+    hint = f"; did you mean {str(there / near[0])!r}?" if near else f" in {str(there.resolve())!r}"
+    return f"{str(path)!r} is not there: no {missing!r}{hint}"

@@ -37,7 +37,8 @@ SPLITS = [
     ("train", "train"), ("Training", "train"), ("training_set", "train"), ("trainset", "train"),
     ("seg_train", "train"), ("train2017", "train"), ("train_images", "train"), ("TRAIN", "train"),
     ("training-data", "train"), ("imgs_train", "train"), ("01_train", "train"),
-    ("val", "validation"), ("valid", "validation"), ("dev", "validation"), ("val2017", "validation"),
+    ("val", "validation"), ("valid", "validation"), ("val2017", "validation"),
+    ("dev", "validation"),
     ("dev_set", "validation"), ("validation_data", "validation"), ("Valid Set", "validation"),
     ("test", "test"), ("test_set", "test"), ("testset", "test"), ("eval", "test"),
     ("evaluation", "test"), ("holdout", "test"), ("seg_test", "test"), ("testing images", "test"),
@@ -142,7 +143,7 @@ def test_what_could_mean_two_things_stops_with_both_commands(plant, case) -> Non
 def test_splits_within_names_stop(plant, names) -> None:
     """A class and a split in one name need a manifest, or are classes when this is said."""
     root = plant(*[f"{name}/1.jpg" for name in names])
-    with pytest.raises(FeatcacheError, match="look like splits of one thing.*") as caught:
+    with pytest.raises(FeatcacheError, match="look like splits of one thing") as caught:
         find_images(root)
     assert "path,label,split" in str(caught.value)
     assert find_images(root, folders="class").classes == sorted(names)
@@ -232,9 +233,7 @@ def test_other_words_for_folders_are_refused(plant, folders) -> None:
 def test_a_folder_said_to_be_a_split_must_name_one(plant) -> None:
     """Nothing is guessed where the user said so."""
     root = plant("train/cat/1.jpg", "figures/2.jpg", "B/cat/3.jpg")
-    with pytest.raises(
-        FeatcacheError, match="'B', 'figures' names no split.*--ignore B --ignore fig"
-    ):
+    with pytest.raises(FeatcacheError, match=r"'B', 'figures' names no split.*--ignore B --ign"):
         find_images(root, folders="split/class")
     with pytest.raises(FeatcacheError, match="no folders of images"):
         find_images(plant("cat/1.jpg") / "cat", folders="split/class")

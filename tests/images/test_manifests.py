@@ -42,11 +42,14 @@ def test_only_the_path_is_a_must(manifest) -> None:
     assert all(images.read(index).raw for index in range(2))
 
 
-def test_unknown_columns_are_remarked(manifest) -> None:
-    """Other columns are ignored, by name."""
-    images = find_images(manifest("path,width,label\na/1.jpg,8,cat\n"))
-    assert images.labels == ["cat"]
-    assert images.remarks == ["list.csv: ignored the column 'width'"]
+def test_other_columns_are_kept(manifest) -> None:
+    """What else a manifest knows of an image stays with it, and it is said."""
+    text = "path,width,label,Site \nb 3.jpg,8,cat, Rome\na/1.jpg,'=9,dog,\n"
+    images = find_images(manifest(text))
+    assert images.labels == ["cat", "dog"]
+    assert images.metadata == {"width": ["8", "=9"], "site": ["Rome", ""]}
+    assert images.remarks == ["list.csv: kept as what else is known of the images: 'width', 'site'"]
+    assert images.distinct()[0].metadata == {"width": ["=9", "8"], "site": ["", "Rome"]}
 
 
 def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, tmp_path) -> None:
@@ -65,12 +68,14 @@ def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, 
     ("text", "words"),
     [
         ("", "first line must name the columns"),
-        ("file,label\na/1.jpg,x\n", "with `path` among them"),
+        ("where,label\na/1.jpg,x\n", "with `path` among them"),
+        ("a/1.jpg,x\na/2.jpg,y\n", "it names an image: put such a line above it"),
+        ("image,file,label\na/1.jpg,a/2.jpg,x\n", "'image', 'file' could all be the path"),
         ("path,label,Label\na/1.jpg,x,y\n", "column named twice: 'label'"),
         ("path,label\n", "only a header"),
         ("path,label\na/1.jpg\n", "expected 2 cells.*line 2 has 1"),
         ("path,label\na/1.jpg,cat,fat\n", "line 2 has 3"),
-        ("path\na/1.jpg\nnone.jpg\n", "no such file.*line 3 'none.jpg'"),
+        ("path\nnow.jpg\nnone.jpg\n", "no such file.*line 3 'none.jpg'"),
         ("path\na/1.jpg\n./a/1.jpg\n", "listed twice.*line 3 'a/1.jpg', first on line 2"),
         ("label,path\ncat,a/1.jpg\ndog,\n", "path is empty: line 3"),
         ("path,split\na/1.jpg,later\n", "split is not one of test, train, validation: line 2"),
