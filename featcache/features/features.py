@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.features.metadata import Metadata
+from featcache.features.row_numbers import long, short
 from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
 from featcache.features.texts import decoded_text, named
 from featcache.recipe import Recipe
@@ -92,6 +94,18 @@ class Features:
     def y(self) -> np.ndarray:
         """`labels`, under the name that scikit-learn uses."""
         return self.labels
+
+    @property
+    def metadata(self) -> Metadata:
+        """What else the manifest knew of these rows: columns of text by name, "" = none.
+
+        ``features[features.metadata["site"] == "Rome"]`` are the rows of one site.
+        """
+        return Metadata(self._packed, self._rows)
+
+    def grouped_by(self, name: str) -> Features:
+        """The same rows, with a column of metadata as their groups, which are never parted."""
+        return replace(self, groups=self.metadata[name])
 
     @property
     def indices(self) -> dict[str, np.ndarray]:
@@ -180,9 +194,17 @@ class Features:
         return replace(self if is_all else self[rows], given=given, failures=failures)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rows = [None if each is None else _short(each) for each in (self.rows, self.given)]
+        rows = [None if each is None else short(each) for each in (self.rows, self.given)]
+        file = self._packed
+        stored = {"labels": (file.labels, file.classes), "splits": (file.splits, file.split_names),
+                  "groups": (file.groups, file.group_names)}  # fmt: skip
+        own = {
+            name: getattr(self, name)
+            for name, (codes, names) in stored.items()
+            if not np.array_equal(getattr(self, name), named(codes[self._rows], names))
+        }
         place = self.path.absolute()
-        return _reopened, (place, self.path, self._packed.digest, *rows, self._check)
+        return _reopened, (place, self.path, self._packed.digest, *rows, own, self._check)
 
     def check_any(self) -> None:
         """Raise `FeatcacheError` where there is no row, with the classes that could be chosen."""
@@ -209,6 +231,8 @@ class Features:
     def to_pandas(self) -> pandas.DataFrame:
         """A data frame: index = image path; columns label, split, group, view, f0, f1, ...
 
+        What else is known of the images stands between view and f0, as ``metadata_NAME``.
+
         Raises `FeatcacheError` where pandas is not installed.
         """
         try:
@@ -222,9 +246,13 @@ class Features:
             index=pandas.Index(self.names, name="path"),
             columns=[f"f{column}" for column in range(self.width)],
         )
-        for position, name in enumerate(("label", "split", "group", "view")):
-            column = self.views if name == "view" else getattr(self, f"{name}s")
-            frame.insert(position, name, column)
+        columns = {"label": self.labels, "split": self.splits, "group": self.groups}
+        columns |= {
+            "view": self.views,
+            **{f"metadata_{n}": self.metadata[n] for n in self.metadata},
+        }
+        for position, (name, column) in enumerate(columns.items()):
+            frame.insert(position, name, np.asarray(column))
         return frame
 
     def to_tf_dataset(
@@ -254,11 +282,11 @@ class Features:
         FeatcacheError: a label that is not among `classes`, or a class that is there twice;
             `DamagedFile`: a bad row.
         """
-        from featcache.features.tf_dataset import tf_dataset
+        from featcache.features.tf_dataset import class_numbers, tf_dataset
 
         self.check_any()
         names = list(self._packed.classes if classes is None else classes)
-        codes = _class_numbers(self.labels, names) if names else None
+        codes = class_numbers(self.labels, names) if names else None
         return tf_dataset(self.maps, codes, batch_size, shuffle=shuffle, seed=seed)
 
     def __repr__(self) -> str:
@@ -288,27 +316,17 @@ def open_features(path: Path) -> Features:
     )
 
 
-def _short(numbers: np.ndarray) -> slice | np.ndarray:
-    """Numbers as a slice where each is one more than the one before."""
-    first = int(numbers[0]) if len(numbers) else 0
-    if np.array_equal(numbers, np.arange(first, first + len(numbers))):
-        return slice(first, first + len(numbers))
-    return numbers.astype(np.min_scalar_type(int(numbers.max())))
-
-
-def _long(numbers: slice | np.ndarray) -> np.ndarray:
-    return np.arange(numbers.start, numbers.stop) if isinstance(numbers, slice) else numbers
-
-
 def _reopened(
     place: Path,
     path: Path,
     digest: str,
     rows: slice | np.ndarray,
     given: slice | np.ndarray | None,
+    own: dict[str, np.ndarray],
     check: bool,
 ) -> Features:
-    """Features out of a pickle: `path` is how they were called, `place` where they lie.
+    """Features out of a pickle: `path` is how they were called, `place` where they lie, `own` are
+    columns that are not the file's.
 
     Raises `FeatcacheError` where another file is there by now: its rows have other numbers.
     """
@@ -319,18 +337,13 @@ def _reopened(
             f"numbers: load it again"
         )
     is_all = rows == slice(0, len(found)) if isinstance(rows, slice) else False
-    order = None if given is None else _long(given)
-    return replace(found if is_all else found[rows], given=order, _check=check)
-
-
-def _class_numbers(labels: np.ndarray, classes: list[str]) -> np.ndarray:
-    """(R,) int32 places of labels among the classes, -1 = no label."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    if len(numbers) < len(classes):
-        raise FeatcacheError(f"classes {classes}: a class is there twice")
-    if unknown := sorted(set(labels.tolist()) - {"", *numbers}):
-        raise FeatcacheError(
-            f"labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
-            f"{', '.join(map(repr, classes[:10]))}: name them all, or choose other rows"
-        )
-    return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int32)
+    order = None if given is None else long(given)
+    chosen = found if is_all else found[rows]
+    return replace(
+        chosen,
+        labels=own.get("labels", chosen.labels),
+        splits=own.get("splits", chosen.splits),
+        groups=own.get("groups", chosen.groups),
+        given=order,
+        _check=check,
+    )

@@ -26,7 +26,6 @@ SPLIT_WORDS = {
     "testing": "test",
     "eval": "test",
     "evaluation": "test",
-    "holdout": "test",
 }
 #: Such words that need no explanation.
 _PLAIN = {"train", "training", "validation", "valid", "val", "test", "testing"}
