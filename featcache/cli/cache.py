@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import agreed, answer, command, say, show, size_text, table
-from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.cli.verify import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         app.command(name)(command(function))
 
 
-def info(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
+def info(features: o.FeaturesName, cache: o.Cache = None, json: o.Json = False) -> None:
     """What a file of features holds, and what made it."""
     from featcache.features.cache import load
 
@@ -87,7 +87,7 @@ def _describe(found: Features) -> dict[str, Any]:
     }
 
 
-def ls(cache: Cache = None, json: Json = False) -> None:
+def ls(cache: o.Cache = None, json: o.Json = False) -> None:
     """The data sets and recipes of the cache."""
     from featcache.features.cache import FeatureCache
 
@@ -134,7 +134,7 @@ def _row(entry: Entry, cache: str | None) -> dict[str, Any]:
 
 def _interrupted(entry: Entry, cache: str | None) -> dict[str, Any]:
     """What is saved of an extraction that was killed, or that `repair` left."""
-    from featcache.cli.finishing import finishing_command
+    from featcache.cli.extract import finishing_command
 
     snapshot = entry.store().snapshot()
     if snapshot.problems and not len(snapshot):
@@ -150,10 +150,10 @@ def _interrupted(entry: Entry, cache: str | None) -> dict[str, Any]:
 
 
 def rm(
-    features: FeaturesName,
+    features: o.FeaturesName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    cache: Cache = None,
-    json: Json = False,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Delete the features of one data set under one recipe, with the heads beside them."""
     from featcache.features.cache import FeatureCache, folder_size
@@ -185,8 +185,8 @@ def gc(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Delete also rows that are nowhere else.")
     ] = False,
-    cache: Cache = None,
-    json: Json = False,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts.
 

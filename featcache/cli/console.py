@@ -17,6 +17,7 @@ import typer
 
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.interruption import INTERRUPTED, STOPPED, was_told_to_stop
+from featcache.options import flag
 
 if TYPE_CHECKING:
     from featcache.images import ImageSet
@@ -144,8 +145,7 @@ def _check_numbers(options: Mapping[str, object]) -> None:
         numbers = value if isinstance(value, list) else [value]
         most = LAST_SEED if name == "seed" else LARGEST
         if any(isinstance(each, int) and abs(each) > most for each in numbers):
-            option = name.replace("_", "-")
-            raise FeatcacheError(f"--{option} {value}: expected a number up to {most:,}")
+            raise FeatcacheError(f"{flag(name)} {value}: expected a number up to {most:,}")
 
 
 @contextmanager

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, table
 from featcache.cli.judgement import course_of, draw_album, draw_report, show_report
-from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
     from featcache.evaluation.comparison import Comparison
-    from featcache.evaluation.report import Rejection, Report
+    from featcache.evaluation.report import Breakdown, Rejection, Report
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20
+
+#: Values of --by that are printed, the worst first.
+PARTS = 40
 
 #: Exit code of an accuracy below --assert-accuracy. Not 1, which a crash has too: a script can
 #: tell "not good enough" from "went wrong".
@@ -28,8 +31,8 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    head: HeadFile,
-    features: FeaturesName,
+    head: o.HeadFile,
+    features: o.FeaturesName,
     split: Annotated[
         str | None,
         typer.Option(help="train, validation or test.", show_default="test, else validation"),
@@ -61,9 +64,9 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(help="Also the accuracy by group, or by a column of metadata.")
     ] = None,
-    plots: Plots = None,
-    cache: Cache = None,
-    json: Json = False,
+    plots: o.Plots = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:  # fmt: skip
     """Judge a saved head on features: rows it was trained on are left out."""
     from featcache.evaluation.comparison import compare

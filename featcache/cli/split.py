@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, table
-from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import FeatcacheError
 from featcache.files.write import check_output
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def split(
-    features: FeaturesName,
+    features: o.FeaturesName,
     test: Annotated[
         float | None,
         typer.Option(help="Share of each class that tests.", show_default="0.2, or as before"),
@@ -62,7 +62,7 @@ def split(
     ] = None,
     splits: Annotated[
         Path | None,
-        typer.Option(help="Write path,split (label, group and metadata) to this .csv file."),
+        typer.Option(help="Write path,split (and label, group, metadata) to this .csv."),
     ] = None,
     audit: Annotated[
         bool, typer.Option("--audit", help="Say what a split leaks, instead of making one.")
@@ -70,8 +70,8 @@ def split(
     head: Annotated[
         str | None, typer.Option(help="With --audit: the head whose accuracy is told.")
     ] = None,
-    cache: Cache = None,
-    json: Json = False,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Split images by the hash of their bytes so that nothing leaks, or audit a split."""
     from featcache.features.cache import load

@@ -8,18 +8,60 @@ away, so it is refused; what it changes is counted.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from featcache.errors import FeatcacheError
+from featcache.extraction.job import Target
 from featcache.features.cache import images_root
-from featcache.features.claims import root_of
+from featcache.features.claims import root_of, slug
 from featcache.features.features import Features, open_features
 from featcache.features.finding import PACKED
 from featcache.images import ImageSet
+from featcache.images.folder import extension_of
+from featcache.images.tables import TABLES
+
+
+@dataclass(slots=True)
+class Keeping:
+    """What a data set knew of its images before a call, and whether it may be forgotten.
+
+    `cache` is the cache's folder, `forget`: nothing is refused.
+    """
+
+    images: ImageSet
+    cache: Path
+    forget: bool
+    checked: Path | None = None
+    changes: list[str] = field(default_factory=list)
+
+    def check_name(self, name: str | None, targets_in: Callable[[Path], list[Target]]) -> None:
+        """Check the data set of a name that the user gave, before it may change hands.
+
+        Raises `FeatcacheError` where labels, splits, groups or metadata of images would be gone.
+        """
+        if name and (self.cache / slug(name)).is_dir():
+            self._check(targets_in(self.cache / slug(name)))
+
+    def check(self, targets: list[Target]) -> list[str]:
+        """Check the data set that the call goes to; sentences about what it changes.
+
+        Raises as `check_name`.
+        """
+        self._check(targets)
+        return self.changes
+
+    def _check(self, targets: list[Target]) -> None:
+        folder = targets[0].directory.parent
+        if folder == self.checked:
+            return
+        self.checked = folder
+        before = _before(self.images, folder, [target.directory for target in targets])
+        self.changes = [] if before is None else _changes(before, self.images, self.forget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +72,9 @@ class _Before:
     here: list[int]
 
 
-def check_kept(
-    images: ImageSet, folder: Path, directories: Sequence[Path], *, forget: bool
-) -> list[str]:
-    """Sentences about what a call changes of what its data set knows.
-
-    `folder` is that of the data set, before its name changes hands; `directories` are those of the
-    recipes of this call. With `forget` nothing is refused.
-
-    Raises `FeatcacheError` where labels, splits, groups or metadata of images would be gone.
-    """
-    before = _before(images, folder, directories)
-    if before is None:
-        return []
-    changes, gone = [], []
+def _changes(before: _Before, images: ImageSet, forget: bool) -> list[str]:
+    """What changes, in sentences; raises `FeatcacheError` where all of a kind would be gone."""
+    changes, gone, name = [], [], before.rows.path.parent.parent.name
     for what, old, new in _columns(before, images):
         lost = int(((old != "") & (new == "")).sum())
         changed = int(((old != "") & (new != "") & (old != new)).sum())
@@ -53,12 +84,11 @@ def check_kept(
             changes.append(f"{what}: {changed:,} images change theirs, {lost:,} lose it")
     if gone and not forget:
         raise FeatcacheError(
-            f"{folder.name} knows what this call does not give, and it would be gone: "
-            f"{', '.join(gone)}. Give what said it ({_source(folder, before.rows)}), another "
-            f"--name, or --forget to go on without"
+            f"{name} knows what this call does not give, and it would be gone: {', '.join(gone)}. "
+            f"Give what said it ({_source(before.rows)}), another --name, or --forget"
         )
     forgotten = [f"forgotten: {', '.join(gone)}"] * bool(gone)
-    return [f"{folder.name}: {each}" for each in [*forgotten, *changes]]
+    return [f"{name}: {each}" for each in [*forgotten, *changes]]
 
 
 def _before(images: ImageSet, folder: Path, directories: Sequence[Path]) -> _Before | None:
@@ -103,11 +133,12 @@ def _columns(before: _Before, images: ImageSet) -> list[tuple[str, np.ndarray, n
     ]
 
 
-def _source(folder: Path, rows: Features) -> str:
-    """What may have said it: a manifest of the data set's name or a split beside the images."""
-    root = Path(images_root(rows.path.parent) or ".")
-    near = [*sorted(root.glob("*.csv")), *sorted(root.glob("*.tsv")), *sorted(root.glob("*.jsonl"))]
-    named = [path for path in near if path.stem == folder.name] or near
-    if not named or not rows.groups.size:
-        return "a manifest, or labels=..., splits=..., groups=... in Python"
-    return f"such as `featcache extract {named[0]} --name {folder.name}`"
+def _source(rows: Features) -> str:
+    """What may have said it: a manifest beside the images, by the data set's name or any."""
+    root, name = Path(images_root(rows.path.parent) or "/nowhere"), rows.path.parent.parent.name
+    near = sorted(path for path in root.glob("*.*") if extension_of(path.name) in TABLES)
+    likely = [path for path in near if path.stem == name] or near
+    if not likely:
+        return "a manifest, or labels, splits and groups in Python"
+    words = shlex.join(["featcache", "extract", str(likely[0]), "--name", name])
+    return f"was it `{words} ...`?"

@@ -21,8 +21,8 @@ from featcache.backbones.tuned_record import (
     write_tuned_record,
 )
 from featcache.cli import app
-from featcache.cli.verification import verify_path
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.verification import verify_path
 from tests.made_features import damage
 
 VALUES = {"backbone": "efficientnet_lite0", "size": [32, 32], "scale": None}
