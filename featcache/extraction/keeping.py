@@ -81,7 +81,7 @@ def _changes(before: _Before, images: ImageSet, forget: bool) -> list[str]:
         if lost and not (new != "").any():
             gone.append(f"{what} of {lost:,} images")
         elif lost or changed:
-            changes.append(f"{what}: {changed:,} images change theirs, {lost:,} lose it")
+            changes.append(f"{what} by image: {changed:,} changed, {lost:,} lost")
     if gone and not forget:
         raise FeatcacheError(
             f"{name} knows what this call does not give, and it would be gone: {', '.join(gone)}. "

@@ -14,6 +14,7 @@ from featcache.features.metadata import Metadata
 from featcache.features.row_numbers import long, short
 from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
 from featcache.features.texts import decoded_text, named
+from featcache.images.class_names import one_forms
 from featcache.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Features:
         return Metadata(self._packed, self._rows)
 
     def grouped_by(self, name: str) -> Features:
-        """The same rows, with a column of metadata as their groups, which are never parted."""
+        """The rows with a column of metadata as their groups, which are never parted."""
         return replace(self, groups=self.metadata[name])
 
     @property
@@ -151,7 +152,7 @@ class Features:
         raise TypeError("Features are not iterable: use .vectors, .names, .labels or a slice")
 
     def __getitem__(self, rows: slice | np.ndarray | list[int] | int) -> Features:
-        """The features of some rows: a slice, a boolean mask, row numbers or one row number."""
+        """The features of some rows: a slice, a boolean mask, row numbers or a single one."""
         if isinstance(rows, (int, np.integer)):
             rows = [int(rows)]
         chosen = rows if isinstance(rows, slice) else np.asarray(rows)
@@ -196,15 +197,15 @@ class Features:
     def __reduce__(self) -> tuple[Any, ...]:
         rows = [None if each is None else short(each) for each in (self.rows, self.given)]
         file = self._packed
-        stored = {"labels": (file.labels, file.classes), "splits": (file.splits, file.split_names),
+        classes = one_forms(file.classes)
+        stored = {"labels": (file.labels, classes), "splits": (file.splits, file.split_names),
                   "groups": (file.groups, file.group_names)}  # fmt: skip
         own = {
             name: getattr(self, name)
             for name, (codes, names) in stored.items()
             if not np.array_equal(getattr(self, name), named(codes[self._rows], names))
         }
-        place = self.path.absolute()
-        return _reopened, (place, self.path, self._packed.digest, *rows, own, self._check)
+        return _reopened, (self.path.absolute(), self.path, file.digest, *rows, own, self._check)
 
     def check_any(self) -> None:
         """Raise `FeatcacheError` where there is no row, with the classes that could be chosen."""
@@ -285,7 +286,7 @@ class Features:
         from featcache.features.tf_dataset import class_numbers, tf_dataset
 
         self.check_any()
-        names = list(self._packed.classes if classes is None else classes)
+        names = list(one_forms(self._packed.classes) if classes is None else classes)
         codes = class_numbers(self.labels, names) if names else None
         return tf_dataset(self.maps, codes, batch_size, shuffle=shuffle, seed=seed)
 
@@ -307,7 +308,7 @@ def open_features(path: Path) -> Features:
         recipe=Recipe.from_json(packed.recipe),
         names=decoded_text(packed.paths),
         keys=decoded_text(packed.keys),
-        labels=named(packed.labels, packed.classes),
+        labels=named(packed.labels, one_forms(packed.classes)),
         splits=named(packed.splits, packed.split_names),
         groups=named(packed.groups, packed.group_names),
         views=packed.views,

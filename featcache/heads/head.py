@@ -26,6 +26,7 @@ from featcache.heads.head_file import damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.model import Model
 from featcache.images import NONE, ImageSet, find_images
+from featcache.images.class_names import one_forms
 from featcache.recipe import Recipe
 
 
@@ -234,7 +235,7 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
         if name.startswith("model.")
     }
     model = kind.head.from_state(state, record["settings"])
-    classes = [str(name) for name in record["classes"]]
+    classes = one_forms([str(name) for name in record["classes"]])
     if len(classes) != model.outputs:
         raise FeatcacheError(f"{len(classes)} class names for {model.outputs} outputs")
     # Heads that were saved before there was calibration have no temperature.

@@ -14,6 +14,12 @@ def one_form(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def one_forms(names: list[str]) -> list[str]:
+    """Names in that form, where it leaves them different: older files have others."""
+    composed = [one_form(name) for name in names]
+    return composed if len(set(composed)) == len(names) else names
+
+
 def settled(labels: Sequence[str], splits: Sequence[str]) -> tuple[list[str], list[str]]:
     """Labels in which a class has one name, and remarks.
 

@@ -20,6 +20,8 @@ from featcache.images.layout import SPLITS, split_word
 from featcache.images.tables import Table, complain, read_table, several_labels, some
 
 _COLUMNS = ("path", "label", "split", "group")
+#: Bytes of the longest text that is kept as metadata.
+LONGEST_CELL = 1000
 #: Images of one folder from which it is listed instead of asked for each.
 _MANY = 64
 
@@ -66,9 +68,33 @@ def read_manifest(path: Path, *, follow_symlinks: bool) -> Manifest:
     missing = _check_missing(path, rows)
     if not follow_symlinks:
         _check_links(path, rows)
-    others = [name for name in table.columns if name not in _COLUMNS]
-    kept = [f"{path.name}: kept as what else is known of the images: {some(others)}"] * bool(others)
+    rows, others, kept = _kept(path, rows, [name for name in table.columns if name not in _COLUMNS])
     return Manifest(rows, others, [*table.remarks, *mended, *doubts, *missing, *kept])
+
+
+def _kept(
+    path: Path, rows: list[ManifestRow], others: list[str]
+) -> tuple[list[ManifestRow], list[str], list[str]]:
+    """The rows with those of their other columns that can be kept, their names, and remarks."""
+    long = [
+        at
+        for at in range(len(others))
+        if any(
+            len(row.others[at].encode()) > LONGEST_CELL or "\0" in row.others[at] for row in rows
+        )
+    ]
+    remarks = []
+    if long:
+        left = [others[at] for at in long]
+        remarks.append(
+            f"{path.name}: not kept, with cells above {LONGEST_CELL} bytes: {some(left)}"
+        )
+        places = [at for at in range(len(others)) if at not in long]
+        rows = [replace(row, others=tuple(row.others[at] for at in places)) for row in rows]
+        others = [others[at] for at in places]
+    if others:
+        remarks.append(f"{path.name}: kept as what else is known of the images: {some(others)}")
+    return rows, others, remarks
 
 
 def _rows(folder: Path, table: Table) -> list[ManifestRow]:

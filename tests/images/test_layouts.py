@@ -10,6 +10,7 @@ import pytest
 
 from featcache.errors import FeatcacheError
 from featcache.images import find_images
+from featcache.images.class_names import one_forms
 from featcache.images.layout import split_of
 
 
@@ -330,3 +331,11 @@ def test_about_one_image_a_class_is_remarked(plant) -> None:
     assert any("12 images in 12 classes" in remark for remark in found.remarks)
     assert find_images(found.root, folders="group").groups == found.labels
     assert not re.search("classes", "".join(find_images(found.root, folders="group").remarks))
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"), [([NFD, "thé"], [NFC, "thé"]), ([NFD, NFC], [NFD, NFC]), (["a"], ["a"])]
+)
+def test_names_of_older_files_are_composed_where_they_stay_different(names, wanted) -> None:
+    """A head of a time when names were kept as they came still knows its classes."""
+    assert one_forms(names) == wanted

@@ -149,3 +149,10 @@ def test_a_folder_in_a_manifest_is_no_image(manifest) -> None:
     """33: a line that names a folder costs itself when read."""
     with pytest.raises(BadImage, match="it is a folder"):
         find_images(manifest("path\na\n")).read(0)
+
+
+def test_columns_of_long_texts_are_left_out(manifest) -> None:
+    """A table of essays does not swell the features file, and this is said."""
+    images = find_images(manifest(f"path,note,site\na/1.jpg,{'x' * 1001},Rome\na/2.jpg,,Oslo\n"))
+    assert images.metadata == {"site": ["Rome", "Oslo"]}
+    assert images.remarks[0] == "list.csv: not kept, with cells above 1000 bytes: 'note'"
