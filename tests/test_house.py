@@ -171,6 +171,13 @@ def test_a_name_of_a_face_is_not_a_module_too():
     assert both | (set(featcache.__all__) & PLACES) == TWO_MEANINGS
 
 
+def test_the_tests_mirror_the_house():
+    """A test lies in the folder of the room it tests; those of hostile files are of all rooms."""
+    tests = Path(__file__).parent
+    rooms = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert {room for room in rooms if not (ROOT / room).is_dir()} == {Path("hostile")}
+
+
 def openvino_imports(path: Path) -> list[str]:
     """Everything in a file that imports OpenVINO, by statement or by a function's argument."""
     found = []
@@ -193,7 +200,7 @@ def openvino_imports(path: Path) -> list[str]:
 def test_one_door_imports_openvino():
     """Its telemetry is off behind that door alone, so nothing else imports it, scripts included.
 
-    (scripts/bound.py measures without a line of featcache; it shuts the telemetry out itself.)
+    (benchmarks/bound.py measures without a line of featcache; it shuts the telemetry out itself.)
     """
     repository = Path(__file__).parents[1]
     scripts = (repository / "scripts").rglob("*.py")
@@ -202,11 +209,10 @@ def test_one_door_imports_openvino():
     doors = {path.relative_to(repository) for path in files if openvino_imports(path)}
     assert {str(path) for path in doors} == {
         "featcache/runtimes/openvino_import.py",
-        "scripts/bound.py",
+        "scripts/benchmarks/bound.py",
     }
-    assert (
-        'sys.modules["openvino_telemetry"] = None' in (repository / "scripts/bound.py").read_text()
-    )
+    bound = (repository / "scripts/benchmarks/bound.py").read_text()
+    assert 'sys.modules["openvino_telemetry"] = None' in bound
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,10 @@ def rm(
     entry, result = opened.remove(features)
     if json:
         answer({"removed": entry.name, "files": result.files, "bytes": result.bytes,
-                "left": [str(path) for path in result.strangers]})  # fmt: skip
+                "left": [str(path) for path in result.unrecognised]})  # fmt: skip
         return
     show(f"deleted {entry.name}, {size_text(result.bytes)} freed")
-    _say_left(result.strangers)
+    _say_left(result.unrecognised)
 
 
 def _say_left(paths: list[Path]) -> None:
@@ -188,7 +188,7 @@ def gc(
     cache: o.Cache = None,
     json: o.Json = False,
 ) -> None:
-    """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts.
+    """Delete what is not needed: rows whose image left the folder, quarantine, stale drafts.
 
     Rows that are nowhere else are deleted after a question, or with --yes. Without FEATURES also
     compiled networks that were not used for 30 days.
@@ -203,11 +203,11 @@ def gc(
     if yes or (rows and _is_wanted(f"Delete {rows:,} rows that are nowhere else?", json=json)):
         spared, rows = {}, 0
     results = {entry: _collect(entry, list(spared.get(entry, {}))) for entry in entries}
-    files, freed, strangers = _sum(results.values())
+    files, freed, unrecognised = _sum(results.values())
     graphs, graph_bytes = (0, 0) if features else delete_unused_graphs()
     if json:
         answer({"files": files, "bytes": freed, "checked": [entry.name for entry in entries],
-                "kept_rows": rows, "left": [str(path) for path in strangers],
+                "kept_rows": rows, "left": [str(path) for path in unrecognised],
                 "graphs": graphs, "graph_bytes": graph_bytes})  # fmt: skip
         return
     show(f"{files} files deleted, {size_text(freed)} freed")
@@ -216,11 +216,11 @@ def gc(
              f"deletes them")  # fmt: skip
     if graphs:
         show(f"{graphs} unused compiled networks and notes deleted, {size_text(graph_bytes)} freed")
-    _say_left(strangers)
+    _say_left(unrecognised)
 
 
 def _is_wanted(question: str, *, json: bool) -> bool:
-    """What a person at the terminal answers; nobody there is a no."""
+    """What a person at the terminal answers; without one it is a no."""
     return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
 
 
@@ -238,10 +238,10 @@ def _collect(entry: Entry, spare: list[Path]) -> GcResult:
 
 
 def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
-    """Files, bytes and strangers of several."""
+    """Files, bytes and unrecognised files of several."""
     listed = list(results)
     files, freed = sum(each.files for each in listed), sum(each.bytes for each in listed)
-    return files, freed, [path for each in listed for path in each.strangers]
+    return files, freed, [path for each in listed for path in each.unrecognised]
 
 
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:

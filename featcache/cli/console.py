@@ -30,7 +30,7 @@ COUNTED = 40
 #: The largest numbers that an option and a seed can be.
 LARGEST, LAST_SEED = 2**31 - 1, 2**32 - 1
 
-# A path that cannot be is the user's to mend; everything else is the disk's.
+# An impossible path is the user's to fix; everything else is the disk's.
 _WRONG_PATH = {
     errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO,
     errno.EINVAL,
@@ -100,7 +100,7 @@ def _failure_of(error: BaseException) -> _Failed | None:
     if isinstance(error, FeatcacheError):
         return _Failed(error.printed, error.exit_code)
     if isinstance(error, KeyboardInterrupt) or was_told_to_stop():
-        # Torn out of an import, a request to stop may come back as any other exception.
+        # During an import, a request to stop may surface as any other exception.
         said = str(error) if isinstance(error, KeyboardInterrupt) else ""
         return _Failed([said or STOPPED], INTERRUPTED)
     if isinstance(error, BrokenPipeError):
@@ -220,7 +220,7 @@ def agreed(question: str) -> bool:
     line = sys.stdin.readline() if sys.stdin else ""
     if not line:
         typer.echo(err=True)
-        raise FeatcacheError("nobody answered, nothing was done: --yes does it without asking")
+        raise FeatcacheError("there was no answer, nothing was done: --yes does it without asking")
     return line.strip().lower() in ("y", "yes")
 
 

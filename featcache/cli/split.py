@@ -42,11 +42,11 @@ def split(
     ] = None,
     by_group: Annotated[
         bool,
-        typer.Option("--by-group", help="Refuse images without groups; groups never part anyway."),
+        typer.Option("--by-group", help="Refuse images without groups; groups stay whole anyway."),
     ] = False,
     group_by: Annotated[
         str | None,
-        typer.Option(help="Make a column of metadata the groups, which are never parted."),
+        typer.Option(help="Make a column of metadata the groups, which are never split."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another split.")] = None,
     near: Annotated[

@@ -152,7 +152,7 @@ def entry_of(features: str, cache: str | Path | None) -> Entry:
 
     path = expanded(features).absolute()
     folder = path.parent.parent if path.parent.name == PARTS else path.parent
-    # Its name and place say whose it is, whatever became of its bytes.
+    # Its name and place identify it, even where its bytes are damaged.
     if path.is_file() and path.suffix == ".h5" and (holds_features(path) or is_keyed(folder)):
         return Entry(folder)
     return FeatureCache.open(cache).find(features)

@@ -227,12 +227,12 @@ def _views(options: ExtractionOptions) -> Views:
     if count == 0:
         if augment or of_all:
             raise FeatcacheError(
-                "--augment without --views: say how many views each image shall have (--views 8)"
+                "--augment without --views: say how many views each image is to have (--views 8)"
             )
         return Views()
     if not augment:
         raise FeatcacheError(
-            f"--views {count} without --augment: say what shall vary, such as "
+            f"--views {count} without --augment: say what is to vary, such as "
             f"--augment classic or --augment flip,rotate=20"
         )
     return Views(Augmentation.parse(augment), count, options["seed"], of_all)

@@ -1,4 +1,4 @@
-"""Job: an extraction that is checked and ready to run, and what one came to."""
+"""Job: an extraction that is checked and ready to run, and its result."""
 
 from __future__ import annotations
 

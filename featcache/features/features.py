@@ -105,7 +105,7 @@ class Features:
         return Metadata(self._packed, self._rows)
 
     def grouped_by(self, name: str) -> Features:
-        """The rows with a column of metadata as their groups, which are never parted."""
+        """The rows with a column of metadata as their groups, which are never split."""
         return replace(self, groups=self.metadata[name])
 
     @property

@@ -208,5 +208,5 @@ def _model_and_feeds(
             f"{choice.cut.numbers}: run with --from-cut no, and report it, please"
         )
     folder = activations.path.parent
-    say(f"they are in {folder}; `featcache rm` takes them away when they have served")
+    say(f"they are in {folder}; `featcache rm` deletes them when they are no longer needed")
     return graphs.above(choice.cut), feeds_of_rows(start, activations, plan)

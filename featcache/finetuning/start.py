@@ -206,7 +206,7 @@ def begin(draft: Draft, plan: FinetunePlan, *, say: Say) -> Start:
     """Extract what is not cached yet, and fit a head, or take the one that is given.
 
     Raises `FeatcacheError` where labels or images are too few, the head is not of these classes,
-    was trained on images that shall judge, or the folder holds a fine-tuning of other images.
+    was trained on images that are to judge, or the folder holds a fine-tuning of other images.
     """
     job = draft.job
     extraction = run_job(job, draft.watch)[0]
@@ -267,8 +267,8 @@ def _remarks(head: Head, features: Features, roles: Roles) -> list[str]:
     if (seen & roles.judge).any():
         raise FeatcacheError(
             f"the head {head.path} was trained on {int((seen & roles.judge).sum())} of the "
-            f"{int(roles.judge.sum())} images that shall judge: give the --seed that it was fitted "
-            f"with, or fit it again"
+            f"{int(roles.judge.sum())} images that are to judge: give the --seed that it was "
+            f"fitted with, or fit it again"
         )
     if not (seen & roles.stop).any() or head.kind == "dense":
         return []

@@ -277,7 +277,7 @@ class _Reading:
                 f"--folders {start}class": f"classes {some(tops)}",
                 f"--folders {start}-/class": f"classes {some(names)}",
                 f"--folders {start}class/group": f"classes {some(tops)}, groups {some(names)} "
-                f"which are never parted",
+                f"which are never split",
                 f"--folders {start}group/class": f"groups {some(tops)}, classes {some(names)}",
             },
         )

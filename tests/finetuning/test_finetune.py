@@ -385,7 +385,7 @@ BAD = {
     "head of another backbone": (["--head", "HEAD", "--size", "32"], "which is used: leave them"),
     "no backbone": ([], "--backbone: which network"),
     "a layer that is not there": (["--unfreeze-from", "lats"], "nearest are"),
-    "a rate of nought": (["--learning-rate", "0"], "--learning-rate 0"),
+    "a rate of zero": (["--learning-rate", "0"], "--learning-rate 0"),
     "cut and live views": (["--from-cut", "yes", "--augment", "flip"], "--from-cut yes with"),
     "no such kind": (["--head", "forest"], "no such head file"),
 }

@@ -116,7 +116,7 @@ def test_a_damaged_graph_is_made_again(home, network, name, damage):
 
 
 def test_a_graph_that_gives_another_probe_is_made_again(home, network):
-    """A graph whose files are sound but which is another network's is not believed."""
+    """A graph whose files are sound but which is another network's is not used."""
     prove(network)
     folder = next(home.glob("graphs/*"))
     prove(tiny(seed=1))

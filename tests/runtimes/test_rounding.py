@@ -109,7 +109,7 @@ def in_bfloat16(network: Network, pixels: np.ndarray) -> np.ndarray:
 
 
 def weights_in_half(network: Network, pixels: np.ndarray) -> np.ndarray:
-    """As a graph is saved by OpenVINO where nobody says otherwise."""
+    """As a graph is saved by OpenVINO by default."""
     before = network.base.get_weights()
     network.base.set_weights([value.astype(np.float16) for value in before])
     try:
