@@ -19,7 +19,8 @@ from featcache.extraction.pipeline import Batch, FinishedRows
 from featcache.extraction.reading import Outcome
 from featcache.extraction.timing import Timing
 from featcache.features.cache import note_weights
-from featcache.features.store import Block, Failure, RecipeStore, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block, Failure, Stamp
 from featcache.images import ImageSet
 from featcache.images.decoder import decoder_versions
 from featcache.runtimes.proof import Proven

@@ -19,7 +19,9 @@ import numpy as np
 from featcache.extraction.pipeline import FinishedRows
 from featcache.extraction.reading import Outcome
 from featcache.features.cache import FeatureCache
-from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Failure, Stamp
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.images.decoder import decoder_versions
 from featcache.recipe import Recipe
 from featcache.runtimes.proof import Proven
@@ -64,21 +66,16 @@ class Known:
         plain = cache.snapshots(recipe.plain) if recipe.augment else []
         return cls(own, cache.snapshots(recipe, but=here), plain, failures)
 
-    @property
-    def everything(self) -> list[Snapshot]:
-        """All snapshots, this data set's first."""
-        return [self.own, *self.siblings, *self.plain]
-
     def missing(self, key: str, views: Sequence[int]) -> list[int]:
         """The views of these bytes that no row is known of. Called from many threads."""
         if key in self.failures:
             return []
-        left = np.asarray(views, np.int32)
-        for snapshot in self.everything:
-            if len(left):
-                there = self._find(snapshot, np.full(len(left), key.encode(), "S64"), left) >= 0
-                left = left[~there]
-        return [int(view) for view in left]
+        wanted = np.asarray(views, np.int32)
+        keys, is_known = np.full(len(wanted), key.encode(), "S64"), np.zeros(len(wanted), bool)
+        for *_, places in found_in([self.own, *self.siblings], keys, wanted, plain=self.plain):
+            is_known[places] = True
+        missing: list[int] = wanted[~is_known].tolist()
+        return missing
 
     def has_all(self, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Which of some keys (n,) 'S64' have all their views in this data set, or are known to
@@ -95,7 +92,7 @@ class Known:
 
     def stored_stamp(self) -> Stamp | None:
         """Provenance and probe of rows that exist, here first."""
-        for snapshot in self.everything:
+        for snapshot in (self.own, *self.siblings, *self.plain):
             if snapshot.probe is not None:
                 return Stamp(merged(snapshot.provenances), snapshot.probe)
         return None
@@ -117,37 +114,22 @@ class Known:
     def reuse(self, outcomes: list[Outcome], views: list[int]) -> FinishedRows:
         """Those of some rows that this data set lacks and others of the cache have."""
         keys = np.array([outcome.key.encode() for outcome in outcomes], "S64")
-        left = self.own.find(keys, np.array(views, np.int32)) < 0
+        wanted = np.array(views, np.int32)
+        lacking = np.flatnonzero(self.own.find(keys, wanted) < 0)
+        others = found_in(self.siblings, keys[lacking], wanted[lacking], plain=self.plain)
         taken: list[int] = []
         vectors = []
-        for snapshot in (*self.siblings, *self.plain):
-            asked = np.flatnonzero(left)
-            positions = self._find(snapshot, keys[asked], np.array(views, np.int32)[asked])
-            there = positions >= 0
-            if there.any():
-                vectors.append(snapshot.read(positions[there]))
-                self._note_sizes(snapshot, positions[there], outcomes, asked[there])
-                taken += asked[there].tolist()
-                left[asked[there]] = False
+        for snapshot, positions, places in others:
+            vectors.append(snapshot.read(positions))
+            sizes = snapshot.source_sizes(positions).tolist()
+            for place, (height, width) in zip(lacking[places].tolist(), sizes, strict=True):
+                outcomes[place].source_size = (height, width)
+                taken.append(place)
         return FinishedRows(
             vectors=np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
             outcomes=[outcomes[place] for place in taken],
             views=[views[place] for place in taken],
         )
-
-    def _find(self, snapshot: Snapshot, keys: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Positions of rows, -1 = missing; a plain recipe answers for view 0 alone."""
-        positions = snapshot.find(keys, views)
-        is_plain = any(snapshot is each for each in self.plain)
-        return np.where(views == 0, positions, -1) if is_plain else positions
-
-    @staticmethod
-    def _note_sizes(
-        snapshot: Snapshot, positions: np.ndarray, outcomes: list[Outcome], places: np.ndarray
-    ) -> None:
-        sizes = snapshot.source_sizes(positions).tolist()
-        for place, (height, width) in zip(places.tolist(), sizes, strict=True):
-            outcomes[place].source_size = (height, width)
 
 
 def provenance_of(proven: Proven | None, tap: int = 0) -> str:

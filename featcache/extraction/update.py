@@ -8,7 +8,8 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,15 +18,20 @@ from featcache.extraction.filling import Filling
 from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
+from featcache.extraction.reading import Stream
+from featcache.extraction.run import Run, find_groups, find_missing, open_run, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
 from featcache.features.splits.partition import Carve
-from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
+from featcache.features.store.packed_file import PackedFile
+from featcache.features.store.records import Failure, Identity, Stamp
+from featcache.features.store.snapshot import Snapshot
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
-from featcache.interruption import watch_for_interruption
+from featcache.images.first_look import none_usable
+from featcache.interruption import Interruption, watch_for_interruption
+from featcache.runtimes.runtime import Runtime
 
 SHOWN_CONFLICTS = 3
 
@@ -41,7 +47,7 @@ def run_job(
     """
     with open_run(job) as state:
         _fill(state, report)
-        with state.timing.measure("writing"):
+        with state.reading.timing.measure("writing"):
             packed = [_pack(state, filling) for filling in state.fillings]
         _log_run(state)
         return [
@@ -96,7 +102,8 @@ def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress
     state.groups, state.waiting = find_groups(state, missing), len(indices)
     streams = [stream_of(state, group) for group in state.groups]
     with watch_for_interruption() as interruption:
-        for batch in run_pass(job.images, indices, streams, reading_of(state)) if streams else ():
+        streams = [_stoppable(stream, state, interruption) for stream in streams]
+        for batch in run_pass(job.images, indices, streams, state.reading) if streams else ():
             state.take(batch)
             report(state.progress())
             if interruption.requested or (state.failed and job.settings.on_error == "fail"):
@@ -116,6 +123,16 @@ def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress
         )
 
 
+def _stoppable(stream: Stream, state: Run, interruption: Interruption) -> Stream:
+    """Opening its network, which takes seconds, ends at once unless rows wait to be saved."""
+
+    def opened() -> Runtime:
+        with nullcontext() if state.computed.any() else interruption.at_once():
+            return stream.open_runtime()
+
+    return replace(stream, open_runtime=opened)
+
+
 def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     """Pack what exists into features.h5: a row for each view of each image, sorted by path."""
     job, target = state.job, filling.target
@@ -126,7 +143,7 @@ def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     there = snapshot.find(state.keys[indices], views) >= 0
     failures = filling.reasons(np.unique(indices[~there]), state.keys)
     if not there.any():
-        raise _all_failed(failures)
+        raise none_usable([(failure.path, failure.message) for failure in failures])
     identity = identify(
         job.images,
         state.keys,
@@ -160,15 +177,9 @@ def _result(
         choice=proven.runtime.choice if proven else "every row was known: no network ran",
         parity=proven.parities[tap] if proven else None,
         rounding=proven.roundings[tap] if proven else None,
-        bound=state.timing.bound(seconds) if proven else None,
+        bound=state.reading.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )
-
-
-def _all_failed(failures: list[Failure]) -> ImageFailure:
-    shown = [f"{failure.path}: {failure.message}" for failure in failures[:5]]
-    more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
-    return ImageFailure(f"not one of {len(failures)} images could be used:", [*shown, *more])
 
 
 def _warnings(state: Run) -> list[str]:
@@ -192,7 +203,7 @@ def _log_run(state: Run) -> None:
             "seconds": round(seconds, 3),
             "batch": proven.runtime.batch if proven else None,
             "threads": job.settings.threads,
-            "waited_for": state.timing.bound(seconds).shares if proven else None,
+            "waited_for": state.reading.timing.bound(seconds).shares if proven else None,
         }
         try:
             append_record(filling.target.directory / RUNS, record, base=job.cache.directory)

@@ -11,8 +11,10 @@ import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.features.metadata import Metadata
-from featcache.features.row_numbers import long, short
-from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
+from featcache.features.row_numbers import long, rows_by_name, short
+from featcache.features.store.disk import FileIdentity
+from featcache.features.store.packed_file import PackedFile, open_packed
+from featcache.features.store.records import Failure
 from featcache.features.texts import decoded_text, named
 from featcache.images.class_names import one_forms
 from featcache.recipe import Recipe
@@ -85,6 +87,16 @@ class Features:
         if self._check:
             self[rows].check()
         return replace(self, _check=False).vectors
+
+    @property
+    def name(self) -> str:
+        """As the user may write it: ``photos/vgg16-1a2b3c4d``."""
+        return f"{self.path.parent.parent.name}/{self.path.parent.name}"
+
+    @property
+    def probe(self) -> np.ndarray:
+        """(8, k) float32: what the network gave for the probe's images."""
+        return np.array(self._packed.probe)
 
     @property
     def X(self) -> np.ndarray:
@@ -183,15 +195,10 @@ class Features:
 
         These rows must be sorted by name, as a file's are; `given` becomes the place among `names`.
         """
-        wanted = np.asarray(names, dtype=str)
-        first, end = (np.searchsorted(self.names, wanted, side) for side in ("left", "right"))
-        counts = end - first
-        given = np.repeat(np.arange(len(wanted)), counts)
-        within = np.arange(len(given)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = np.repeat(first, counts) + within
+        rows, given = rows_by_name(self.names, names)
         is_all = np.array_equal(rows, np.arange(len(self)))
-        place = {name: at for at, name in reversed(list(enumerate(names)))}
-        failures = sorted(self.failures, key=lambda each: place.get(each.path, len(place)))
+        place = {name: at for at, name in enumerate(names)}
+        failures = sorted(self.failures, key=lambda each: place.get(each.path, -1))
         return replace(self if is_all else self[rows], given=given, failures=failures)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -292,8 +299,8 @@ class Features:
 
     def __repr__(self) -> str:
         return (
-            f"<Features {self.path.parent.parent.name}/{self.path.parent.name}: {len(self)} rows "
-            f"of {self.width} {self.recipe.dtype}, {len(self.classes)} classes>"
+            f"<Features {self.name}: {len(self)} rows of {self.width} {self.recipe.dtype}, "
+            f"{len(self.classes)} classes>"
         )
 
 
@@ -340,11 +347,4 @@ def _reopened(
     is_all = rows == slice(0, len(found)) if isinstance(rows, slice) else False
     order = None if given is None else long(given)
     chosen = found if is_all else found[rows]
-    return replace(
-        chosen,
-        labels=own.get("labels", chosen.labels),
-        splits=own.get("splits", chosen.splits),
-        groups=own.get("groups", chosen.groups),
-        given=order,
-        _check=check,
-    )
+    return replace(chosen, given=order, _check=check, **own)  # type: ignore[arg-type]

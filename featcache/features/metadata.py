@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.errors import FeatcacheError
-from featcache.features.store import PackedFile
+from featcache.features.store.packed_file import PackedFile
 from featcache.features.texts import named
 
 

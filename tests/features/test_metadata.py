@@ -20,7 +20,8 @@ from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.features.cache import FeatureCache
 from featcache.features.features import open_features
-from featcache.features.store import Block, Identity, RecipeStore, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block, Identity, Stamp
 from featcache.images import find_images
 
 WIDTH = 6
