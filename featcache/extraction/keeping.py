@@ -108,7 +108,13 @@ def _before(images: ImageSet, folder: Path, directories: Sequence[Path]) -> _Bef
 
 
 def _places(images: ImageSet, rows: Features) -> np.ndarray:
-    """Where the images of rows are in a set, by name, else by path; -1 = nowhere."""
+    """Where the images of rows are in a set, by name, else by path; -1 = nowhere.
+
+    Arrays have no name but their place in a list: they are known by their bytes.
+    """
+    if images.arrays is not None:
+        by_key = {images.read(at).key: at for at in range(len(images))}
+        return np.array([by_key.get(key, -1) for key in rows.keys.tolist()], np.int64)
     place = {name: at for at, name in enumerate(images.names)}
     found = np.array([place.get(name, -1) for name in rows.names.tolist()], np.int64)
     old_root = images_root(rows.path.parent)

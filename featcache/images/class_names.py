@@ -27,14 +27,17 @@ def settled(labels: Sequence[str], splits: Sequence[str]) -> tuple[list[str], li
     that differ in case or spaces alone are one class where each split has one of them (train/Cat,
     test/cat); beside each other they stay two.
     """
-    composed = [one_form(label) for label in labels]
+    there = set(zip(labels, splits, strict=True))
+    # Beside the composed name, in one folder, the other one is another folder on purpose.
+    beside = {label for label, split in there
+              if one_form(label) != label and (one_form(label), split) in there}  # fmt: skip
+    composed = [label if label in beside else one_form(label) for label in labels]
     remarks = []
-    if odd := sorted({new for old, new in zip(labels, composed, strict=True) if old != new}):
-        both = sorted(set(odd) & set(labels))
-        if both:
-            remarks.append(
-                f"classes that Unicode writes in two ways are one: {_some(both)} (NFC and NFD)"
-            )
+    both = {new for old, new in zip(labels, composed, strict=True) if old != new} & set(labels)
+    if both:
+        remarks.append(
+            f"classes that Unicode writes in two ways are one: {_some(sorted(both))} (NFC and NFD)"
+        )
     counts = Counter(zip(composed, splits, strict=True))
     names: dict[str, str] = {}
     for spellings in _alike(sorted({label for label in composed if label})):
@@ -45,8 +48,8 @@ def settled(labels: Sequence[str], splits: Sequence[str]) -> tuple[list[str], li
             remarks.append(f"{_some(spellings)} are read as one class, {best!r}")
         else:
             remarks.append(
-                f"{_some(spellings)} are different classes here, though they differ in case or "
-                f"spaces alone: if they are one, give them one name"
+                f"{_some(spellings)} are different classes here, though they differ in case, "
+                f"spaces or the form of Unicode alone: if they are one, give them one name"
             )
     return [names.get(label, label) for label in composed], remarks
 
@@ -55,7 +58,7 @@ def _alike(names: list[str]) -> list[list[str]]:
     """Names that are the same but for case and spaces; only those with a partner."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault("".join(name.casefold().split()), []).append(name)
+        groups.setdefault("".join(one_form(name).casefold().split()), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

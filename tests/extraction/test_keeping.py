@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_features import make_images
 from typer.testing import CliRunner
@@ -153,3 +154,14 @@ def test_a_name_does_not_change_hands_where_something_would_be_lost(slides, tmp_
     with pytest.raises(FeatcacheError, match="would be gone"):
         featcache.extract(listed, name="slides", cache=cache, **K)
     assert (cache / "slides" / "featcache.json").read_bytes() == marker
+
+
+def test_arrays_are_known_by_their_bytes(tmp_path) -> None:
+    """Other arrays in the same places are other images; the same ones do not lose their labels."""
+    cache = tmp_path / "cache"
+    pixels = np.random.default_rng(3).integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)
+    featcache.extract(pixels[:4], labels=list("abab"), cache=cache, **K)
+    assert set(featcache.extract(pixels[4:], cache=cache, **K).labels) == {""}
+    featcache.extract(pixels[:4], labels=list("abab"), cache=cache, **K)
+    with pytest.raises(FeatcacheError, match="labels of 4 images"):
+        featcache.extract(pixels[3::-1], cache=cache, **K)

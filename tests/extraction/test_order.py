@@ -142,7 +142,7 @@ def test_arrays_are_answered_in_their_order(cached) -> None:
     found = featcache.extract(pixels, labels=y, cache=cached, name="arrays", **K)
     assert found.labels.tolist() == y
     assert np.array_equal(found.vectors[7], found.vectors[2])
-    backwards = featcache.extract(list(pixels[::-1]), cache=cached, name="arrays", **K)
+    backwards = featcache.extract(list(pixels[::-1]), cache=cached, name="backwards", **K)
     assert np.array_equal(backwards.vectors, found.vectors[::-1])
 
 

@@ -288,6 +288,13 @@ def test_two_forms_of_unicode_are_one_class(plant) -> None:
     assert find_images([root / "train" / NFC / "1.jpg"], labels=[NFD]).labels == [NFC]
 
 
+def test_two_forms_beside_each_other_stay_two(plant) -> None:
+    """Whoever made two folders in one place has two classes, and is told."""
+    found = find_images(plant(f"{NFC}/1.jpg", f"{NFD}/2.jpg", "thé/3.jpg"))
+    assert len(found.classes) == 3
+    assert "are different classes here" in found.remarks[0]
+
+
 @pytest.mark.parametrize(("one", "other"), [("Cat", "cat"), ("Big Cat", "big cat"), ("É", "é")])
 def test_a_class_in_other_case_in_another_split_is_the_same(plant, one, other) -> None:
     """The training split's spelling counts, and it is said."""
