@@ -31,6 +31,19 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch):
     assert scope["dataset"]["features"].shape == (1797, 1280)
 
 
+def test_the_page_on_folders_runs(tmp_path, monkeypatch):
+    """Its Python block works, and the user's own y goes with the rows of a shuffled list."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEATCACHE_DIR", raising=False)
+    page = README.parent / "docs" / "folders.md"
+    (block,) = re.findall(r"<!-- run -->\n```python\n(.*?)```", page.read_text(), re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(compile(block, str(page), "exec"), scope)
+    features, y = scope["features"], scope["y"]
+    assert [name.split("/")[0] for name in features.names] == y.tolist()
+    assert scope["fitted"].score(features.X, y) > 0.95
+
+
 def test_the_readme_is_short():
     """A newcomer reads it in a few minutes."""
     assert len(README.read_text().splitlines()) <= 120

@@ -64,6 +64,9 @@ def baseline(
     threads: o.Threads = None,
     max_pixels: o.MaxPixels = 64_000_000,
     follow_symlinks: o.FollowLinks = False,
+    folders: o.Folders = None,
+    splits_from_folders: o.SplitsFromFolders = False,
+    ignore: o.Ignore = None,
     json: o.Json = False,
 ) -> None:  # fmt: skip
     """Train a small network from scratch on the images, to see what a pretrained one is worth.
@@ -85,7 +88,12 @@ def baseline(
         o.parse_size(size), augment, options, out, threads or joblib.cpu_count(),
         max_pixels, class_weight, test_from or "",
     )  # fmt: skip
-    found = find_images(images, follow_symlinks=follow_symlinks)
+    found = find_images(
+        images,
+        follow_symlinks=follow_symlinks,
+        folders=folders or ("split/class" if splits_from_folders else None),
+        ignore=ignore or (),
+    )
     for remark in found.remarks:
         say(f"note: {remark}")
     say_counts(found)

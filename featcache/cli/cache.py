@@ -44,8 +44,11 @@ def info(features: o.FeaturesName, cache: o.Cache = None, json: o.Json = False) 
     if json:
         answer(record)
         return
-    for name in ("features", "rows", "width", "dtype", "bytes", "classes", "splits", "failed"):
+    for name in ("features", "rows", "width", "dtype", "bytes", "classes", "splits", "groups",
+                 "failed"):  # fmt: skip
         show(f"{name:<11}{record[name]}")
+    for column, values in record["metadata"].items():
+        show(f"{'metadata':<11}{column}: {values:,} different values")
     show(f"{'key':<11}{found.recipe.key}")
     for name, value in {**record["recipe"], **record["provenance"]}.items():
         show(f"  {name:<28}{value}")
@@ -72,6 +75,10 @@ def _describe(found: Features) -> dict[str, Any]:
         "classes": len(found.classes),
         "class_names": found.classes,
         "splits": splits,
+        "groups": len(set(found.groups.tolist()) - {""}),
+        "metadata": {
+            name: len(set(column.tolist()) - {""}) for name, column in found.metadata.items()
+        },
         "failed": len(found.failures),
         "failures": [{"path": f.path, "message": f.message} for f in found.failures],
         "key": found.recipe.key,

@@ -42,12 +42,12 @@ def classify(
 
     from featcache.backbones.opening import BackboneSource
     from featcache.heads.imagenet import classify as classified
-    from featcache.images import find_images
+    from featcache.images import NONE, find_images
     from featcache.images.first_look import require_an_image
 
     side = None if size is None else o.parse_size(size)
     source = BackboneSource(weights, side, scale, trust_model)
-    found = find_images(images, follow_symlinks=follow_symlinks)
+    found = find_images(images, follow_symlinks=follow_symlinks, folders=NONE)
     require_an_image(found)
     for remark in found.remarks:
         say(f"note: {remark}")

@@ -13,10 +13,13 @@ from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
     from featcache.evaluation.comparison import Comparison
-    from featcache.evaluation.report import Rejection, Report
+    from featcache.evaluation.report import Breakdown, Rejection, Report
 
 #: Classes whose confusion matrix is printed; --json always has it.
 WIDEST = 20
+
+#: Values of --by that are printed, the worst first.
+PARTS = 40
 
 #: Exit code of an accuracy below --assert-accuracy. Not 1, which a crash has too: a script can
 #: tell "not good enough" from "went wrong".
@@ -58,6 +61,9 @@ def evaluate(
         float | None,
         typer.Option(help=f"Exit code {NOT_GOOD_ENOUGH} where the accuracy is below this."),
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Also the accuracy by group, or by a column of metadata.")
+    ] = None,
     plots: o.Plots = None,
     cache: o.Cache = None,
     json: o.Json = False,
@@ -72,8 +78,9 @@ def evaluate(
     _check(assert_accuracy, against, against_features)
     loaded, rows = Head.load(head), load(features, cache=cache)
     report = judge(
-        loaded, rows, split=split, average_views=average_views, top=top, reject_below=reject_below
-    )
+        loaded, rows, split=split, average_views=average_views, top=top, reject_below=reject_below,
+        by=by,
+    )  # fmt: skip
     comparison = None
     if against:
         comparison = compare(
@@ -125,12 +132,26 @@ def _show(report: Report, comparison: Comparison | None, against: str | None) ->
         ],
         ("class", "precision", "recall", "f1", "images"),
     )
+    if report.breakdown:
+        _show_breakdown(report.breakdown)
     if len(report.classes) <= WIDEST:
         show("", "confusion (row: true class, column: predicted)")
         table(
             [(name, *row) for name, row in zip(report.classes, report.confusion, strict=True)],
             ("", *[name[:8] for name in report.classes]),
         )
+
+
+def _show_breakdown(breakdown: Breakdown) -> None:
+    show("")
+    rows = [
+        (part.name or "(none)", f"{part.accuracy:.3f}",
+         f"{part.interval[0]:.3f} to {part.interval[1]:.3f}", part.rows)
+        for part in breakdown.parts[:PARTS]
+    ]  # fmt: skip
+    table(rows, (breakdown.by, "accuracy", "95 % interval", "images"))
+    if more := len(breakdown.parts) - len(rows):
+        show(f"and {more:,} more: --json has them all")
 
 
 def _show_figures(report: Report) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import typer
 
@@ -67,6 +67,9 @@ Threads = Annotated[int | None, _shared("threads")]
 MaxPixels = Annotated[int, _shared("max_pixels")]
 TestFrom = Annotated[str | None, _shared("test_from")]
 FollowLinks = Annotated[bool, _shared("follow_symlinks")]
+Folders = Annotated[str | None, _shared("folders")]
+SplitsFromFolders = Annotated[bool, _shared("splits_from_folders")]
+Ignore = Annotated[list[str] | None, _shared("ignore")]
 
 #: Options that are lists, one entry an image: a manifest has them.
 LISTS = ("labels", "splits", "groups")
@@ -109,6 +112,8 @@ def _parameter(name: str, option: Option, panel: str | None) -> inspect.Paramete
     """An option as a parameter that typer reads: a number, a switch, or text to be parsed."""
     kinds = [each for each in kinds_of(option.kind) if each is not NoneType]
     kind: Any = kinds[0] if kinds in ([bool], [int], [float]) else str
+    if get_origin(kinds[0]) is Sequence:
+        kind = list[str]
     if NoneType in kinds_of(option.kind):
         kind = kind | None
     annotation = Annotated[kind, _typer_option(name, option, panel)]

@@ -43,11 +43,11 @@ def predict(
     import joblib
 
     from featcache.heads.head import Head
-    from featcache.images import find_images
+    from featcache.images import NONE, find_images
     from featcache.images.first_look import require_an_image
 
     saved = Head.load(head)
-    found = find_images(images, follow_symlinks=follow_symlinks)
+    found = find_images(images, follow_symlinks=follow_symlinks, folders=NONE)
     require_an_image(found)
     stream = saved.predict_stream(
         found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,10 @@ def split(
         bool,
         typer.Option("--by-group", help="Refuse images without groups; groups stay whole anyway."),
     ] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option(help="Make a column of metadata the groups, which are never split."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another split.")] = None,
     near: Annotated[
         float | None,
@@ -56,7 +61,8 @@ def split(
         typer.Option(help="A CSV of splits: to audit, or to keep while new images join."),
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="Write path,split (and label, group) to this .csv file.")
+        Path | None,
+        typer.Option(help="Write path,split (and label, group, metadata) to this .csv."),
     ] = None,
     audit: Annotated[
         bool, typer.Option("--audit", help="Say what a split leaks, instead of making one.")
@@ -69,18 +75,22 @@ def split(
 ) -> None:
     """Split images by the hash of their bytes so that nothing leaks, or audit a split."""
     from featcache.features.cache import load
-    from featcache.features.splits.division import read_splits
+    from featcache.features.splits.division import read_groups, read_splits
     from featcache.features.splits.duplicates import NEAR
 
     making = {"--test": test, "--validation": validation, "--seed": seed, "--splits": splits,
               "--by-group": by_group or None}  # fmt: skip
     _check_options(making, audit=audit, head=head, near=near, no_near=no_near)
     rows = load(features, cache=cache)
+    if group_by:
+        rows = rows.grouped_by(group_by)
     cosine = None if no_near else NEAR if near is None else near
     former = rows.splits
     if splits_from:
         former, remarks = read_splits(Path(splits_from), rows)
-        for remark in remarks:
+        groups, more = read_groups(Path(splits_from), rows)
+        rows = replace(rows, groups=groups)
+        for remark in [*remarks, *more]:
             say(f"note: {remark}")
     if audit:
         _audit(rows, former, cosine, head, json=json)
@@ -88,7 +98,7 @@ def split(
     if by_group and (rows.groups == "").any():
         raise FeatcacheError(
             f"--by-group: {int((rows.groups == '').sum())} of {len(rows)} rows have no group; "
-            f"groups come from the group column of a CSV manifest"
+            f"groups come from the group column of a CSV manifest, or from --group-by COLUMN"
         )
     from featcache.features.splits.division import divide, write_splits
 

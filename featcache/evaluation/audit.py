@@ -103,6 +103,7 @@ def audit(
 
     Raises `FeatcacheError` where the rows are not on two sides at least.
     """
+    features.check_any()
     kept = np.flatnonzero((features.views == 0) & (splits != ""))
     rows, side = features[kept], _sides(features, splits[kept])
     pairs = twins(features, near, kept)

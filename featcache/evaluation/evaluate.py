@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.evaluation import metrics
-from featcache.evaluation.report import ClassScore, Rejection, Report
+from featcache.evaluation.report import Breakdown, ClassScore, Part, Rejection, Report
 from featcache.features.features import Features
 from featcache.features.rows import Rows
 from featcache.features.splits.partition import SPLITS, units
@@ -74,6 +74,7 @@ def evaluate(
     average_views: bool = False,
     top: int | None = None,
     reject_below: float | None = None,
+    by: str | None = None,
 ) -> Report:
     """Judge a head on labelled rows that it was not trained on.
 
@@ -86,13 +87,16 @@ def evaluate(
         features have them (test-time augmentation); by default its plain row alone.
     top: the k of the top-k accuracy; by default 5 where there are more classes.
     reject_below: also say what is left where images with a lower best probability are given up.
+    by: also say the accuracy for each value of a column: "group", or a name of metadata.
 
     Raises
     ------
     FeatcacheError: other features than the head's, no labels, no row is left, or a wrong option.
     """
     rows, protocol, remarks = unseen(head, features, split=split, average_views=average_views)
-    return judge(head, rows, protocol=protocol, remarks=remarks, top=top, reject_below=reject_below)
+    return judge(
+        head, rows, protocol=protocol, remarks=remarks, top=top, reject_below=reject_below, by=by
+    )
 
 
 def unseen(
@@ -148,6 +152,7 @@ def judge(
     remarks: list[str],
     top: int | None = None,
     reject_below: float | None = None,
+    by: str | None = None,
 ) -> Report:
     """The report of a head on exactly these rows; those of one image are averaged."""
     top = _checked_top(top, len(head.classes))
@@ -168,6 +173,7 @@ def judge(
         rejection=None if reject_below is None else _reject(answers, reject_below),
         protocol=protocol,
         remarks=[*remarks, *_class_remarks(answers, head.classes)],
+        breakdown=None if by is None else _breakdown(answers, by),
     )
 
 
@@ -268,6 +274,22 @@ def _calibration(head: Head | Predicted, rows: Rows, after: dict[str, Any]) -> C
         log_loss=(before["log_loss"], after["log_loss"]),
         calibration_error=(before["calibration_error"], after["calibration_error"]),
     )
+
+
+def _breakdown(answers: Answers, by: str) -> Breakdown:
+    """The accuracy on the images with each value of a column, the worst first."""
+    if by == "group":
+        column = answers.rows.groups
+    elif isinstance(answers.rows, Features):
+        column = answers.rows.metadata[by]
+    else:
+        raise FeatcacheError(f"--by {by}: expected group")
+    parts = []
+    for name in np.unique(column).tolist():
+        correct, unit = answers.correct[column == name], answers.unit[column == name]
+        interval = metrics.accuracy_interval(correct, unit)
+        parts.append(Part(name, float(correct.mean()), interval, len(correct)))
+    return Breakdown(by, sorted(parts, key=lambda part: part.accuracy))
 
 
 def _reject(answers: Answers, below: float) -> Rejection:

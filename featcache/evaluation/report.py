@@ -37,6 +37,24 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """How the images of one group, or with one value of metadata, fared."""
+
+    name: str
+    accuracy: float
+    interval: metrics.Interval
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """The accuracy by the values of a column ("site"), the worst first; "" = none."""
+
+    by: str
+    parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """How good a head is on some rows.
 
@@ -55,6 +73,7 @@ class Report:
     calibration_error: expected calibration error over 15 bins of equal width.
     reliability: those bins as (mean confidence, accuracy, images), empty ones left out.
     rejection: what rejecting unsure images would give, where it was asked for.
+    breakdown: the accuracy by the values of a column, where it was asked for.
     calibration: what the head's temperature changes on these rows; None where it has none.
     """
 
@@ -81,6 +100,7 @@ class Report:
     calibration: Calibration | None
     protocol: str
     remarks: list[str]
+    breakdown: Breakdown | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as JSON gives it back: lists for tuples."""

@@ -15,6 +15,7 @@ from featcache.backbones.opening import BackboneSource, recall_backbone
 from featcache.backbones.user_models.user_network import USER, scale_of
 from featcache.errors import FeatcacheError, at_least
 from featcache.extraction.job import Job, Progress, RunSettings, Target, Views
+from featcache.extraction.keeping import Keeping
 from featcache.extraction.options import ExtractionOptions
 from featcache.extraction.update import run_job
 from featcache.features.cache import FeatureCache
@@ -75,8 +76,9 @@ def extract(
 
     Returns
     -------
-    Features: a row an image (and view), sorted by path; `.run` says what this call did. A list of
-    them, one for each layer of each backbone, where `layer` or `backbone` is not a single name.
+    Features: a row an image (and view), sorted by path, or in the order of what was given as a list
+    (`.given`: which of them); `.run` says what this call did. A list of Features, one for each
+    layer of each backbone, where `layer` or `backbone` is not a single name.
 
     Raises
     ------
@@ -84,7 +86,10 @@ def extract(
     KeyboardInterrupt: after Ctrl-C, when the finished rows have been saved.
     """
     job = prepare(images, backbone=backbone, layer=layer, **options)
-    found = [replace(job.cache.load(each.path), run=each) for each in run_job(job, progress)]
+    found = [
+        replace(job.cache.load(each.path).in_order_of(job.given), run=each)
+        for each in run_job(job, progress)
+    ]
     return found[0] if isinstance(backbone, str) and isinstance(layer, str) else found
 
 
@@ -111,6 +116,8 @@ def prepare(
         splits=options["splits"],
         groups=options["groups"],
         follow_symlinks=options["follow_symlinks"],
+        folders=options["folders"] or ("split/class" if options["splits_from_folders"] else None),
+        ignore=options["ignore"] or (),
     )
     require_an_image(found)
     opened = [
@@ -119,16 +126,24 @@ def prepare(
         for pair in recall_backbone(each, taps, source)
     ]
     feature_cache = FeatureCache.open(options["cache"])
-    folder, remarks = feature_cache.claim(found, options["name"])
-    targets = [_target(draft, network, tap, folder) for network, tap in opened]
+    images_by_name, _ = found.distinct()
+
+    def targets_in(folder: Path) -> list[Target]:
+        return [_target(draft, network, tap, folder) for network, tap in opened]
+
+    keeping = Keeping(images_by_name, feature_cache.directory, forget=options["forget"])
+    keeping.check_name(options["name"], targets_in)
+    folder, remarks = feature_cache.claim(images_by_name, options["name"])
+    targets = targets_in(folder)
     of_networks = dict.fromkeys(remark for network, _ in opened for remark in network.remarks)
     return Job(
-        images=found,
+        images=images_by_name,
+        given=found.names,
         targets=targets,
         cache=feature_cache,
         settings=settings,
         views=views,
-        remarks=[*found.remarks, *remarks, *of_networks],
+        remarks=[*found.remarks, *remarks, *keeping.check(targets), *of_networks],
     )
 
 

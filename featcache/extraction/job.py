@@ -82,9 +82,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything an extraction needs, checked, before the first image is read."""
+    """Everything an extraction needs, checked, before the first image is read.
+
+    `images` are sorted by name, each once; `given` are the names in the order of the caller.
+    """
 
     images: ImageSet
+    given: list[str]
     targets: list[Target]
     cache: FeatureCache
     settings: RunSettings

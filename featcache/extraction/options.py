@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -68,8 +68,17 @@ class RowOptions(TypedDict, total=False):
     rehash: Annotated[bool, Option(
         False, "Hash all images again, whatever their files' times say.")]
     follow_symlinks: Annotated[bool, Option(False, "Follow links to folders and out of the root.")]
+    folders: Annotated[str | None, Option(
+        None, "What the levels of folders are: class, split/class, group/class, -/class, ...",
+        "as their names suggest")]
+    splits_from_folders: Annotated[bool, Option(
+        False, "The top folders are splits, those in them classes: --folders split/class.")]
+    ignore: Annotated[Sequence[str] | None, Option(
+        None, "A folder to leave out, by its name or path; again for another.")]
+    forget: Annotated[bool, Option(
+        False, "Go on where labels, splits, groups or metadata of the data set would be gone.")]
     labels: Annotated[Iterable[Any] | None, Option(
-        None, "A class name or number an image, in their order.", "the folders'")]
+        None, "{name: class}, or beside a list one each, in its order.", "the folders'")]
     splits: Annotated[Iterable[Any] | None, Option(
         None, 'train, validation, test or "", one an image.', "the folders'")]
     groups: Annotated[Iterable[Any] | None, Option(

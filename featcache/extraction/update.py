@@ -259,6 +259,7 @@ def identify(
         groups=groups,
         group_names=group_names,
         failures=failures,
+        metadata={name: [column[row] for row in rows] for name, column in images.metadata.items()},
     )
 
 

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.features.metadata import Metadata
+from featcache.features.row_numbers import long, rows_by_name, short
 from featcache.features.store.disk import FileIdentity
 from featcache.features.store.packed_file import PackedFile, open_packed
 from featcache.features.store.records import Failure
+from featcache.features.texts import decoded_text, named
+from featcache.images.class_names import one_forms
 from featcache.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +33,8 @@ class Features:
 
     Rows are compared with their checksums before they are handed out, once per file and process:
     `maps`, `vectors` and `X` raise `DamagedFile` that names the bad ones. ``load(check=False)``
-    leaves that out.
+    leaves that out. They are pickled as path and row numbers, so they are small, and open the
+    file again where they arrive; the file must be the one that it was.
 
     Attributes
     ----------
@@ -40,6 +45,9 @@ class Features:
     labels, splits, groups: (R,) strings, "" = none.
     views: (R,) int32, 0 = the plain image.
     failures: images that have no row, and why.
+    given: (R,) which of the images given to `extract` each row is of: an image that failed has no
+        row, one with augmented views several, so ``y[features.given]`` are the rows' own. None
+        where they were only loaded.
     """
 
     path: Path
@@ -52,8 +60,9 @@ class Features:
     views: np.ndarray
     failures: list[Failure] = field(repr=False)
     _packed: PackedFile = field(repr=False)
+    given: np.ndarray | None = field(repr=False, default=None)
     _rows: slice | np.ndarray = field(repr=False, default_factory=lambda: slice(None))
-    #: What the run that made or updated them did; None where they were only loaded.
+    #: What the run that made or updated them did; None where they were only loaded, or pickled.
     run: Any = field(repr=False, default=None)
     _check: bool = field(repr=False, default=True)
 
@@ -100,6 +109,18 @@ class Features:
         return self.labels
 
     @property
+    def metadata(self) -> Metadata:
+        """What else the manifest knew of these rows: columns of text by name, "" = none.
+
+        ``features[features.metadata["site"] == "Rome"]`` are the rows of one site.
+        """
+        return Metadata(self._packed, self._rows)
+
+    def grouped_by(self, name: str) -> Features:
+        """The rows with a column of metadata as their groups, which are never split."""
+        return replace(self, groups=self.metadata[name])
+
+    @property
     def indices(self) -> dict[str, np.ndarray]:
         """Row numbers by split, for each split that occurs ("" = none): ``X[indices["train"]]``."""
         return {
@@ -143,7 +164,7 @@ class Features:
         raise TypeError("Features are not iterable: use .vectors, .names, .labels or a slice")
 
     def __getitem__(self, rows: slice | np.ndarray | list[int] | int) -> Features:
-        """The features of some rows: a slice, a boolean mask, row numbers or one row number."""
+        """The features of some rows: a slice, a boolean mask, row numbers or a single one."""
         if isinstance(rows, (int, np.integer)):
             rows = [int(rows)]
         chosen = rows if isinstance(rows, slice) else np.asarray(rows)
@@ -156,6 +177,7 @@ class Features:
             recipe=self.recipe,
             **picked,
             failures=self.failures,
+            given=None if self.given is None else self.given[chosen],
             _packed=self._packed,
             _rows=self._compose(chosen),
             run=self.run,
@@ -167,6 +189,39 @@ class Features:
         if isinstance(self._rows, slice) and self._rows == slice(None):
             return chosen
         return self.rows[chosen]
+
+    def in_order_of(self, names: Sequence[str]) -> Features:
+        """The rows of some images, in their order, all views of an image together.
+
+        These rows must be sorted by name, as a file's are; `given` becomes the place among `names`.
+        """
+        rows, given = rows_by_name(self.names, names)
+        is_all = np.array_equal(rows, np.arange(len(self)))
+        place = {name: at for at, name in enumerate(names)}
+        failures = sorted(self.failures, key=lambda each: place.get(each.path, -1))
+        return replace(self if is_all else self[rows], given=given, failures=failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rows = [None if each is None else short(each) for each in (self.rows, self.given)]
+        file = self._packed
+        classes = one_forms(file.classes)
+        stored = {"labels": (file.labels, classes), "splits": (file.splits, file.split_names),
+                  "groups": (file.groups, file.group_names)}  # fmt: skip
+        own = {
+            name: getattr(self, name)
+            for name, (codes, names) in stored.items()
+            if not np.array_equal(getattr(self, name), named(codes[self._rows], names))
+        }
+        return _reopened, (self.path.absolute(), self.path, file.digest, *rows, own, self._check)
+
+    def check_any(self) -> None:
+        """Raise `FeatcacheError` where there is no row, with the classes that could be chosen."""
+        if not len(self):
+            classes = ", ".join(map(repr, self._packed.classes[:10])) or "none"
+            raise FeatcacheError(
+                f"{self.path}: these features hold no row: a selection was empty. The file has "
+                f"{len(self._packed):,} rows, and the classes (text) {classes}"
+            )
 
     def check(self) -> None:
         """Compare these rows with their checksums; raises `DamagedFile` that names the bad ones.
@@ -184,6 +239,8 @@ class Features:
     def to_pandas(self) -> pandas.DataFrame:
         """A data frame: index = image path; columns label, split, group, view, f0, f1, ...
 
+        What else is known of the images stands between view and f0, as ``metadata_NAME``.
+
         Raises `FeatcacheError` where pandas is not installed.
         """
         try:
@@ -197,9 +254,13 @@ class Features:
             index=pandas.Index(self.names, name="path"),
             columns=[f"f{column}" for column in range(self.width)],
         )
-        for position, name in enumerate(("label", "split", "group", "view")):
-            column = self.views if name == "view" else getattr(self, f"{name}s")
-            frame.insert(position, name, column)
+        columns = {"label": self.labels, "split": self.splits, "group": self.groups}
+        columns |= {
+            "view": self.views,
+            **{f"metadata_{n}": self.metadata[n] for n in self.metadata},
+        }
+        for position, (name, column) in enumerate(columns.items()):
+            frame.insert(position, name, np.asarray(column))
         return frame
 
     def to_tf_dataset(
@@ -229,10 +290,11 @@ class Features:
         FeatcacheError: a label that is not among `classes`, or a class that is there twice;
             `DamagedFile`: a bad row.
         """
-        from featcache.features.tf_dataset import tf_dataset
+        from featcache.features.tf_dataset import class_numbers, tf_dataset
 
-        names = list(self._packed.classes if classes is None else classes)
-        codes = _class_numbers(self.labels, names) if names else None
+        self.check_any()
+        names = list(one_forms(self._packed.classes) if classes is None else classes)
+        codes = class_numbers(self.labels, names) if names else None
         return tf_dataset(self.maps, codes, batch_size, shuffle=shuffle, seed=seed)
 
     def __repr__(self) -> str:
@@ -251,35 +313,38 @@ def open_features(path: Path) -> Features:
     return Features(
         path=packed.path,
         recipe=Recipe.from_json(packed.recipe),
-        names=_text(packed.paths),
-        keys=_text(packed.keys),
-        labels=_decoded(packed.labels, packed.classes),
-        splits=_decoded(packed.splits, packed.split_names),
-        groups=_decoded(packed.groups, packed.group_names),
+        names=decoded_text(packed.paths),
+        keys=decoded_text(packed.keys),
+        labels=named(packed.labels, one_forms(packed.classes)),
+        splits=named(packed.splits, packed.split_names),
+        groups=named(packed.groups, packed.group_names),
         views=packed.views,
         failures=packed.failures,
         _packed=packed,
     )
 
 
-def _class_numbers(labels: np.ndarray, classes: list[str]) -> np.ndarray:
-    """(R,) int32 places of labels among the classes, -1 = no label."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    if len(numbers) < len(classes):
-        raise FeatcacheError(f"classes {classes}: a class is there twice")
-    if unknown := sorted(set(labels.tolist()) - {"", *numbers}):
+def _reopened(
+    place: Path,
+    path: Path,
+    digest: str,
+    rows: slice | np.ndarray,
+    given: slice | np.ndarray | None,
+    own: dict[str, np.ndarray],
+    check: bool,
+) -> Features:
+    """Features out of a pickle: `path` is how they were called, `place` where they lie, `own` are
+    columns that are not the file's.
+
+    Raises `FeatcacheError` where another file is there by now: its rows have other numbers.
+    """
+    found = open_features(path if path.absolute() == place else place)
+    if found._packed.digest != digest:
         raise FeatcacheError(
-            f"labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
-            f"{', '.join(map(repr, classes[:10]))}: name them all, or choose other rows"
+            f"{place} was changed since these features were pickled, and its rows may have other "
+            f"numbers: load it again"
         )
-    return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int32)
-
-
-def _text(column: np.ndarray) -> np.ndarray:
-    return np.strings.decode(column, "utf-8") if len(column) else np.array([], dtype=str)
-
-
-def _decoded(codes: np.ndarray, names: list[str]) -> np.ndarray:
-    """String array of codes into names; -1 becomes ""."""
-    strings: np.ndarray = np.array([*names, ""], dtype=str)[codes]
-    return strings
+    is_all = rows == slice(0, len(found)) if isinstance(rows, slice) else False
+    order = None if given is None else long(given)
+    chosen = found if is_all else found[rows]
+    return replace(chosen, given=order, _check=check, **own)  # type: ignore[arg-type]

@@ -51,3 +51,16 @@ def tf_dataset(
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     count = tf.data.experimental.assert_cardinality(-(-len(maps) // batch_size))
     return dataset.apply(count).prefetch(tf.data.AUTOTUNE)
+
+
+def class_numbers(labels: np.ndarray, classes: list[str]) -> np.ndarray:
+    """(R,) int32 places of labels among the classes, -1 = no label."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    if len(numbers) < len(classes):
+        raise FeatcacheError(f"classes {classes}: a class is there twice")
+    if unknown := sorted(set(labels.tolist()) - {"", *numbers}):
+        raise FeatcacheError(
+            f"labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
+            f"{', '.join(map(repr, classes[:10]))}: name them all, or choose other rows"
+        )
+    return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int32)

@@ -25,7 +25,8 @@ from featcache.heads.calibration import rescale
 from featcache.heads.head_file import Newer, damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.model import Model
-from featcache.images import ImageSet, find_images
+from featcache.images import NONE, ImageSet, find_images
+from featcache.images.class_names import one_forms
 from featcache.recipe import Recipe
 
 
@@ -112,10 +113,11 @@ class Head:
             )
 
     def check_fits(self, features: Features) -> None:
-        """Refuse features of another recipe, naming every field that differs.
+        """Refuse features without a row, and of another recipe, naming every field that differs.
 
         Augmentation does not count: it makes other rows, not another space.
         """
+        features.check_any()
         differences = self.recipe.plain.differences(features.recipe.plain)
         if differences:
             raise FeatcacheError(
@@ -127,8 +129,11 @@ class Head:
     def predict_images(
         self, images: str | Path | np.ndarray | Sequence[Any], *, top: int = 1, **options: Any
     ) -> list[Prediction]:
-        """The `top` most likely classes of each image, sorted by path; see `predict_stream`."""
-        return list(self.predict_stream(find_images(images), top=top, **options))
+        """The `top` most likely classes of each image; see `predict_stream`.
+
+        A list of paths is answered in its order, a folder sorted by path.
+        """
+        return list(self.predict_stream(find_images(images, folders=NONE), top=top, **options))
 
     def predict_stream(
         self,
@@ -142,7 +147,7 @@ class Head:
         threads: int = 2,
         say: Callable[[str], None] = lambda line: None,
     ) -> Iterator[Prediction]:
-        """Predictions one by one; memory does not grow with the number of images.
+        """Predictions one by one, in the order of the images; memory does not grow with them.
 
         Cached rows are used where there are any; no data set is made. `trust_model` lets a model
         of your own run again, where the features were made with one. `say` is told which runtime
@@ -227,7 +232,7 @@ def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
         if name.startswith("model.")
     }
     model = kind.head.from_state(state, record["settings"])
-    classes = [str(name) for name in record["classes"]]
+    classes = one_forms([str(name) for name in record["classes"]])
     if len(classes) != model.outputs:
         raise FeatcacheError(f"{len(classes)} class names for {model.outputs} outputs")
     # Heads that were saved before there was calibration have no temperature.

@@ -1,4 +1,4 @@
-"""Walking a folder for images, and reading splits and labels off its sub-folders."""
+"""Walking a folder for images, and what lies around it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ READABLE = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp",
 UNSUPPORTED = frozenset(
     {"heic", "heif", "avif", "svg", "psd", "jp2", "jxl", "ico", "tga", "raw", "dng", "nef", "cr2"}
 )
-_IMAGES = READABLE | UNSUPPORTED
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+IMAGES = READABLE | UNSUPPORTED
+#: What systems leave behind: never a class, never an image.
+_CLUTTER = frozenset(
+    {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found",
+     "system volume information", "__pycache__"}
+)  # fmt: skip
+#: Small copies of the images beside them.
+_COPIES = frozenset({"thumbs", "thumbnails", "thumbnail", "_thumbs", "_thumbnails"})
 
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-}
 #: The longest path of Linux. A name that cannot be opened cannot be an image of the set.
 LONGEST_PATH = 4096
 
@@ -42,6 +39,9 @@ class FolderWalk:
     others: Counter[str] = field(default_factory=Counter)
     folder_links: list[str] = field(default_factory=list)
     cycles: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+    ignore: frozenset[str] = frozenset()
+    ignored: set[str] = field(default_factory=set)
 
     def remarks(self) -> list[str]:
         """A sentence for each kind of thing that was left out."""
@@ -52,6 +52,11 @@ class FolderWalk:
             sentences.append(
                 f"{_number(self.folder_links, 'link')} to a folder not followed "
                 f"({_some(self.folder_links)}): --follow-symlinks follows them"
+            )
+        if self.copies:
+            sentences.append(
+                f"left out {_number(self.copies, 'folder')} of small copies "
+                f"({_some(self.copies)}): give another name to what is a class"
             )
         if self.cycles:
             sentences.append(
@@ -67,16 +72,28 @@ class _Folder:
     above: tuple[tuple[int, int], ...]  # device and inode of every folder above it
 
 
-def walk(root: str, *, follow_symlinks: bool) -> FolderWalk:
+def walk(root: str, *, follow_symlinks: bool, ignore: Iterable[str] = ()) -> FolderWalk:
     """All images below `root`, in no order.
 
-    Raises `FeatcacheError` where a folder cannot be listed or a path is too long.
+    `ignore` are folders to leave out: a path below the root, or a name wherever it stands.
+
+    Raises `FeatcacheError` where a folder cannot be listed, a path is too long, or nothing is
+    called as one of `ignore`.
     """
-    found = FolderWalk(root, follow_symlinks)
+    found = FolderWalk(root, follow_symlinks, ignore=frozenset(_plain(name) for name in ignore))
     waiting = [_Folder("", ())]
     while waiting:
         waiting.extend(_list(found, waiting.pop()))
+    if unknown := sorted(found.ignore - found.ignored):
+        raise FeatcacheError(
+            f"--ignore {unknown[0]}: no folder below {root!r} is called so; expected the name of a "
+            f"folder, or its path below the root"
+        )
     return found
+
+
+def _plain(name: str) -> str:
+    return os.path.normpath(name)
 
 
 def _list(found: FolderWalk, folder: _Folder) -> list[_Folder]:
@@ -113,14 +130,20 @@ def _is_folder(found: FolderWalk, entry: os.DirEntry[str], name: str) -> bool:
     """Whether to go into the entry; otherwise it is noted in its place."""
     if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
         return False
+    if ignoring := {name, entry.name} & found.ignore:
+        found.ignored.update(ignoring)
+        return False
     if entry.is_dir(follow_symlinks=False):
+        if entry.name.lower() in _COPIES:
+            found.copies.append(name)
+            return False
         return True
     if entry.is_symlink() and _leads_to_folder(entry):
         if not found.follow_symlinks:
             found.folder_links.append(name)
         return found.follow_symlinks
     extension = extension_of(entry.name)
-    if extension in _IMAGES:
+    if extension in IMAGES:
         found.images.append(name)
     else:
         found.others[extension] += 1
@@ -149,35 +172,6 @@ def _unlistable(path: str, error: OSError) -> FeatcacheError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return FeatcacheError(f"the folder {path!r} may not be listed: check its permissions")
     return StorageFailure(f"the folder {path!r} could not be listed: {error.strerror}")
-
-
-def layout(names: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Labels, splits and remarks, read off the names (relative paths) of a folder's images."""
-    parts = [name.split("/")[:-1] for name in names]
-    tops = {folders[0] for folders in parts if folders}
-    if not tops:
-        return [""] * len(names), [""] * len(names), []
-    level, remarks = _label_level(parts, tops)
-    labels = [folders[level] if len(folders) > level else "" for folders in parts]
-    splits = [SPLIT_WORDS[folders[0].lower()] if level and folders else "" for folders in parts]
-    if unlabelled := labels.count(""):
-        remarks.append(
-            f"{unlabelled} of {len(names)} images lie beside the class folders and have no label"
-        )
-    return labels, splits, remarks
-
-
-def _label_level(parts: list[list[str]], tops: set[str]) -> tuple[int, list[str]]:
-    """Which level of folders names the class: 1 below split folders, else 0."""
-    if not all(top.lower() in SPLIT_WORDS for top in tops):
-        return 0, []
-    without = sorted(tops - {folders[0] for folders in parts if len(folders) > 1})
-    if not without:
-        return 1, []
-    return 0, [
-        f"the folders {_some(sorted(tops))} are taken for classes, not for splits, because "
-        f"{_some(without)} holds no class folders: a CSV manifest (path,label,split) can say more"
-    ]
 
 
 def found_instead(found: FolderWalk) -> str:

@@ -2,16 +2,15 @@
 
     find_images(folder | manifest.csv | file | paths | arrays) -> ImageSet -> read(i) -> ImageBytes
 
-The order is that of the names' UTF-8 bytes, whatever the file system lists first.
+A folder's images are in the order of their names' UTF-8 bytes, whatever the file system lists
+first; what is listed (paths, arrays, the lines of a manifest) stays in the order of the list.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,44 +20,22 @@ import numpy as np
 from featcache.errors import BadImage, FeatcacheError
 from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
+from featcache.images.class_names import settled
 from featcache.images.file_bytes import read_file, stamp_file
-from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS, found_instead, layout, walk
+from featcache.images.folder import LONGEST_PATH, extension_of, found_instead, walk
+from featcache.images.given import Named, as_text, column, index_of, splits_column
+from featcache.images.image_bytes import ImageBytes, Pixels, bytes_of_array, checked_array
+from featcache.images.layout import read_layout
+from featcache.images.levels import level_hints, not_there
 from featcache.images.manifest import read_manifest
+from featcache.images.tables import OTHERS, TABLES
 
 __all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images", "label_conflicts"]
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageBytes:
-    """One image as it was read: the same buffer is hashed and decoded.
-
-    Attributes
-    ----------
-    key: SHA-256 in hex, of the file's bytes, or of ``uint8 HxWxC`` newline and the pixels.
-    raw: the file's bytes; None for an array.
-    array: (H, W, C) uint8 pixels with C = 1 or 3; None for a file.
-    stamp: the file's stamp while it was read; None for an array.
-    """
-
-    key: str
-    raw: bytes | None
-    array: Pixels | None
-    stamp: FileStamp | None
-
-    @property
-    def content(self) -> bytes | Pixels:
-        """What `decode` takes: the file's bytes or the pixels."""
-        content = self.array if self.raw is None else self.raw
-        if content is None:
-            raise FeatcacheError("an image is bytes or an array; this is neither")
-        return content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSet:
-    """Images by name, in the order of their names.
+    """Images by name, in the order in which they were given; a folder's in that of their names.
 
     Attributes
     ----------
@@ -66,6 +43,7 @@ class ImageSet:
     root: the folder that names are relative to; None for arrays.
     names: relative paths with "/"; bytes that are not UTF-8 are backslash-escaped.
     labels, splits, groups: one each an image, "" = none; splits are "train", "validation", "test".
+    metadata: what else a manifest knows, by the name of its column: one text each an image.
     remarks: sentences for the user about what was left out or may surprise.
     """
 
@@ -76,12 +54,61 @@ class ImageSet:
     splits: list[str]
     groups: list[str]
     remarks: list[str]
+    metadata: dict[str, list[str]] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list, repr=False)
     arrays: Sequence[Pixels] | None = field(default=None, repr=False)
     links_stay_inside: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def distinct(self) -> tuple[ImageSet, np.ndarray]:
+        """Each image once, in the order of the names, and where each of these is among them.
+
+        Raises `FeatcacheError` where one image is listed with two labels, splits or groups, or two
+        images have one name.
+        """
+        # Code points order as their UTF-8 bytes do.
+        order = sorted(range(len(self)), key=self.names.__getitem__)
+        kept: list[int] = []
+        places = np.zeros(len(self), np.int64)
+        for index in order:
+            if kept and self.names[kept[-1]] == self.names[index]:
+                self._check_same(kept[-1], index)
+            else:
+                kept.append(index)
+            places[index] = len(kept) - 1
+        return (self if kept == list(range(len(self))) else self._take(kept)), places
+
+    def _take(self, indices: list[int]) -> ImageSet:
+        def taken(column: list[str]) -> list[str]:
+            return [column[index] for index in indices] if column else column
+
+        return replace(
+            self,
+            names=taken(self.names),
+            labels=taken(self.labels),
+            splits=taken(self.splits),
+            groups=taken(self.groups),
+            metadata={name: taken(column) for name, column in self.metadata.items()},
+            paths=taken(self.paths),
+            arrays=None if self.arrays is None else [self.arrays[index] for index in indices],
+        )
+
+    def _check_same(self, one: int, other: int) -> None:
+        """Refuse two images of one name, and one image of which two things are said."""
+        name = self.names[one]
+        if self.paths and os.path.normpath(self.paths[one]) != os.path.normpath(self.paths[other]):
+            raise FeatcacheError(
+                f"two images are called {name!r}: each needs a name of its own (bytes that are not "
+                "UTF-8 are shown as \\x..)"
+            )
+        columns = {"labels": self.labels, "splits": self.splits, "groups": self.groups}
+        for what, values in (columns | self.metadata).items():
+            if (first := values[one]) != (second := values[other]):
+                raise FeatcacheError(
+                    f"{what}: {name!r} is listed twice, with {first!r} and with {second!r}"
+                )
 
     @property
     def classes(self) -> list[str]:
@@ -107,7 +134,7 @@ class ImageSet:
     def read(self, index: int) -> ImageBytes:
         """The image, read once; safe in threads. Raises `BadImage` where it cannot be read."""
         if self.arrays is not None:
-            return _from_array(self.arrays[index])
+            return bytes_of_array(self.arrays[index])
         raw, stamp = read_file(self._path(index), self._fence())
         return ImageBytes(hashlib.sha256(raw).hexdigest(), raw, None, stamp)
 
@@ -133,28 +160,42 @@ def find_images(
     images: str | Path | Pixels | Iterable[Any],
     *,
     name: str | None = None,
-    labels: Iterable[Any] | None = None,
-    splits: Iterable[Any] | None = None,
-    groups: Iterable[Any] | None = None,
+    labels: Mapping[str, Any] | Iterable[Any] | None = None,
+    splits: Mapping[str, Any] | Iterable[Any] | None = None,
+    groups: Mapping[str, Any] | Iterable[Any] | None = None,
     follow_symlinks: bool = False,
+    folders: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> ImageSet:
     """The images of a folder, a CSV manifest, one file, a list of paths, or uint8 arrays.
 
-    `labels`, `splits`, `groups` are one each an image, in the order given (for a folder: of the
-    sorted names), and replace what the folder or the manifest says. The result is sorted by name.
+    `labels`, `splits`, `groups` are {name: value}, or one each beside what is listed, in the same
+    order; they replace what the folder or the manifest says. pandas Series do as well.
+    `folders` says what the levels of folders are, from the top ("split/class", "class", "-"), where
+    their names could mean several things; `ignore` are folders to leave out, by name or path.
+
+    Returns
+    -------
+    ImageSet: a folder's images sorted by name, the others in the order given.
 
     Raises `FeatcacheError` where nothing is there, or it is not what is described above.
     """
-    found = _find(images, follow_symlinks)
-    count = len(found)
-    found = replace(
+    said = _Folders(follow_symlinks, folders, ignore)
+    found, has_order = _find(images, said)
+    _check_lengths(found.names)
+    remarks: list[str] = []
+    named = Named(found.names, found.root, has_order, index_of(images), remarks)
+    splits = found.splits if splits is None else splits_column(splits, named)
+    labels = found.labels if labels is None else column("labels", labels, named)
+    labels, alike = settled(labels, splits)
+    return replace(
         found,
         name=name or found.name,
-        labels=found.labels if labels is None else _one_each("labels", labels, count),
-        splits=found.splits if splits is None else _splits(splits, count),
-        groups=found.groups if groups is None else _one_each("groups", groups, count),
+        labels=labels,
+        splits=splits,
+        groups=found.groups if groups is None else column("groups", groups, named),
+        remarks=[*found.remarks, *remarks, *alike],
     )
-    return _sorted(found)
 
 
 def label_conflicts(images: ImageSet, keys: Sequence[str]) -> list[str]:
@@ -171,11 +212,23 @@ def label_conflicts(images: ImageSet, keys: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _find(images: Any, follow_symlinks: bool) -> ImageSet:
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """What the caller says about folders, as `find_images` has it."""
+
+    follow_symlinks: bool
+    folders: str | None
+    ignore: Sequence[str]
+
+
+def _find(images: Any, said: _Folders) -> tuple[ImageSet, bool]:
+    """The images, and whether their order is one that the caller gave."""
+    if isinstance(images, ImageSet):
+        return images, True
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
-        return _array_set(list(_checked_array(images)))
+        return _array_set(list(checked_array(images))), True
     if not isinstance(images, str | os.PathLike):
-        return _from_list(list(images))
+        return _from_list(_listed(images)), not isinstance(images, set | frozenset)
     if images == "":  # a path of nothing would be the current folder
         raise FeatcacheError(
             "the images are an empty name: expected a folder, a CSV manifest or an image; in a "
@@ -183,35 +236,62 @@ def _find(images: Any, follow_symlinks: bool) -> ImageSet:
         )
     path = expanded(images)
     if path.is_dir():
-        return _from_folder(path, follow_symlinks)
+        return _from_folder(path, said), False
     if not os.path.lexists(path):
-        raise FeatcacheError(_not_there(path))
-    if path.suffix.lower() == ".csv":
-        return _from_manifest(path, follow_symlinks)
-    return _new_set(path.stem, path.parent, [path.name])
+        raise FeatcacheError(not_there(path))
+    ending = extension_of(path.name)
+    if ending in OTHERS:
+        raise FeatcacheError(
+            f"{str(path)!r}: a .{ending} file is neither an image nor a manifest here: "
+            f"{OTHERS[ending]}"
+        )
+    if ending in TABLES:
+        return _from_manifest(path, said.follow_symlinks), True
+    return _new_set(path.stem, path.parent, [path.name]), True
 
 
-def _from_folder(root: Path, follow_symlinks: bool) -> ImageSet:
-    found = walk(str(root), follow_symlinks=follow_symlinks)
+def _listed(images: Any) -> list[Any]:
+    if isinstance(images, Mapping):
+        raise FeatcacheError(
+            "the images are a dict: give its paths as a list, and {path: label} as labels"
+        )
+    if getattr(images, "ndim", 1) != 1 and hasattr(images, "columns"):
+        raise FeatcacheError("the images are a table: give its column of paths")
+    if not isinstance(images, Iterable):
+        raise FeatcacheError(
+            f"the images are {images!r:.80}: expected a folder, a CSV manifest, an image, a list "
+            f"of paths, or uint8 arrays"
+        )
+    # A set has no order: that of the names is as good as any.
+    return sorted(images, key=str) if isinstance(images, set | frozenset) else list(images)
+
+
+def _from_folder(root: Path, said: _Folders) -> ImageSet:
+    ignore = [said.ignore] if isinstance(said.ignore, str) else said.ignore
+    found = walk(str(root), follow_symlinks=said.follow_symlinks, ignore=ignore)
     if not found.images:
         raise FeatcacheError(
             f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .gif, "
             ".bmp, .webp or .tif files, in a folder for each class or all in one"
         )
-    images = _new_set(root.resolve().name or "images", root, found.images)
-    images = _sorted(images)
-    labels, splits, remarks = layout(images.names)
+    names = sorted(found.images, key=as_text)
+    images = _new_set(root.resolve().name or "images", root, names)
+    images.distinct()  # which refuses two files that show the same name
+    read = read_layout(images.names, str(root), said.folders)
+    hints = [] if said.folders else level_hints(root.resolve(), read)
     return replace(
         images,
-        labels=labels,
-        splits=splits,
-        remarks=remarks + found.remarks(),
-        links_stay_inside=not follow_symlinks,
+        labels=read.labels,
+        splits=read.splits,
+        groups=read.groups,
+        remarks=read.remarks + found.remarks() + hints,
+        links_stay_inside=not said.follow_symlinks,
     )
 
 
 def _from_manifest(path: Path, follow_symlinks: bool) -> ImageSet:
-    rows, remarks = read_manifest(path, follow_symlinks=follow_symlinks)
+    read = read_manifest(path, follow_symlinks=follow_symlinks)
+    rows = read.rows
     images = _new_set(path.stem, path.parent, [row.path for row in rows])
     return replace(
         images,
@@ -219,7 +299,8 @@ def _from_manifest(path: Path, follow_symlinks: bool) -> ImageSet:
         labels=[row.label for row in rows],
         splits=[row.split for row in rows],
         groups=[row.group for row in rows],
-        remarks=remarks,
+        metadata={name: [row.others[at] for row in rows] for at, name in enumerate(read.others)},
+        remarks=read.remarks,
         links_stay_inside=not follow_symlinks,
     )
 
@@ -228,24 +309,27 @@ def _from_list(images: list[Any]) -> ImageSet:
     if not images:
         raise FeatcacheError("the list of images is empty")
     if all(isinstance(image, np.ndarray) for image in images):
-        return _array_set([_checked_array(image[np.newaxis])[0] for image in images])
+        return _array_set([checked_array(image[np.newaxis])[0] for image in images])
     if not all(isinstance(image, str | os.PathLike) for image in images):
         kinds = ", ".join(sorted({type(image).__name__ for image in images}))
         raise FeatcacheError(f"expected a list of paths or a list of uint8 arrays, got {kinds}")
     paths = [str(expanded(image).absolute()) for image in images]
-    if missing := [path for path in paths if not os.path.lexists(path)]:
-        raise FeatcacheError(f"{len(missing)} of {len(paths)} paths: " + _not_there(missing[0]))
+    missing = [path for path in paths if not os.path.lexists(path)]
+    if len(missing) == len(paths):
+        raise FeatcacheError(f"{len(missing)} of {len(paths)} paths: " + not_there(missing[0]))
     root = os.path.commonpath([Path(path).parent for path in paths])
     name = Path(root).name or "images"
-    return _new_set(name, Path(root), [os.path.relpath(path, root) for path in paths])
+    found = _new_set(name, Path(root), [os.path.relpath(path, root) for path in paths])
+    count = f"{len(missing)} of {len(paths)} paths lead to no file, such as {missing[:1]}"
+    return replace(found, remarks=[f"{count}: listed as failed"] * bool(missing))
 
 
 def _new_set(name: str, root: Path, paths: list[str]) -> ImageSet:
     none = [""] * len(paths)
     return ImageSet(
-        name=_display(name),
+        name=as_text(name),
         root=root,
-        names=[_display(path) for path in paths],
+        names=[as_text(path) for path in paths],
         labels=none,
         splits=none,
         groups=none,
@@ -260,95 +344,7 @@ def _array_set(arrays: Sequence[Pixels]) -> ImageSet:
     return replace(_new_set("arrays", Path(), names), root=None, paths=[], arrays=arrays)
 
 
-def _display(path: str) -> str:
-    """The name as text that UTF-8 can hold: a stray byte ff becomes the four characters \\xff."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
-    return path
-
-
-def _sorted(images: ImageSet) -> ImageSet:
-    """In the order of names: code points order as their UTF-8 bytes do."""
-    order = sorted(range(len(images)), key=images.names.__getitem__)
-    names = [images.names[index] for index in order]
-    _check_names(names)
-    if order == list(range(len(order))):
-        return images
-    return replace(
-        images,
-        names=names,
-        labels=[images.labels[index] for index in order],
-        splits=[images.splits[index] for index in order],
-        groups=[images.groups[index] for index in order],
-        paths=[images.paths[index] for index in order],
-    )
-
-
-def _check_names(names: list[str]) -> None:
-    for name, following in itertools.pairwise(names):
-        if name == following:
-            raise FeatcacheError(
-                f"two images are called {name!r}: each needs a name of its own (bytes that are not "
-                "UTF-8 are shown as \\x..)"
-            )
+def _check_lengths(names: list[str]) -> None:
     for name in names:
         if len(name) > LONGEST_PATH // 4 and len(name.encode()) > LONGEST_PATH:
             raise FeatcacheError(f"the path {name[:80]!r}... has more than {LONGEST_PATH} bytes")
-
-
-def _checked_array(images: np.ndarray[Any, Any]) -> Pixels:
-    problem = ""
-    if images.dtype != np.uint8:
-        problem = f"are {images.dtype}, not uint8 in 0..255"
-    elif images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
-        problem = f"have the shape {images.shape}"
-    elif images.ndim == 3 and images.shape[2] in (1, 3, 4):
-        # Taken for (N, H, W), one RGB image would become H grey images, three pixels wide.
-        problem = f"have the shape {images.shape}, which looks like one image: give images[None]"
-    elif 0 in images.shape:
-        problem = f"have the shape {images.shape}: there is no pixel"
-    if problem:
-        raise FeatcacheError(f"the arrays {problem}; expected uint8 (N, H, W, 3|1) or (N, H, W)")
-    return images
-
-
-def _from_array(pixels: Pixels) -> ImageBytes:
-    pixels = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., np.newaxis])
-    digest = hashlib.sha256(f"uint8 {'x'.join(map(str, pixels.shape))}\n".encode("ascii"))
-    digest.update(pixels.data)
-    return ImageBytes(digest.hexdigest(), None, pixels, None)
-
-
-def _one_each(option: str, values: Iterable[Any], count: int) -> list[str]:
-    """Class names or numbers as text; None is ""."""
-    given = [values] if isinstance(values, str) else list(values)
-    if len(given) != count:
-        raise FeatcacheError(f"{option}: {len(given)} given for {count} images: give one an image")
-    for value in given:
-        if value is not None and not isinstance(value, str | int | np.integer):
-            raise FeatcacheError(
-                f"{option}: featcache knows one label an image, a class name or number; got "
-                f"{value!r:.80} ({type(value).__name__})"
-            )
-    return ["" if value is None else _display(str(value)) for value in given]
-
-
-def _splits(values: Iterable[Any], count: int) -> list[str]:
-    words = _one_each("splits", values, count)
-    if unknown := sorted({word for word in words if word and word.lower() not in SPLIT_WORDS}):
-        raise FeatcacheError(
-            f"splits: {', '.join(map(repr, unknown[:10]))} not known: train, validation or test"
-        )
-    return [SPLIT_WORDS.get(word.lower(), "") for word in words]
-
-
-def _not_there(path: str | Path) -> str:
-    """The sentence for a path that does not exist, with the nearest name that does."""
-    path = Path(path)
-    there = next((above for above in path.parents if above.is_dir()), Path())
-    missing = path.relative_to(there).parts[0]
-    near = difflib.get_close_matches(missing, [entry.name for entry in there.iterdir()], n=1)
-    hint = f"; did you mean {str(there / near[0])!r}?" if near else f" in {str(there.resolve())!r}"
-    return f"{str(path)!r} is not there: no {missing!r}{hint}"

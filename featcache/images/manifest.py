@@ -1,22 +1,27 @@
-"""Reading a CSV manifest: the columns path, label, split, group in any order; path is a must."""
+"""Reading a manifest: path, label, split, group and other columns in any order; path is a must.
+
+Others are kept as what else is known of the images. Files that cannot be where the manifest says
+fail as images, each by itself; where none is there, the manifest is what is wrong.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import difflib
 import os
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.images.csv_cells import unguarded
 from featcache.images.file_bytes import leads_inside
-from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS
+from featcache.images.folder import IMAGES, LONGEST_PATH
+from featcache.images.layout import SPLITS, split_word
+from featcache.images.tables import Table, complain, read_table, several_labels, some
 
 _COLUMNS = ("path", "label", "split", "group")
-_LINES_SHOWN = 10
+#: Bytes of the longest text that is kept as metadata.
+LONGEST_CELL = 1000
 #: Images of one folder from which it is listed instead of asked for each.
 _MANY = 64
 
@@ -26,7 +31,8 @@ class ManifestRow:
     """One line of a manifest.
 
     `written` is the path in it; `path` is the one to open, in which no ".." follows a folder, that
-    could be a link; `name` is it, relative to the manifest's folder.
+    could be a link; `name` is it, relative to the manifest's folder. `others` are the cells of the
+    other columns.
     """
 
     line: int
@@ -36,75 +42,70 @@ class ManifestRow:
     label: str
     split: str
     group: str
+    others: tuple[str, ...]
 
 
-def read_manifest(path: Path, *, follow_symlinks: bool) -> tuple[list[ManifestRow], list[str]]:
-    """The rows of a manifest, and remarks.
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The rows of a manifest, the names of its other columns, and remarks."""
+
+    rows: list[ManifestRow]
+    others: list[str]
+    remarks: list[str] = field(default_factory=list)
+
+
+def read_manifest(path: Path, *, follow_symlinks: bool) -> Manifest:
+    """Read a manifest.
 
     Raises `FeatcacheError` that names the lines where something is wrong.
     """
-    lines = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        columns, remarks = _header(path, next(lines, []))
-        cells = [(lines.line_num, row) for row in lines if row]
-    except csv.Error as error:
-        raise FeatcacheError(f"{path}: line {lines.line_num} is not CSV: {error}") from error
-    if not cells:
-        raise FeatcacheError(f"{path}: there is no image in it, only a header")
-    _complain(
-        path,
-        f"expected {len(columns)} cells, as in the header (quote cells that hold a comma)",
-        [(line, f"has {len(row)}") for line, row in cells if len(row) != len(columns)],
-    )
-    rows = _rows(path.parent, columns, cells)
+    table = read_table(path, lambda text: bool(text) and os.path.lexists(path.parent / text))
+    rows = _rows(path.parent, table)
+    rows, mended = _mended(path, rows)
+    several, doubts = several_labels([(row.line, row.label) for row in rows])
+    complain(path, "several labels in one cell: featcache knows one label an image", several)
     _check(path, rows)
+    missing = _check_missing(path, rows)
     if not follow_symlinks:
         _check_links(path, rows)
-    return rows, remarks
+    rows, others, kept = _kept(path, rows, [name for name in table.columns if name not in _COLUMNS])
+    return Manifest(rows, others, [*table.remarks, *mended, *doubts, *missing, *kept])
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_small(path, MOST_OF_A_TABLE).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise FeatcacheError(
-            f"{path}: line {line} is not UTF-8: save the manifest as UTF-8 "
-            '("CSV UTF-8" in spreadsheets)'
-        ) from error
-    except OSError as error:
-        raise StorageFailure(f"{path}: could not be read: {error.strerror}") from error
-
-
-def _header(path: Path, cells: list[str]) -> tuple[list[str], list[str]]:
-    columns = [cell.strip().lower() for cell in cells]
-    if "path" not in columns:
-        raise FeatcacheError(
-            f"{path}: the first line must name the columns, with `path` among them (path,label,"
-            f"split,group); it is {','.join(cells)[:200]!r}"
+def _kept(
+    path: Path, rows: list[ManifestRow], others: list[str]
+) -> tuple[list[ManifestRow], list[str], list[str]]:
+    """The rows with those of their other columns that can be kept, their names, and remarks."""
+    long = [
+        at
+        for at in range(len(others))
+        if any(
+            len(row.others[at].encode()) > LONGEST_CELL or "\0" in row.others[at] for row in rows
         )
-    if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
-        raise FeatcacheError(f"{path}: column named twice: {_some(twice)}")
-    unknown = [column for column in columns if column not in _COLUMNS]
-    word = "column" if len(unknown) == 1 else "columns"
-    return columns, [f"{path.name}: ignored the {word} {_some(unknown)}"] if unknown else []
+    ]
+    remarks = []
+    if long:
+        left = [others[at] for at in long]
+        remarks.append(
+            f"{path.name}: not kept, with cells above {LONGEST_CELL} bytes: {some(left)}"
+        )
+        places = [at for at in range(len(others)) if at not in long]
+        rows = [replace(row, others=tuple(row.others[at] for at in places)) for row in rows]
+        others = [others[at] for at in places]
+    if others:
+        remarks.append(f"{path.name}: kept as what else is known of the images: {some(others)}")
+    return rows, others, remarks
 
 
-def _some(columns: list[str]) -> str:
-    shown = ", ".join(map(repr, columns[:_LINES_SHOWN]))
-    more = len(columns) - _LINES_SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
-
-
-def _rows(
-    folder: Path, columns: list[str], cells: list[tuple[int, list[str]]]
-) -> list[ManifestRow]:
+def _rows(folder: Path, table: Table) -> list[ManifestRow]:
     inside = str(folder.absolute())
+    columns = table.columns
     places = [columns.index(name) if name in columns else None for name in _COLUMNS]
+    others = [at for at, name in enumerate(columns) if name not in _COLUMNS]
     rows = []
-    for line, row in cells:
+    for line, row in table.rows:
         written, label, split, group = ("" if at is None else row[at] for at in places)
-        path, split = _resolved(folder, written), split.strip()
+        path = _resolved(folder, written)
         rows.append(
             ManifestRow(
                 line=line,
@@ -112,8 +113,9 @@ def _rows(
                 path=path,
                 name=_name(inside, path),
                 label=unguarded(label.strip()),
-                split=SPLIT_WORDS.get(split.lower(), split),
+                split=split_word(split),
                 group=unguarded(group.strip()),
+                others=tuple(unguarded(row[at].strip()) for at in others),
             )
         )
     return rows
@@ -142,8 +144,8 @@ def _name(inside: str, path: str) -> str:
 
 
 def _check(path: Path, rows: list[ManifestRow]) -> None:
-    _complain(path, "the path is empty", [(row.line, "") for row in rows if not row.path.strip()])
-    _complain(
+    complain(path, "the path is empty", [(row.line, "") for row in rows if not row.path.strip()])
+    complain(
         path,
         f"the path has more than {LONGEST_PATH} bytes, or a NUL in it",
         [
@@ -152,14 +154,13 @@ def _check(path: Path, rows: list[ManifestRow]) -> None:
             if len(os.fsencode(row.path)) > LONGEST_PATH or "\0" in row.path
         ],
     )
-    allowed = set(SPLIT_WORDS.values()) | {""}
-    _complain(
+    complain(
         path,
-        f"split is not one of {', '.join(sorted(allowed - {''}))}",
-        [(row.line, repr(row.split)) for row in rows if row.split not in allowed],
+        f"split is not one of {', '.join(sorted(SPLITS))}",
+        [(row.line, repr(row.split)) for row in rows if row.split not in ("", *SPLITS)],
     )
     first: dict[str, int] = {}
-    _complain(
+    complain(
         path,
         "the path is listed twice: one line an image, one label an image",
         [
@@ -168,11 +169,65 @@ def _check(path: Path, rows: list[ManifestRow]) -> None:
             if first.setdefault(row.name, row.line) != row.line
         ],
     )
-    _complain(
-        path,
-        f"no such file (paths are relative to {str(path.parent)!r})",
-        [(row.line, repr(row.written)) for row in _missing(path, rows)],
-    )
+
+
+def _mended(path: Path, rows: list[ManifestRow]) -> tuple[list[ManifestRow], list[str]]:
+    """Rows whose path leads to a file once spaces around it go, or backslashes become slashes."""
+    odd = [row for row in rows if "\\" in row.written or row.written.strip() != row.written]
+    missing = {row.line: row for row in _missing(path, odd)} if odd else {}
+    tried: dict[int, ManifestRow] = {}
+    for line, row in missing.items():
+        text = row.written.strip()
+        for written in dict.fromkeys((text, text.replace("\\", "/"))):
+            resolved = _resolved(path.parent, written)
+            if written and "\0" not in written and os.path.lexists(path.parent / written):
+                name = _name(str(path.parent.absolute()), resolved)
+                tried[line] = replace(row, written=written, path=resolved, name=name)
+                break
+    if not tried:
+        return rows, []
+    slashes = sum("\\" in missing[line].written for line in tried)
+    words = [f"backslashes as slashes in {slashes}"] * bool(slashes)
+    words += [f"without the spaces around them {len(tried) - slashes}"] * (len(tried) > slashes)
+    remark = f"{path.name}: of {len(rows)} paths are read {' and '.join(words)}"
+    return [tried.get(row.line, row) for row in rows], [remark]
+
+
+def _check_missing(path: Path, rows: list[ManifestRow]) -> list[str]:
+    """Raise where no image is there; otherwise say how many are not."""
+    missing = _missing(path, rows)
+    if len(missing) == len(rows):
+        hint = _hint(path.parent, missing[0].written)
+        complain(
+            path,
+            f"no such file (paths are relative to {str(path.parent)!r}{hint})",
+            [(row.line, repr(row.written)) for row in missing],
+        )
+    if not missing:
+        return []
+    first = missing[0]
+    return [
+        f"{path.name}: {len(missing)} of {len(rows)} paths lead to no file, such as line "
+        f"{first.line} {first.written!r}: listed as failed"
+    ]
+
+
+def _hint(folder: Path, written: str) -> str:
+    """What may be wrong with a path that leads nowhere."""
+    text = written.strip()
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        return "; a drive of Windows leads nowhere here: write what follows the folder"
+    if "://" in text:
+        return "; an address is not fetched: load the files first"
+    if os.path.lexists(text):
+        return "; they are there from the current folder: put the manifest there"
+    place = folder / text.replace("\\", "/")
+    ending = next((each for each in sorted(IMAGES) if os.path.lexists(f"{place}.{each}")), "")
+    if ending:
+        return f"; with an ending it would be there: {text + '.' + ending!r}"
+    there = {name.lower(): name for name in _listed(str(place.parent))}
+    near = difflib.get_close_matches(place.name.lower(), there, 1)
+    return f"; did you mean {there[near[0]]!r}?" if near else ""
 
 
 def _missing(manifest: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
@@ -190,9 +245,13 @@ def _missing(manifest: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
     missing = []
     for place, row in zip(places, rows, strict=True):
         folder, _, name = place.rpartition("/")
-        if name not in listed.get(folder, ()) and not os.path.lexists(place):
+        if name not in listed.get(folder, ()) and not _is_there(place):
             missing.append(row)
     return missing
+
+
+def _is_there(place: str) -> bool:
+    return "\0" not in place and os.path.lexists(place)
 
 
 def _listed(folder: str) -> set[str]:
@@ -213,7 +272,7 @@ def _check_links(path: Path, rows: list[ManifestRow]) -> None:
         for folder in folders
         if not leads_inside(os.path.realpath(path.parent / folder), root)
     }
-    _complain(
+    complain(
         path,
         "the path goes through a link out of the manifest's folder: --follow-symlinks allows it",
         [
@@ -226,12 +285,3 @@ def _check_links(path: Path, rows: list[ManifestRow]) -> None:
 
 def _leads_up(name: str) -> bool:
     return name.startswith(("/", "../"))
-
-
-def _complain(path: Path, problem: str, lines: list[tuple[int, str]]) -> None:
-    """Raise one error for all lines with the same problem, naming the first ten."""
-    if not lines:
-        return
-    shown = "; ".join(f"line {line} {detail}".rstrip() for line, detail in lines[:_LINES_SHOWN])
-    more = f"; and {len(lines) - _LINES_SHOWN} more" if len(lines) > _LINES_SHOWN else ""
-    raise FeatcacheError(f"{path}: {problem}: {shown}{more}")

@@ -41,15 +41,6 @@ def test_split_folders_lie_above_class_folders(plant) -> None:
     assert images.rows()[0] == ("test", "-", 1)
 
 
-def test_classes_called_train_and_test_are_classes(plant) -> None:
-    """Folders with split names that hold images themselves are classes, and this is said."""
-    images = find_images(plant("train/1.jpg", "test/2.jpg"))
-    assert images.labels == ["test", "train"]
-    assert "taken for classes, not for splits" in images.remarks[0]
-    mixed = find_images(plant("train/cats/1.jpg", "other/2.jpg"))
-    assert set(mixed.splits) == {""}
-
-
 def test_a_folder_without_images_does_not_hide_the_splits(plant) -> None:
     """Only folders that hold images count: annotations beside train and test change nothing."""
     root = plant("train/cats/1.jpg", "test/cats/2.jpg")
@@ -135,34 +126,18 @@ def test_one_file_is_a_set_of_one(plant) -> None:
 
 
 def test_a_list_of_paths_is_relative_to_their_common_folder(plant) -> None:
-    """Paths are sorted with their labels; a repeated path and an empty list are errors."""
+    """Paths stay in their order with their labels; an empty list is an error."""
     root = plant("x/b.jpg", "x/y/a.jpg")
     images = find_images([root / "x/y/a.jpg", str(root / "x/b.jpg")], labels=["A", None])
-    assert (images.names, images.labels) == (["b.jpg", "y/a.jpg"], ["", "A"])
+    assert (images.names, images.labels) == (["y/a.jpg", "b.jpg"], ["A", ""])
     assert (images.name, images.root) == ("x", root / "x")
-    assert images.read(1).raw == (root / "x/y/a.jpg").read_bytes()
-    with pytest.raises(FeatcacheError, match=r"two images are called 'b\.jpg'"):
-        find_images([root / "x/b.jpg"] * 2)
+    assert images.read(0).raw == (root / "x/y/a.jpg").read_bytes()
     with pytest.raises(FeatcacheError, match="empty"):
         find_images([])
     with pytest.raises(FeatcacheError, match="1 of 1 paths"):
         find_images([root / "x/none.jpg"])
     with pytest.raises(FeatcacheError, match="list of paths or a list of uint8 arrays"):
         find_images([1, "a"])
-
-
-def test_labels_given_replace_those_of_the_folder(plant) -> None:
-    """Labels, splits and groups are one each an image; numbers become text."""
-    root = plant("cats/1.jpg", "dogs/2.jpg")
-    images = find_images(root, name="n", labels=[1, 0], splits=["VAL", ""], groups=["g", None])
-    assert (images.name, images.labels) == ("n", ["1", "0"])
-    assert (images.splits, images.groups) == (["validation", ""], ["g", ""])
-    with pytest.raises(FeatcacheError, match="give one an image"):
-        find_images(root, labels=["a"])
-    with pytest.raises(FeatcacheError, match="one label an image"):
-        find_images(root, labels=[[0, 1], [1, 0]])
-    with pytest.raises(FeatcacheError, match="'later' not known"):
-        find_images(root, splits=["later", "train"])
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

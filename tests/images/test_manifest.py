@@ -21,15 +21,15 @@ def manifest(plant):
 
 
 def test_all_four_columns_in_any_order(manifest) -> None:
-    """Columns are found by name; labels, splits and groups land with their images."""
+    """Columns are found by name; labels, splits and groups land with their images, in order."""
     path = manifest("Split, group,path,label\nVal,g1,b 3.jpg,dog\ntraining,,a/1.jpg,cat\n\n")
     images = find_images(path)
     assert (images.name, images.root) == ("list", path.parent)
-    assert images.names == ["a/1.jpg", "b 3.jpg"]
-    assert images.labels == ["cat", "dog"]
-    assert images.splits == ["train", "validation"]
-    assert images.groups == ["", "g1"]
-    assert images.read(1).raw == (path.parent / "b 3.jpg").read_bytes()
+    assert images.names == ["b 3.jpg", "a/1.jpg"]
+    assert images.labels == ["dog", "cat"]
+    assert images.splits == ["validation", "train"]
+    assert images.groups == ["g1", ""]
+    assert images.read(0).raw == (path.parent / "b 3.jpg").read_bytes()
     assert images.stat(1) is not None
     assert images.remarks == []
 
@@ -42,11 +42,14 @@ def test_only_the_path_is_a_must(manifest) -> None:
     assert all(images.read(index).raw for index in range(2))
 
 
-def test_unknown_columns_are_remarked(manifest) -> None:
-    """Other columns are ignored, by name."""
-    images = find_images(manifest("path,width,label\na/1.jpg,8,cat\n"))
-    assert images.labels == ["cat"]
-    assert images.remarks == ["list.csv: ignored the column 'width'"]
+def test_other_columns_are_kept(manifest) -> None:
+    """What else a manifest knows of an image stays with it, and it is said."""
+    text = "path,width,label,Site \nb 3.jpg,8,cat, Rome\na/1.jpg,'=9,dog,\n"
+    images = find_images(manifest(text))
+    assert images.labels == ["cat", "dog"]
+    assert images.metadata == {"width": ["8", "=9"], "site": ["Rome", ""]}
+    assert images.remarks == ["list.csv: kept as what else is known of the images: 'width', 'site'"]
+    assert images.distinct()[0].metadata == {"width": ["=9", "8"], "site": ["", "Rome"]}
 
 
 def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, tmp_path) -> None:
@@ -56,7 +59,7 @@ def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, 
     outside.write_bytes(b"outside")
     path.write_text(f"path\n{path.parent}/a/1.jpg\n{outside}\n../out.jpg\n")
     images = find_images(path)
-    assert images.names == sorted(["a/1.jpg", str(outside), "../out.jpg"])
+    assert images.names == ["a/1.jpg", str(outside), "../out.jpg"]
     assert images.read(images.names.index(str(outside))).raw == b"outside"
     assert images.read(images.names.index("../out.jpg")).raw == b"outside"
 
@@ -65,12 +68,14 @@ def test_absolute_paths_are_named_from_the_manifest_where_they_can_be(manifest, 
     ("text", "words"),
     [
         ("", "first line must name the columns"),
-        ("file,label\na/1.jpg,x\n", "with `path` among them"),
+        ("where,label\na/1.jpg,x\n", "with `path` among them"),
+        ("a/1.jpg,x\na/2.jpg,y\n", "it names an image: put such a line above it"),
+        ("image,file,label\na/1.jpg,a/2.jpg,x\n", "'image', 'file' could all be the path"),
         ("path,label,Label\na/1.jpg,x,y\n", "column named twice: 'label'"),
         ("path,label\n", "only a header"),
         ("path,label\na/1.jpg\n", "expected 2 cells.*line 2 has 1"),
         ("path,label\na/1.jpg,cat,fat\n", "line 2 has 3"),
-        ("path\na/1.jpg\nnone.jpg\n", "no such file.*line 3 'none.jpg'"),
+        ("path\nnow.jpg\nnone.jpg\n", "no such file.*line 3 'none.jpg'"),
         ("path\na/1.jpg\n./a/1.jpg\n", "listed twice.*line 3 'a/1.jpg', first on line 2"),
         ("label,path\ncat,a/1.jpg\ndog,\n", "path is empty: line 3"),
         ("path,split\na/1.jpg,later\n", "split is not one of test, train, validation: line 2"),
@@ -144,3 +149,10 @@ def test_a_folder_in_a_manifest_is_no_image(manifest) -> None:
     """33: a line that names a folder costs itself when read."""
     with pytest.raises(BadImage, match="it is a folder"):
         find_images(manifest("path\na\n")).read(0)
+
+
+def test_columns_of_long_texts_are_left_out(manifest) -> None:
+    """A table of essays does not swell the features file, and this is said."""
+    images = find_images(manifest(f"path,note,site\na/1.jpg,{'x' * 1001},Rome\na/2.jpg,,Oslo\n"))
+    assert images.metadata == {"site": ["Rome", "Oslo"]}
+    assert images.remarks[0] == "list.csv: not kept, with cells above 1000 bytes: 'note'"

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError
+from featcache.features.cache import images_root
 from featcache.features.features import Features
 from featcache.features.splits.duplicates import NEAR, Pairs, near_pairs
 from featcache.features.splits.partition import SPLITS, Shares, canonical, marks, partition, units
 from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.files.write import whole_text
-from featcache.images.csv_cells import csv_line, guarded
+from featcache.images.csv_cells import csv_line, guarded, unguarded
 
 #: Images named in a sentence.
 _SHOWN = 3
@@ -110,6 +111,7 @@ def twins(
 
     Raises `FeatcacheError` where there are millions, or more than `looks` pairs to look at.
     """
+    features.check_any()
     if near is None:
         return Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     plain = np.flatnonzero(features.views == 0) if among is None else among
@@ -191,24 +193,34 @@ def _remarks(features: Features, splits: np.ndarray, unit: np.ndarray, pairs: Pa
 
 
 def write_splits(path: Path, features: Features, splits: np.ndarray) -> None:
-    """Write one line an image: path, split, and label and group where there are any.
+    """Write one line an image: path, split, label and group where there are any, and metadata.
 
-    Beside the images it is a manifest: `featcache extract FILE` takes the splits over without
-    extracting. The file appears when it is complete, and its folder is made. Raises
-    `StorageFailure`.
+    It is a manifest: `featcache extract FILE` takes the splits over without extracting. Beside
+    other files than the images, the paths lead to these. The file appears when it is complete, and
+    its folder is made. Raises `StorageFailure`.
     """
     if path.suffix.lower() != ".csv":
         raise FeatcacheError(f"--splits {path}: expected a name that ends in .csv")
-    extra = [
-        (name, column)
-        for name, column in (("label", features.labels), ("group", features.groups))
-        if np.any(column != "")
-    ]
+    known = {"label": features.labels, "group": features.groups}
+    extra = {name: column for name, column in known.items() if np.any(column != "")}
+    extra |= features.metadata
+    start = _way_to_images(path, features)
     with whole_text(path) as file:
-        file.write(csv_line(["path", "split", *[name for name, _ in extra]]))
+        file.write(csv_line(["path", "split", *extra]))
         for row in np.flatnonzero(features.views == 0).tolist():
-            cells = [guarded(str(column[row])) for _, column in extra]
-            file.write(csv_line([_path_cell(str(features.names[row])), splits[row], *cells]))
+            cells = [guarded(str(column[row])) for column in extra.values()]
+            name = _path_cell(start + str(features.names[row]))
+            file.write(csv_line([name, splits[row], *cells]))
+
+
+def _way_to_images(path: Path, features: Features) -> str:
+    """What leads from a table's folder to that of the images: "../photos/"; "" within it."""
+    root, first = images_root(features.path.parent), str(features.names[:1].tolist()[0])
+    here = path.parent.absolute()
+    if not root or os.path.lexists(here / first) or not os.path.lexists(Path(root) / first):
+        return ""
+    way = os.path.relpath(root, os.path.realpath(here))
+    return "" if way == "." or first.startswith("/") else f"{way}/"
 
 
 def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
@@ -217,8 +229,10 @@ def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
     "" where the file does not name the image. Raises `FeatcacheError` for a file that is no such
     table, an unknown split, an image listed twice, or where it names no image of the features.
     """
-    table = _read(path)
-    splits = np.array([table.get(name, "") for name in features.names.tolist()], dtype="<U10")
+    table = _named(path, _read(path), features)
+    splits = np.array(
+        [table[name][0] if name in table else "" for name in features.names.tolist()], "<U10"
+    )
     remarks = []
     if absent := len(table.keys() - set(features.names.tolist())):
         remarks.append(f"{path}: {absent} of its {len(table)} images have no features here")
@@ -232,7 +246,42 @@ def read_splits(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
     return splits, remarks
 
 
-def _read(path: Path) -> dict[str, str]:
+def read_groups(path: Path, features: Features) -> tuple[np.ndarray, list[str]]:
+    """The groups of the rows, those without one out of the file that `read_splits` reads; remarks.
+
+    Raises `FeatcacheError` as `read_splits`.
+    """
+    table = _named(path, _read(path), features)
+    given = [table[name][1] if name in table else "" for name in features.names.tolist()]
+    own = features.groups.tolist()
+    groups = np.array([mine or theirs for mine, theirs in zip(own, given, strict=True)], str)
+    remarks = []
+    other = sum(bool(a and b and a != b) for a, b in zip(own, given, strict=True))
+    if other:
+        remarks.append(f"{path}: {other} rows have other groups there: those of the features stay")
+    lacking = len(set(features.names[groups == ""].tolist()))
+    if lacking and np.any(groups != ""):
+        remarks.append(f"{lacking} images have no group, others have: nothing keeps these together")
+    return groups, remarks
+
+
+_Rows = dict[str, tuple[str, str]]
+
+
+def _named(path: Path, table: _Rows, features: Features) -> _Rows:
+    """A table under the names that the features have: its paths lead from its own folder."""
+    known, root = set(features.names.tolist()), images_root(features.path.parent)
+    if not root:
+        return table
+    here = os.path.realpath(path.parent)
+    return {
+        name if name in known else os.path.relpath(os.path.join(here, name), root): row  # noqa: PTH118
+        for name, row in table.items()
+    }
+
+
+def _read(path: Path) -> _Rows:
+    """Split and group by path."""
     try:
         # Not read_text: a name may hold a line break, which must come back as it is.
         text = io.StringIO(read_small(path, MOST_OF_A_TABLE).decode("utf-8-sig"), newline="")
@@ -252,15 +301,20 @@ def _read(path: Path) -> dict[str, str]:
         number for number, line in cells if len(line) != len(header)
     ])  # fmt: skip
     at, where = header.index("path"), header.index("split")
-    rows = [(n, os.path.normpath(line[at]), canonical(line[where])) for n, line in cells]
+    group = header.index("group") if "group" in header else None
+    rows = [
+        (n, os.path.normpath(line[at]), canonical(line[where]),
+         "" if group is None else unguarded(line[group].strip()))
+        for n, line in cells
+    ]  # fmt: skip
     _complain(path, f"the split is not one of {', '.join(SPLITS)}", [
-        number for number, _, split in rows if split not in (*SPLITS, "")
+        number for number, _, split, _ in rows if split not in (*SPLITS, "")
     ])  # fmt: skip
     first: dict[str, int] = {}
     _complain(path, "the path is listed twice", [
-        number for number, name, _ in rows if first.setdefault(name, number) != number
+        number for number, name, *_ in rows if first.setdefault(name, number) != number
     ])  # fmt: skip
-    return {name: split for _, name, split in rows}
+    return {name: (split, group) for _, name, split, group in rows}
 
 
 def _complain(path: Path, problem: str, numbers: list[int]) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.errors import FeatcacheError
+from featcache.images.layout import split_word
 
 SPLITS = ("train", "validation", "test")
 #: By how much of a class's share its number of rows may differ from it. See `partition`.
 SLACK = 0.1
-_ALIASES = {"valid": "validation", "val": "validation", "training": "train", "testing": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,7 @@ class Carve:
 
 def canonical(split: str) -> str:
     """The name of a split as we write it: val and valid are validation."""
-    name = split.strip().lower()
-    return _ALIASES.get(name, name)
+    return split_word(split).lower()
 
 
 def uniform(key: str, purpose: str) -> float:

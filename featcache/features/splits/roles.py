@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache.errors import FeatcacheError
+from featcache.features.features import Features
 from featcache.features.rows import Rows
 from featcache.features.splits.duplicates import NEAR
 from featcache.features.splits.partition import holdout
@@ -61,6 +62,8 @@ def assign_roles(
     Raises `FeatcacheError` where there are no labels, fewer than two classes, or no row to train
     or to judge on.
     """
+    if isinstance(features, Features):
+        features.check_any()
     labelled = features.labels != ""
     if not labelled.any():
         raise FeatcacheError(

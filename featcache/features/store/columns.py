@@ -100,7 +100,27 @@ def identity_columns(identity: Identity) -> dict[str, Array]:
         "classes": encode(identity.classes, "class"),
         "split_names": encode(identity.split_names, "split"),
         "group_names": encode(identity.group_names, "group"),
+        **metadata_columns(identity.metadata, count),
         **failure_columns(identity.failures),
+    }
+
+
+def metadata_columns(metadata: dict[str, list[str]], count: int) -> dict[str, Array]:
+    """What else is known of `count` rows: codes of each column into one list of texts, -1 = none.
+
+    Nothing where nothing is known: such files are as they were before there was metadata.
+    """
+    if not metadata:
+        return {}
+    if {len(column) for column in metadata.values()} != {count}:
+        raise FeatcacheError(f"metadata of {count} rows has columns of other lengths")
+    values = sorted({text for column in metadata.values() for text in column} - {""})
+    code = {"": -1, **{text: place for place, text in enumerate(values)}}
+    codes = [[code[text] for text in column] for column in metadata.values()]
+    return {
+        "metadata": np.ascontiguousarray(np.array(codes, INT32).T),
+        "metadata_names": encode(list(metadata), "metadata column"),
+        "metadata_values": encode(values, "metadata"),
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -40,6 +41,9 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "split_names": ("S", ("split_code",)),
     "group": ("<i4", ("row",)),
     "group_names": ("S", ("group_code",)),
+    "metadata": ("<i4", ("row", "metadata_name")),
+    "metadata_names": ("S", ("metadata_name",)),
+    "metadata_values": ("S", ("metadata_value",)),
     "failed_path": ("S", ("failure",)),
     "failed_key": ("S", ("failure",)),
     "failed_code": ("S", ("failure",)),
@@ -49,7 +53,9 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "recipe": ("S", ()),
     "provenance": ("S", ()),
 }
-IDENTITY = ("label", "classes", "split", "split_names", "group", "group_names")
+#: Only in files of images of which more is known; those from before it was kept have none.
+METADATA = ("metadata", "metadata_names", "metadata_values")
+IDENTITY = ("label", "classes", "split", "split_names", "group", "group_names", *METADATA)
 PART = tuple(name for name in COLUMNS if name not in IDENTITY)
 KINDS: dict[str, tuple[str, ...]] = {"part": PART, "features": tuple(COLUMNS)}
 VECTOR_DIMENSIONS = {2: ("row", "channel"), 4: ("row", "y", "x", "channel")}
@@ -88,6 +94,11 @@ class Layout:
     def features(self) -> Extent:
         """The rows: always the last thing in a file."""
         return self.arrays["features"]
+
+
+def columns_of(kind: str, there: Container[str]) -> list[str]:
+    """The arrays of a kind of file, in order; those that it may lack only where they are there."""
+    return [name for name in KINDS[kind] if name not in METADATA or name in there]
 
 
 def build_header(layout: Layout) -> bytes:
@@ -219,7 +230,9 @@ def _check_arrays(layout: Layout) -> None:
     if dimensions is None or 0 in features.shape[1:] or features.dtype not in {"<f4", "<f2"}:
         raise ValueError(f"features of shape {features.shape} and type {features.dtype}")
     lengths = dict(zip(dimensions, features.shape, strict=True))
-    for name in KINDS[layout.kind]:
+    if 0 < len(set(METADATA) & set(layout.arrays)) < len(METADATA):
+        raise ValueError("a part of the metadata is missing")
+    for name in columns_of(layout.kind, layout.arrays):
         dtype, dimensions = COLUMNS[name]
         extent = layout.arrays[name]
         if extent.dtype != dtype and not (dtype == "S" and extent.dtype.startswith("|S")):

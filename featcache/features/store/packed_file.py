@@ -18,7 +18,7 @@ from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
 from featcache.features.store.columns import as_bytes, checked_codes, decode, failures_of
 from featcache.features.store.disk import Disk, FileIdentity, opened
 from featcache.features.store.layout import COLUMNS
-from featcache.features.store.records import Array, Failure
+from featcache.features.store.records import INT32, Array, Failure
 from featcache.features.store.stored_file import StoredFile, as_array, load
 
 #: Looks at a file that others replace meanwhile.
@@ -45,13 +45,15 @@ class PackedFile:
     paths, keys: (R,) 'S', UTF-8; views: (R,) int32; row_crc32: (R,) uint32.
     labels, splits, groups: (R,) int32 codes into `classes`, `split_names`, `group_names`; -1 none.
     source_sizes: (R, 2) int32, height and width of the image in pixels.
+    metadata: (R, M) int32 codes of M columns, `metadata_names`, into `metadata_values`; -1 none.
     probe: (8, k) float32.
     recipe, provenance: canonical JSON.
-    identity: which file it is.
+    identity: which file it is; digest: what is in it, but for its place.
     """
 
     path: Path
     identity: FileIdentity
+    digest: str
     recipe: str
     recipe_key: str
     provenance: str
@@ -65,6 +67,9 @@ class PackedFile:
     split_names: list[str]
     groups: Array
     group_names: list[str]
+    metadata: Array
+    metadata_names: list[str]
+    metadata_values: list[str]
     row_crc32: Array
     source_sizes: Array
     failures: list[Failure]
@@ -124,13 +129,23 @@ def map_packed(stored: StoredFile) -> PackedFile:
             raise DamagedFile("the file was cut short while it was opened")
         buffer = stored.disk.map(descriptor, stored.layout.file_size)
         identity = stored.disk.identity(descriptor)
-    arrays = {name: as_array(buffer, stored.layout.arrays[name]) for name in (*COLUMNS, "features")}
+    arrays = {
+        name: as_array(buffer, extent)
+        for name, extent in stored.layout.arrays.items()
+        if name in (*COLUMNS, "features")
+    }
+    metadata = arrays.get("metadata", np.zeros((len(arrays["path"]), 0), INT32))
+    metadata_names, metadata_values = (
+        decode(arrays[name]) if name in arrays else []
+        for name in ("metadata_names", "metadata_values")
+    )
     classes, split_names, group_names = (
         decode(arrays[name]) for name in ("classes", "split_names", "group_names")
     )
     return PackedFile(
         path=stored.path,
         identity=identity,
+        digest=stored.layout.metadata_sha256,
         recipe=bytes(arrays["recipe"].item()).decode("utf-8"),
         recipe_key=stored.layout.recipe_key,
         provenance=bytes(arrays["provenance"].item()).decode("utf-8"),
@@ -148,6 +163,9 @@ def map_packed(stored: StoredFile) -> PackedFile:
         split_names=split_names,
         groups=_codes(arrays["group"], group_names, what="group"),
         group_names=group_names,
+        metadata=_codes(metadata, metadata_values, what="metadata"),
+        metadata_names=metadata_names,
+        metadata_values=metadata_values,
     )
 
 

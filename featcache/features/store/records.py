@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class Identity:
     """Who the rows of `features.h5` will be, in their final order.
 
     `labels`, `splits` and `groups` are (R,) int32 codes into `classes`, `split_names` and
-    `group_names`; -1 = none.
+    `group_names`; -1 = none. `metadata` is what else is known of the images, by the name of its
+    column: R texts each, "" = none.
     """
 
     paths: list[str]
@@ -79,6 +80,7 @@ class Identity:
     groups: Array
     group_names: list[str]
     failures: list[Failure]
+    metadata: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from featcache.features.store.columns import (
 from featcache.features.store.disk import Disk, opened
 from featcache.features.store.layout import (
     BLOCK,
-    KINDS,
     PART,
+    columns_of,
     is_header_sound,
     parse_header,
     strict_json,
@@ -83,7 +83,7 @@ def recipe_of(file: StoredFile) -> str | None:
 
 def recover(file: StoredFile) -> Recovered | None:
     """The columns of a part, out of a file that may be damaged; None where they are lost."""
-    columns = file.columns(*KINDS[file.layout.kind])
+    columns = file.columns(*columns_of(file.layout.kind, file.layout.arrays))
     recipe = recipe_of(file)
     if recipe is None:
         return None

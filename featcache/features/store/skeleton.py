@@ -18,12 +18,12 @@ import numpy as np
 from featcache.features.store.layout import (
     BLOCK,
     COLUMNS,
-    KINDS,
     VECTOR_DIMENSIONS,
     VERSION,
     Extent,
     Layout,
     build_header,
+    columns_of,
 )
 from featcache.features.store.records import Array
 
@@ -47,8 +47,8 @@ class Skeleton:
 def build_skeleton(kind: str, columns: dict[str, Array], *, rows: Extent) -> Skeleton:
     """Everything but the rows.
 
-    `columns` has an array for each name that `kind` needs; `rows` gives shape and type of the
-    vectors (its offset is ignored).
+    `columns` has an array for each name that `kind` needs (of metadata, all or none); `rows` gives
+    shape and type of the vectors (its offset is ignored).
     """
     buffer = io.BytesIO()
     with h5py.File(
@@ -60,14 +60,14 @@ def build_skeleton(kind: str, columns: dict[str, Array], *, rows: Extent) -> Ske
         alignment_interval=64,
     ) as file:
         _write_attributes(file, kind, columns=columns, rows=rows)
-        for name in KINDS[kind]:
+        for name in columns_of(kind, columns):
             if COLUMNS[name][1]:
                 _write_column(file, name, column=columns[name])
         features = _declare_features(file, rows)
         _attach_dimensions(file, kind, columns=columns, rows=rows)
         file.flush()
         offset = _place_features(features, rows)
-        arrays = _extents(file, kind)
+        arrays = _extents(file, columns_of(kind, columns))
     # With no rows there is nothing to place, and the skeleton is the file.
     content = buffer.getvalue()[:offset]
     arrays |= _attribute_extents(content, columns)
@@ -118,7 +118,7 @@ def _attach_dimensions(
 ) -> None:
     """Name every dimension of every array, as netCDF and so xarray expect."""
     named = {"features": VECTOR_DIMENSIONS[len(rows.shape)]}
-    named |= {name: COLUMNS[name][1] for name in KINDS[kind] if COLUMNS[name][1]}
+    named |= {name: COLUMNS[name][1] for name in columns_of(kind, columns) if COLUMNS[name][1]}
     lengths: dict[str, int] = {}
     for name, dimensions in named.items():
         lengths |= dict(zip(dimensions, file[name].shape, strict=True))
@@ -156,9 +156,9 @@ def _place_features(features: Any, rows: Extent) -> int | None:
     return int(features.get_offset())
 
 
-def _extents(file: h5py.File, kind: str) -> dict[str, Extent]:
+def _extents(file: h5py.File, names: list[str]) -> dict[str, Extent]:
     found = {}
-    for name in KINDS[kind]:
+    for name in names:
         if not COLUMNS[name][1]:
             continue
         stored = file[name]

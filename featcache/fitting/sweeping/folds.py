@@ -215,6 +215,8 @@ def align(features: Sequence[Features]) -> tuple[list[Features], list[str]]:
 
     Raises `FeatcacheError` where they share none, or do not agree about labels, splits or groups.
     """
+    for each in features:
+        each.check_any()
     first = _identities(features[0])
     shared = first
     for each in features[1:]:
