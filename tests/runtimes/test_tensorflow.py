@@ -113,7 +113,7 @@ def test_a_cpu_is_given_the_batch_that_was_asked_for(network):
     assert (runtime.batch, runtime.lanes, runtime.remarks) == (3, 1, ())
 
 
-def test_reduced_precision_has_the_error_of_its_bits(network):
+def test_reduced_precision_has_the_error_of_its_bits(bfloat16, network):
     """float16 has three bits more than bfloat16: both are far from rounding, it is nearer."""
     pixels = photographs(network.size, 4)
     live = network.live(pixels)[0]
