@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, at_least
 from featcache.files.small_files import parse_json
 
 #: Raised by one whenever the meaning of any field below changes: old vectors then never answer.
@@ -23,7 +24,7 @@ LARGEST_SIDE = 16_384
 Pooling = Literal["avg", "max", "none"]
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["area", "keras"]
-BitDepth = Literal["16", "12", "minmax"]
+BitDepth = Literal["16", "15", "14", "13", "12", "11", "10", "9", "minmax"]
 Precision = Literal["float32", "bfloat16", "float16"]
 StoredType = Literal["float32", "float16"]
 
@@ -49,7 +50,8 @@ class Decoding:
     ``keras.utils.image_dataset_from_directory``: fast integer DCT, bilinear without antialiasing,
     unrounded float32, no EXIF rotation, alpha dropped. `area` antialiases when it shrinks, keeps
     uint8, applies EXIF and lays alpha over white. `crop` is the share of the largest centred box
-    that resize="crop" keeps.
+    that resize="crop" keeps. `page` is the page of a file of several, from 0; `channels` are one
+    (grey) or three (red, green, blue) of its channels, from 0, () = what the file says.
     """
 
     size: tuple[int, int]
@@ -57,6 +59,8 @@ class Decoding:
     interpolation: Interpolation = "area"
     bit_depth: BitDepth = "16"
     crop: float = 1.0
+    page: int = 0
+    channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.crop != 1.0 and self.resize != "crop":
@@ -66,6 +70,11 @@ class Decoding:
         if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in self.size):
             sides = "x".join(map(str, self.size))
             raise FeatcacheError(f"--size {sides}: expected 1 to {LARGEST_SIDE:,} pixels a side")
+        at_least("--page", self.page, 0)
+        if len(self.channels) not in (0, 1, 3):
+            raise _no_channels(self.channels)
+        for channel in self.channels:
+            at_least("--channels", channel, 0)
 
     @property
     def pixel_type(self) -> str:
@@ -119,16 +128,17 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical text: sorted keys, ASCII, no floats but as their `repr`.
 
-        An empty `runtime` or `augment` and a `crop` of 1 are left out: recipes without them keep
-        the keys they had before those existed.
+        An empty `runtime` or `augment`, a `crop` of 1, page 0 and no channels are left out:
+        recipes without them keep the keys they had before those existed.
         """
         values = _plain(self)
         if not self.runtime:
             del values["runtime"]
         if not self.augment:
             del values["augment"], values["seed"]
-        if self.decoding.crop == 1.0:
-            del values["decoding"]["crop"]
+        for name in ("crop", "page", "channels"):
+            if getattr(self.decoding, name) == getattr(_DEFAULT, name):
+                del values["decoding"][name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -179,6 +189,9 @@ class Recipe:
         words = [self.tap, f"{height}x{width}"]
         words += [self.decoding.resize] if self.decoding.resize != "squash" else []
         words += [self.decoding.interpolation] if self.decoding.interpolation != "area" else []
+        words += [f"page {self.decoding.page}"] if self.decoding.page else []
+        channels = ",".join(map(str, self.decoding.channels))
+        words += [f"channels {channels}"] if channels else []
         words += [kind for kind in (self.precision, self.dtype) if kind != "float32"]
         return ", ".join(words + ([f"views {self.augment}"] if self.augment else []))
 
@@ -233,10 +246,33 @@ def parse_resize(text: str) -> tuple[Resize, float]:
         ) from error
 
 
+def parse_channels(asked: str | int | Sequence[int] | None) -> tuple[int, ...]:
+    """--channels: "0,2,1", 1, or a sequence of one or three numbers; None or "" is ()."""
+    if asked is None or asked == "":
+        return ()
+    given = asked.split(",") if isinstance(asked, str) else asked
+    try:
+        return tuple(int(each) for each in ([given] if isinstance(given, int) else given))
+    except (TypeError, ValueError) as error:
+        raise _no_channels(asked) from error
+
+
+def _no_channels(asked: Any) -> FeatcacheError:
+    return FeatcacheError(
+        f"--channels {asked!r}: expected three numbers for red, green and blue, such as 0,2,1, or "
+        f"one for grey; the first channel is 0"
+    )
+
+
 def _decoding(values: dict[str, Any]) -> Decoding:
-    crop = float(values.pop("crop", 1.0))
+    crop, page = float(values.pop("crop", 1.0)), values.pop("page", 0)
+    channels = tuple(values.pop("channels", ()))
     height, width = values.pop("size")
-    return Decoding(size=(height, width), crop=crop, **values)
+    return Decoding(size=(height, width), crop=crop, page=page, channels=channels, **values)
+
+
+#: What `to_json` leaves out of a decoding.
+_DEFAULT = Decoding((1, 1))
 
 
 def _triple(values: list[str]) -> tuple[float, float, float]:
