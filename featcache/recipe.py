@@ -16,8 +16,12 @@ from typing import Any, Literal, get_args
 from featcache.errors import FeatcacheError, at_least
 from featcache.files.small_files import parse_json
 
-#: Raised by one whenever the meaning of any field below changes: old vectors then never answer.
-PIPELINE = 1
+#: Raised by one whenever the meaning of any field below changes: old vectors then answer for
+#: images alone whose pixels are still the same (`images/earlier.py`). 2: TIFF by one table.
+PIPELINE = 2
+#: Raised by one whenever a network computes something else of the same pixels: notes on networks
+#: and kept graphs are then made again.
+NETWORK_RULES = 1
 #: Pixels of a network's longest input side; a batch of larger ones fits in no memory.
 LARGEST_SIDE = 16_384
 
@@ -177,6 +181,13 @@ class Recipe:
         return replace(self, augment="", seed=0)
 
     @property
+    def earlier(self) -> list[Recipe]:
+        """The recipes of earlier reading rules that asked for the same; none where none could."""
+        asked = self.decoding
+        is_new = asked.page or asked.channels or asked.bit_depth not in ("16", "12", "minmax")
+        return [] if is_new else [replace(self, pipeline=each) for each in range(1, self.pipeline)]
+
+    @property
     def tap(self) -> str:
         """The layer and its pooling as a user writes them: "fc2", "mixed7:none", "output"."""
         layer = self.layer or "output"
@@ -193,6 +204,7 @@ class Recipe:
         channels = ",".join(map(str, self.decoding.channels))
         words += [f"channels {channels}"] if channels else []
         words += [kind for kind in (self.precision, self.dtype) if kind != "float32"]
+        words += ["rules of before"] if self.pipeline < PIPELINE else []
         return ", ".join(words + ([f"views {self.augment}"] if self.augment else []))
 
     @property

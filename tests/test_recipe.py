@@ -107,7 +107,9 @@ def test_the_key_is_the_same_everywhere():
         decoding=Decoding((224, 224)),
         scaling=Scaling("bgr", 1.0, (103.939, 116.779, 123.68)),
     )
-    assert recipe.key == "10f68af088967252838ec6ef20d5fc470639c7d647991c2dd67c4c280d6991d2"
+    assert recipe.key == "7dd132462233415503282f5398e1baef05727d97e6caa18639784f1b9f4e69fa"
+    (before,) = recipe.earlier
+    assert before.key == "10f68af088967252838ec6ef20d5fc470639c7d647991c2dd67c4c280d6991d2"
 
 
 def test_the_runtime_is_in_the_key_only_where_it_is_named():

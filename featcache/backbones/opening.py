@@ -38,7 +38,7 @@ from featcache.errors import FeatcacheError
 from featcache.files.home import expanded, home, is_record, read_record, write_record
 from featcache.files.small_files import FileStamp
 from featcache.files.write import remove, touch
-from featcache.recipe import PIPELINE, Recipe
+from featcache.recipe import NETWORK_RULES, Recipe
 
 #: A file written so shortly before it was read may change once more without its times changing.
 RACY_NS = 2_000_000_000
@@ -231,7 +231,7 @@ def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path 
     if versions is None or not (files or weights.startswith("random:")):
         return None
     parts: list[Any] = [
-        PIPELINE,
+        NETWORK_RULES,
         question.backbone.name,
         weights,
         [(path, asdict(stamp)) for path, stamp in files],

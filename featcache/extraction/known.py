@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -20,7 +20,8 @@ from featcache.extraction.pipeline import FinishedRows
 from featcache.extraction.reading import Outcome
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
-from featcache.images.decoder import decoder_versions
+from featcache.images.decoder import Content, decoder_versions
+from featcache.images.earlier import reads_as_before
 from featcache.recipe import Recipe
 from featcache.runtimes.proof import Proven
 from featcache.runtimes.rounding import check_probe
@@ -43,6 +44,10 @@ class Known:
     own: the rows of this data set.
     siblings: those of other data sets under the same recipe.
     plain: those of any data set under the recipe without augmentation, which has the same view 0.
+    earlier: those of any data set that earlier reading rules made; they answer for images alone
+        whose pixels are still the same.
+    changed: keys of images that earlier rows are there of, and must not answer for.
+    taken_over: how many earlier rows were borrowed.
     failures: by key, images that these very decoders could not decode.
     """
 
@@ -50,6 +55,9 @@ class Known:
     siblings: list[Snapshot]
     plain: list[Snapshot]
     failures: dict[str, Failure] = field(default_factory=dict)
+    earlier: list[Snapshot] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+    taken_over: int = 0
 
     @classmethod
     def of(cls, store: RecipeStore, cache: FeatureCache, recipe: Recipe) -> Known:
@@ -62,23 +70,37 @@ class Known:
             if failure.key and failure.decoder == current and failure.code not in PASSING
         }
         plain = cache.snapshots(recipe.plain) if recipe.augment else []
-        return cls(own, cache.snapshots(recipe, but=here), plain, failures)
+        earlier = [each for old in recipe.earlier for each in cache.snapshots(old)]
+        if recipe.augment:
+            older = [each for old in recipe.plain.earlier for each in cache.snapshots(old)]
+            plain, earlier = plain + older, earlier + older
+        return cls(own, cache.snapshots(recipe, but=here), plain, failures, earlier)
 
     @property
     def everything(self) -> list[Snapshot]:
-        """All snapshots, this data set's first."""
-        return [self.own, *self.siblings, *self.plain]
+        """All snapshots, this data set's first, earlier rules' last."""
+        now = [self.own, *self.siblings, *self.plain]
+        return [each for each in now if not self._is_earlier(each)] + self.earlier
 
-    def missing(self, key: str, views: Sequence[int]) -> list[int]:
-        """The views of these bytes that no row is known of. Called from many threads."""
+    def missing(self, key: str, views: Sequence[int], content: Callable[[], Content]) -> list[int]:
+        """The views of these bytes that no row is known of. Called from many threads.
+
+        `content` gives the image, which is asked for only where an earlier row is there.
+        """
         if key in self.failures:
             return []
         left = np.asarray(views, np.int32)
         for snapshot in self.everything:
-            if len(left):
+            if len(left) and key not in self.changed:
                 there = self._find(snapshot, np.full(len(left), key.encode(), "S64"), left) >= 0
+                if there.any() and self._is_earlier(snapshot) and not reads_as_before(content()):
+                    self.changed.add(key)
+                    continue
                 left = left[~there]
         return [int(view) for view in left]
+
+    def _is_earlier(self, snapshot: Snapshot) -> bool:
+        return any(snapshot is each for each in self.earlier)
 
     def has_all(self, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Which of some keys (n,) 'S64' have all their views in this data set, or are known to
@@ -120,14 +142,17 @@ class Known:
         left = self.own.find(keys, np.array(views, np.int32)) < 0
         taken: list[int] = []
         vectors = []
-        for snapshot in (*self.siblings, *self.plain):
-            asked = np.flatnonzero(left)
+        unchanged = np.array([outcome.key not in self.changed for outcome in outcomes])
+        for snapshot in self.everything[1:]:
+            is_earlier = self._is_earlier(snapshot)
+            asked = np.flatnonzero(left & unchanged if is_earlier else left)
             positions = self._find(snapshot, keys[asked], np.array(views, np.int32)[asked])
             there = positions >= 0
             if there.any():
                 vectors.append(snapshot.read(positions[there]))
                 self._note_sizes(snapshot, positions[there], outcomes, asked[there])
                 taken += asked[there].tolist()
+                self.taken_over += int(there.sum()) if is_earlier else 0
                 left[asked[there]] = False
         return FinishedRows(
             vectors=np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),

@@ -6,19 +6,21 @@ Makes no data set and writes nothing: this is what `predict` stands on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from featcache.backbones import Network, recall_recipe
+from featcache.errors import BadImage
 from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Snapshot
 from featcache.images import ImageSet
-from featcache.images.decoder import MAX_PIXELS
-from featcache.recipe import Recipe
+from featcache.images.decoder import MAX_PIXELS, Content
+from featcache.images.earlier import reads_as_before
+from featcache.recipe import PIPELINE, Recipe
 from featcache.runtimes import Runtime, default_batch
 from featcache.runtimes.proof import open_proven
 from featcache.runtimes.rounding import check_probe
@@ -84,19 +86,56 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """View 0 of the images that the cache has rows of, under a recipe or its plain one."""
+    """View 0 of the images that the cache has rows of, under a recipe or its plain one.
+
+    `others` are rows of other reading rules, for images whose pixels are the same under both. A
+    recipe of earlier rules (`is_earlier`) answers for those images alone.
+    """
 
     snapshots: list[Snapshot]
+    others: list[Snapshot]
+    is_earlier: bool
 
-    def missing(self, index: int, key: str) -> list[int]:
-        """[0] where an image must go through the network. Called from many threads."""
-        return [] if any(self._find(each, [key])[0] >= 0 for each in self.snapshots) else [0]
+    @classmethod
+    def of(cls, cache: FeatureCache, recipe: Recipe) -> _Cached:
+        """What a cache has of a recipe."""
+        recipes = dict.fromkeys([recipe, recipe.plain])
+        is_earlier = recipe.pipeline < PIPELINE
+        others = {
+            other: None
+            for each in recipes
+            for other in ([replace(each, pipeline=PIPELINE)] if is_earlier else each.earlier)
+        }
+        return cls(
+            [found for each in recipes for found in cache.snapshots(each)],
+            [found for each in others for found in cache.snapshots(each)],
+            is_earlier,
+        )
+
+    def missing(self, index: int, key: str, content: Callable[[], Content]) -> list[int]:
+        """[0] where an image must go through the network. Called from many threads.
+
+        Raises `BadImage` where earlier rules, which the head knows, read the image otherwise.
+        """
+        if self.is_earlier and not reads_as_before(content()):
+            raise BadImage(
+                "changed-reading",
+                "this kind of file is read otherwise since the head was fitted, so the head cannot "
+                "judge it: extract its images again, and fit again",
+            )
+        if self._has(self.snapshots, key):
+            return []
+        is_other = self._has(self.others, key) and (self.is_earlier or reads_as_before(content()))
+        return [] if is_other else [0]
+
+    def _has(self, snapshots: list[Snapshot], key: str) -> bool:
+        return any(self._find(each, [key])[0] >= 0 for each in snapshots)
 
     def read(self, outcomes: list[Outcome]) -> tuple[list[int], list[np.ndarray]]:
         """The rows of images that are all known: their indices and their vectors."""
         indices: list[int] = []
         vectors = []
-        for snapshot in self.snapshots:
+        for snapshot in (*self.snapshots, *self.others):
             positions = self._find(snapshot, [outcome.key for outcome in outcomes])
             there = positions >= 0
             if there.any():
@@ -121,8 +160,7 @@ def look_up(
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
-    recipes = dict.fromkeys([recipe, recipe.plain])
-    cached = _Cached([found for each in recipes for found in cache.snapshots(each)])
+    cached = _Cached.of(cache, recipe)
     size = want.batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
     stream = Stream(
         decoding=recipe.decoding,

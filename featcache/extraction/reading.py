@@ -17,7 +17,7 @@ from featcache.errors import BadImage
 from featcache.extraction.timing import Timing
 from featcache.files.small_files import FileStamp
 from featcache.images import ImageSet
-from featcache.images.decoder import decode_all
+from featcache.images.decoder import Content, decode_all
 from featcache.recipe import Decoding
 from featcache.runtimes import Runtime
 
@@ -44,7 +44,8 @@ class Outcome:
     needed: list[Sequence[int]] = field(default_factory=list)
     pictures: list[list[ViewPixels]] = field(default_factory=list)
     source_size: tuple[int, int] = (0, 0)
-    warning: str = ""
+    notes: tuple[str, ...] = ()
+    peak: int = 0
     trouble: tuple[str, str] | None = None
 
 
@@ -55,7 +56,8 @@ class Stream:
     Attributes
     ----------
     decoding: from bytes to its pixels.
-    needs: the views of an image, by index and key, that have no row; called from many threads.
+    needs: the views of an image, by index, key and what gives its content, that have no row;
+        called from many threads. Raises `BadImage` where the image must not have one.
     open_runtime: called when the first picture is there.
     view: a view above 0, from the pixels of the plain image, the key and the number.
     ahead: images that should wait ready.
@@ -63,7 +65,7 @@ class Stream:
     """
 
     decoding: Decoding
-    needs: Callable[[int, str], Sequence[int]]
+    needs: Callable[[int, str, Callable[[], Content]], Sequence[int]]
     open_runtime: Callable[[], Runtime]
     view: Callable[[np.ndarray, str, int], np.ndarray] | None = None
     ahead: int = AHEAD
@@ -98,7 +100,9 @@ def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: R
         with reading.timing.measure("reading"):
             image = images.read(index)
         outcome.key, outcome.stamp = image.key, image.stamp
-        outcome.needed = [stream.needs(index, image.key) for stream in streams]
+        outcome.needed = [
+            stream.needs(index, image.key, lambda: image.content) for stream in streams
+        ]
         if any(outcome.needed):
             with reading.timing.measure("decoding"):
                 _decode(outcome, image.content, streams, reading.max_pixels)
@@ -107,9 +111,7 @@ def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: R
     return outcome
 
 
-def _decode(
-    outcome: Outcome, content: bytes | np.ndarray, streams: Sequence[Stream], max_pixels: int
-) -> None:
+def _decode(outcome: Outcome, content: Content, streams: Sequence[Stream], max_pixels: int) -> None:
     """Give the outcome the pictures that the streams need."""
     asking = [number for number, views in enumerate(outcome.needed) if views]
     decodings = [streams[number].decoding for number in asking]
@@ -120,7 +122,8 @@ def _decode(
         outcome.pictures[number] = [
             (view, _seen(stream, plain.pixels, outcome.key, view)) for view in views
         ]
-    outcome.source_size, outcome.warning = decoded[0].source_size, decoded[0].warning
+    first = decoded[0]
+    outcome.source_size, outcome.notes, outcome.peak = first.source_size, first.notes, first.peak
 
 
 def _seen(stream: Stream, pixels: np.ndarray, key: str, view: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from featcache.features.splits.partition import Carve
 from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
+from featcache.images.samples import depth_advice
 from featcache.interruption import watch_for_interruption
 
 SHOWN_CONFLICTS = 3
@@ -172,11 +173,29 @@ def _all_failed(failures: list[Failure]) -> ImageFailure:
 
 
 def _warnings(state: Run) -> list[str]:
-    counted = [f"{text} ({count} images)" for text, count in sorted(state.warnings.items())]
+    counted = [f"{text} ({count} images)" for text, count in sorted(state.notes.items())]
+    depth = state.job.targets[0].recipe.decoding.bit_depth
+    if advice := depth_advice(state.peak, depth):
+        counted.append(f"{advice} ({state.deep} images of 16 bits read in this run)")
+    counted += dict.fromkeys(filter(None, map(_taken_over, state.fillings)))
     conflicts = label_conflicts(state.job.images, [key.decode() for key in state.keys])
     more = len(conflicts) - SHOWN_CONFLICTS
     rest = [f"and {more} more images with two labels"] if more > 0 else []
     return counted + conflicts[:SHOWN_CONFLICTS] + rest
+
+
+def _taken_over(filling: Filling) -> str:
+    """How many rows of earlier reading rules were taken over, and how many must not be."""
+    known = filling.known
+    if not (known.taken_over or known.changed):
+        return ""
+    return (
+        f"how some kinds of files are read was mended since the rows of before were made: "
+        f"{known.taken_over:,} rows whose pixels are the same were taken over without the network, "
+        f"{len(known.changed):,} images of changed kinds were extracted again. Heads that were "
+        f"fitted before still predict unchanged kinds; the features of before stay as they are "
+        f"(`featcache ls`, `featcache rm`)"
+    )
 
 
 def _log_run(state: Run) -> None:

@@ -108,6 +108,12 @@ class Head:
         Augmentation does not count: it makes other rows, not another space.
         """
         differences = self.recipe.plain.differences(features.recipe.plain)
+        if len(differences) == 1 and self.recipe.pipeline != features.recipe.pipeline:
+            raise FeatcacheError(
+                f"{features.path.parent.name} was read by other rules than this head's features "
+                f"(how some kinds of files are read was mended since): fit again, on features that "
+                f"`featcache extract` has brought up to date"
+            )
         if differences:
             raise FeatcacheError(
                 f"{features.path.parent.name} was not made by this head's recipe. "

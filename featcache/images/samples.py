@@ -226,7 +226,7 @@ def _same(rows: Pixels, samples: Samples) -> Pixels:
 def _coloured(rows: Pixels, samples: Samples) -> Pixels:
     if samples.palette is None or int(rows.max(initial=0)) >= len(samples.palette):
         raise BadImage("damaged", "it has values that its palette has no colours for")
-    return np.asarray(samples.palette[rows[..., 0]])
+    return np.take(samples.palette, rows[..., 0], axis=0)
 
 
 def _printed(rows: Pixels, samples: Samples) -> Pixels:
@@ -244,7 +244,7 @@ def _video(rows: Pixels, samples: Samples) -> Pixels:
     rgb = np.stack(
         [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1
     )
-    return np.rint(rgb).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(rgb).clip(0, 255), np.uint8)
 
 
 _MEANINGS: dict[Meaning, Callable[[Pixels, Samples], Pixels]] = {

@@ -97,8 +97,7 @@ def page_of(file: TiffFile, pages: list[Directory], number: int) -> TiffPage:
 
     check_page(number, len(pages))
     if number == 0:  # which is read already
-        first: TiffPage = file.pages.first
-        return first
+        return file.pages.first
     file.filehandle.seek(pages[number].offset)
     return TiffPage(file, number)
 
@@ -135,7 +134,7 @@ def _check(page: TiffPage, raw: bytes, first: TiffPage, max_pixels: int) -> None
 
 def _values(page: TiffPage) -> Pixels:
     """(H, W, S) of a page, whose planes may lie one after the other."""
-    whole = page.asarray(squeeze=False, maxworkers=1)
+    whole: Pixels = page.asarray(squeeze=False, maxworkers=1)
     planes, depth, height, width, samples = whole.shape
     found = (depth, height, width, planes * samples)
     if found != (1, page.imagelength, page.imagewidth, page.samplesperpixel):
@@ -172,7 +171,8 @@ def _palette(page: TiffPage) -> Pixels:
     colours = np.asarray(page.colormap)
     if colours.ndim != 2 or colours.shape[0] != 3:
         raise BadImage("damaged", "its palette is not one of red, green and blue")
-    return np.asarray((colours >> 8 if colours.max() > 255 else colours).T, np.uint8)
+    colours = colours >> 8 if colours.max() > 255 else colours
+    return colours.T.astype(np.uint8)
 
 
 def _notes(

@@ -18,7 +18,7 @@ from featcache.backbones.keras_import import keras_versions
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.home import home, read_record, write_record
 from featcache.files.write import touch
-from featcache.recipe import PIPELINE
+from featcache.recipe import NETWORK_RULES
 from featcache.runtimes.probe import measure_error, row_error
 
 #: How many times a network's own rounding another computation of it may be away.
@@ -60,7 +60,7 @@ def _note_path(network: Network) -> Path:
     """Where the note is: its name is made of everything that the rounding depends on."""
     parts = [
         "rounding",
-        PIPELINE,
+        NETWORK_RULES,
         network.backbone.name,
         [(tap.layer, tap.pooling, tap.weights) for tap in network.taps],
         network.size,

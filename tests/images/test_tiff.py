@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from itertools import product
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -13,6 +14,7 @@ from specimens import picture, saved, turned
 
 from featcache.errors import BadImage
 from featcache.images.decoder import PageOf, decode
+from featcache.images.earlier import reads_as_before
 from featcache.images.tiff import HIDDEN_STACK, LEFT_OUT, STACK
 from featcache.recipe import Decoding
 
@@ -406,3 +408,64 @@ def test_nothing_is_printed_about_odd_files(capfd: pytest.CaptureFixture[str]) -
         with pytest.raises(BadImage):
             exact(tiff(RGB, photometric="rgb", compression="lzw")[:cut])
     assert capfd.readouterr() == ("", "")
+
+
+def by_the_rules_before(raw: bytes) -> np.ndarray | None:
+    """The pixels of pipeline 1: Pillow's, and OpenCV's of 16-bit RGB; None where it had none."""
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            bits = set(image.tag_v2.get(258, ()))
+            image.load()
+            if image.mode.startswith("RGB") and bits == {16}:
+                deep = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
+                eight = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+                colours = eight[..., 2::-1]
+                return over_white(colours, eight[..., 3]) if deep.shape[2] == 4 else colours
+            if image.mode.startswith("I;16"):
+                grey = (np.asarray(image).astype(np.uint32) + 128) // 257
+                return np.repeat(grey[..., np.newaxis], 3, axis=2).astype(np.uint8)
+            if image.mode in ("I", "F"):
+                return None
+            if image.has_transparency_data:
+                pixels = np.asarray(image.convert("RGBA"))
+                return over_white(pixels[..., :3], pixels[..., 3])
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, AttributeError, cv2.error):
+        return None
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "palette", "one bit", "one bit, white is zero"])
+def test_kinds_that_are_read_as_before_have_the_same_pixels(kind: str) -> None:
+    """Wherever `reads_as_before` says yes, the reader of before gave exactly today's pixels."""
+    same, changed = 0, 0
+    orders = [("<", False), (">", False), ("<", True)]
+    for (order, is_big), options, compression, deep, predictor in product(
+        orders, LAYOUTS.values(), COMPRESSIONS, (False, True), (False, True)
+    ):
+        if kind in KINDS:
+            samples, how, _, _ = KINDS[kind]
+            values = samples.astype(np.uint16) * 257 if deep else samples
+        elif kind == "palette":
+            values, how = GREY, {"photometric": "palette", "colormap": PALETTE}
+        else:
+            values, how = GREY > 128, {"photometric": "miniswhite" if "zero" in kind else 1}
+        if predictor and (compression in (None, "packbits") or values.dtype == bool):
+            continue
+        if "planarconfig" in options:
+            if values.ndim == 2:
+                continue
+            values = np.moveaxis(values, -1, 0)
+        raw = tiff(
+            values, byteorder=order, bigtiff=is_big, compression=compression,
+            predictor=predictor, **how, **options,
+        )  # fmt: skip
+        if not reads_as_before(raw):
+            changed += 1
+            continue
+        same += 1
+        before = by_the_rules_before(raw)
+        # A file that could not be read has no row that could be wrong.
+        assert before is None or np.array_equal(exact(raw), before), (order, options, compression)
+    assert changed
+    new = ("rgb, 2 bands", "rgb, opacity, band", "rgb, premultiplied", "grey, opacity")
+    assert bool(same) == (kind not in new)

@@ -36,7 +36,7 @@ from featcache.backbones.user_models.user_model import SCALES, UserModel, settle
 from featcache.errors import FeatcacheError
 from featcache.files.home import expanded, home, read_record, write_record
 from featcache.files.write import touch
-from featcache.recipe import PIPELINE, Scaling
+from featcache.recipe import NETWORK_RULES, Scaling
 
 _GRAPH = "saved_model.pb"
 
@@ -158,7 +158,7 @@ def recall_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> list[tuple
     check_trust(own.path, trusted=own.trusted)
     digest = digest_user_model(own.path)
     parts: list[Any] = [
-        PIPELINE, "own", digest, own.size, own.scale, list(asked), keras_versions()
+        NETWORK_RULES, "own", digest, own.size, own.scale, list(asked), keras_versions()
     ]  # fmt: skip
     name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
     note = home() / "notes" / f"{name}.note"
