@@ -5,6 +5,7 @@ Makes no data set and writes nothing: this is what `predict` stands on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from featcache.backbones import Network, recall_recipe
 from featcache.errors import BadImage
 from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
-from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
+from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream, reading_notes
 from featcache.features.cache import FeatureCache
 from featcache.features.store import Snapshot
 from featcache.images import ImageSet
@@ -169,8 +170,14 @@ def look_up(
         ahead=max(2 * size, AHEAD),
         unique=False,
     )
+    notes, peak, deep = Counter[str](), 0, 0
     for part in run_pass(images, range(len(images)), [stream], Reading(want.threads, MAX_PIXELS)):
+        for outcome in (*part.others, *(row.outcome for row in part.rows)):
+            notes.update(outcome.notes)
+            peak, deep = max(peak, outcome.peak), deep + (outcome.peak > 0)
         yield _answer(part, cached, recipe.dtype)
+    for line in reading_notes(notes, peak, deep, recipe.decoding.bit_depth):
+        say(f"note: {line}")
 
 
 def _answer(part: Batch, cached: _Cached, dtype: str) -> Answer:

@@ -8,6 +8,7 @@ The threads release the GIL while they read, hash, decode and resize.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from featcache.extraction.timing import Timing
 from featcache.files.small_files import FileStamp
 from featcache.images import ImageSet
 from featcache.images.decoder import Content, decode_all
+from featcache.images.samples import depth_advice
 from featcache.recipe import Decoding
 from featcache.runtimes import Runtime
 
@@ -109,6 +111,16 @@ def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: R
     except BadImage as bad:
         outcome.trouble = (bad.code, bad.message)
     return outcome
+
+
+def reading_notes(notes: Counter[str], peak: int, deep: int, bit_depth: str) -> list[str]:
+    """What a run tells of the images that it decoded, each sentence once, with their number.
+
+    `peak` is the largest value of its `deep` images of 16 bits.
+    """
+    told = [f"{text} ({count} images)" for text, count in sorted(notes.items())]
+    advice = depth_advice(peak, bit_depth)
+    return told + ([f"{advice} ({deep} images of 16 bits read in this run)"] if advice else [])
 
 
 def _decode(outcome: Outcome, content: Content, streams: Sequence[Stream], max_pixels: int) -> None:

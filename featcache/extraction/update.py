@@ -17,6 +17,7 @@ from featcache.extraction.filling import Filling
 from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
+from featcache.extraction.reading import reading_notes
 from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
@@ -25,7 +26,6 @@ from featcache.features.splits.partition import Carve
 from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
-from featcache.images.samples import depth_advice
 from featcache.interruption import watch_for_interruption
 
 SHOWN_CONFLICTS = 3
@@ -173,10 +173,8 @@ def _all_failed(failures: list[Failure]) -> ImageFailure:
 
 
 def _warnings(state: Run) -> list[str]:
-    counted = [f"{text} ({count} images)" for text, count in sorted(state.notes.items())]
     depth = state.job.targets[0].recipe.decoding.bit_depth
-    if advice := depth_advice(state.peak, depth):
-        counted.append(f"{advice} ({state.deep} images of 16 bits read in this run)")
+    counted = reading_notes(state.notes, state.peak, state.deep, depth)
     counted += dict.fromkeys(filter(None, map(_taken_over, state.fillings)))
     conflicts = label_conflicts(state.job.images, [key.decode() for key in state.keys])
     more = len(conflicts) - SHOWN_CONFLICTS

@@ -26,6 +26,7 @@ from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, fit_model, options_of
 from featcache.heads.model import Model
 from featcache.heads.training_set import TrainingSet, training_set_of
+from featcache.images.pages import split_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ def fit(
 def _images(features: Features) -> list[Path]:
     """The files that features were made of, where their root is known."""
     root = images_root(features.path.parent)
-    return [Path(root, name) for name in dict.fromkeys(features.names.tolist())] if root else []
+    names = dict.fromkeys(split_page(name)[0] for name in features.names.tolist())
+    return [Path(root, name) for name in names] if root else []
 
 
 def _selected(selection: Selection) -> str:

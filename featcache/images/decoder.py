@@ -24,6 +24,7 @@ from featcache.images.dicom import read_dicom
 from featcache.images.image_header import check_pixels, sniff
 from featcache.images.jpeg import decode_jpeg
 from featcache.images.netpbm import read_netpbm
+from featcache.images.pages import PageOf
 from featcache.images.pillow import read_by_pillow
 from featcache.images.resize import resize
 from featcache.images.samples import Rgb, chosen_of_rgb, depth_advice
@@ -70,14 +71,6 @@ class Decoded:
     def warning(self) -> str:
         """Everything that may be wrong with the image, in a line; "" where there is nothing."""
         return "; ".join(filter(None, [*self.notes, depth_advice(self.peak, self.bit_depth)]))
-
-
-@dataclass(frozen=True, slots=True)
-class PageOf:
-    """One page of a file of several, in place of the one that the recipe says."""
-
-    raw: bytes
-    page: int
 
 
 Content = bytes | Pixels | PageOf

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from featcache.errors import BadImage, FeatcacheError
+from featcache.errors import BadImage, FeatcacheError, one_of
 from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
 from featcache.images.file_bytes import read_file, stamp_file
 from featcache.images.folder import LONGEST_PATH, SPLIT_WORDS, found_instead, layout, walk
 from featcache.images.manifest import read_manifest
+from featcache.images.pages import PAGES, LastFile, PageOf, find_page_counts, page_key, page_name
 
 __all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images", "label_conflicts"]
 
@@ -36,20 +37,25 @@ class ImageBytes:
 
     Attributes
     ----------
-    key: SHA-256 in hex, of the file's bytes, or of ``uint8 HxWxC`` newline and the pixels.
+    key: SHA-256 in hex, of the file's bytes, or of ``uint8 HxWxC`` newline and the pixels; of a
+        page, see `page_key`.
     raw: the file's bytes; None for an array.
     array: (H, W, C) uint8 pixels with C = 1 or 3; None for a file.
     stamp: the file's stamp while it was read; None for an array.
+    page: the page of the file that this is; None = the file.
     """
 
     key: str
     raw: bytes | None
     array: Pixels | None
     stamp: FileStamp | None
+    page: int | None = None
 
     @property
-    def content(self) -> bytes | Pixels:
-        """What `decode` takes: the file's bytes or the pixels."""
+    def content(self) -> bytes | Pixels | PageOf:
+        """What `decode` takes: the file's bytes, a page of them, or the pixels."""
+        if self.raw is not None and self.page is not None:
+            return PageOf(self.raw, self.page)
         content = self.array if self.raw is None else self.raw
         if content is None:
             raise FeatcacheError("an image is bytes or an array; this is neither")
@@ -67,6 +73,7 @@ class ImageSet:
     names: relative paths with "/"; bytes that are not UTF-8 are backslash-escaped.
     labels, splits, groups: one each an image, "" = none; splits are "train", "validation", "test".
     remarks: sentences for the user about what was left out or may surprise.
+    pages: which page of its file each image is, None = the file; empty where none is a page.
     """
 
     name: str
@@ -79,6 +86,8 @@ class ImageSet:
     paths: list[str] = field(default_factory=list, repr=False)
     arrays: Sequence[Pixels] | None = field(default=None, repr=False)
     links_stay_inside: bool = False
+    pages: list[int | None] = field(default_factory=list, repr=False)
+    last: LastFile = field(default_factory=LastFile, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -108,6 +117,9 @@ class ImageSet:
         """The image, read once; safe in threads. Raises `BadImage` where it cannot be read."""
         if self.arrays is not None:
             return _from_array(self.arrays[index])
+        if self.pages and (page := self.pages[index]) is not None:
+            raw, digest, found = self.last.read(self._path(index), self._fence())
+            return ImageBytes(page_key(digest, page), raw, None, found, page)
         raw, stamp = read_file(self._path(index), self._fence())
         return ImageBytes(hashlib.sha256(raw).hexdigest(), raw, None, stamp)
 
@@ -137,11 +149,13 @@ def find_images(
     splits: Iterable[Any] | None = None,
     groups: Iterable[Any] | None = None,
     follow_symlinks: bool = False,
+    pages: str = "first",
 ) -> ImageSet:
     """The images of a folder, a CSV manifest, one file, a list of paths, or uint8 arrays.
 
     `labels`, `splits`, `groups` are one each an image, in the order given (for a folder: of the
     sorted names), and replace what the folder or the manifest says. The result is sorted by name.
+    With pages="each" every page of a TIFF or DICOM file of several is an image of its own.
 
     Raises `FeatcacheError` where nothing is there, or it is not what is described above.
     """
@@ -154,7 +168,7 @@ def find_images(
         splits=found.splits if splits is None else _splits(splits, count),
         groups=found.groups if groups is None else _one_each("groups", groups, count),
     )
-    return _sorted(found)
+    return _sorted(found if one_of("--pages", pages, PAGES) == "first" else _each_page(found))
 
 
 def label_conflicts(images: ImageSet, keys: Sequence[str]) -> list[str]:
@@ -195,8 +209,9 @@ def _from_folder(root: Path, follow_symlinks: bool) -> ImageSet:
     found = walk(str(root), follow_symlinks=follow_symlinks)
     if not found.images:
         raise FeatcacheError(
-            f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .gif, "
-            ".bmp, .webp or .tif files, in a folder for each class or all in one"
+            f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .tif, "
+            ".webp, .gif, .bmp, .avif, .heic, .dcm or .ppm files, in a folder for each class or "
+            "all in one"
         )
     images = _new_set(root.resolve().name or "images", root, found.images)
     images = _sorted(images)
@@ -254,6 +269,24 @@ def _new_set(name: str, root: Path, paths: list[str]) -> ImageSet:
     )
 
 
+def _each_page(images: ImageSet) -> ImageSet:
+    """Pages in place of files of several; those of one file are a group, unless they are in one."""
+    if images.arrays is not None:
+        return images
+    counts = find_page_counts(images.files(), images._fence())
+    each = [(at, page) for at, count in enumerate(counts) for page in range(count)]
+    names = images.names
+    return replace(
+        images,
+        names=[page_name(names[at], page) if counts[at] > 1 else names[at] for at, page in each],
+        labels=[images.labels[at] for at, _ in each],
+        splits=[images.splits[at] for at, _ in each],
+        groups=[images.groups[at] or (names[at] if counts[at] > 1 else "") for at, _ in each],
+        paths=[images.paths[at] for at, _ in each],
+        pages=[page if counts[at] > 1 else None for at, page in each],
+    )
+
+
 def _array_set(arrays: Sequence[Pixels]) -> ImageSet:
     # Eight digits always: more images later must not rename those that are cached.
     names = [f"{index:08d}" for index in range(len(arrays))]
@@ -283,6 +316,7 @@ def _sorted(images: ImageSet) -> ImageSet:
         splits=[images.splits[index] for index in order],
         groups=[images.groups[index] for index in order],
         paths=[images.paths[index] for index in order],
+        pages=[images.pages[index] for index in order] if images.pages else [],
     )
 
 
