@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from featcache.errors import FeatcacheError, at_least
+from featcache.errors import FeatcacheError
 from featcache.files.small_files import parse_json
 
 #: Raised by one whenever the meaning of any field below changes: old vectors then answer for
@@ -74,11 +74,11 @@ class Decoding:
         if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in self.size):
             sides = "x".join(map(str, self.size))
             raise FeatcacheError(f"--size {sides}: expected 1 to {LARGEST_SIDE:,} pixels a side")
-        at_least("--page", self.page, 0)
-        if len(self.channels) not in (0, 1, 3):
+        if type(self.page) is not int or self.page < 0:
+            raise FeatcacheError(f"--page {self.page}: expected a page's number; the first is 0")
+        is_whole = all(type(channel) is int and channel >= 0 for channel in self.channels)
+        if not is_whole or len(self.channels) not in (0, 1, 3):
             raise _no_channels(self.channels)
-        for channel in self.channels:
-            at_least("--channels", channel, 0)
 
     @property
     def pixel_type(self) -> str:
