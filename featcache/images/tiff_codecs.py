@@ -6,10 +6,10 @@ compared with the page's, and JPEG is decoded strictly first.
 
 from __future__ import annotations
 
+import struct
 from math import prod
 from typing import Any
 
-import numpy as np
 import simplejpeg
 
 from featcache.errors import BadImage
@@ -72,7 +72,8 @@ def _least_bits(page: Any) -> int:
 
 def _check_size(page: Any, height: int, width: int, samples: int, bits: int) -> None:
     most = _shape(page)
-    if height > most[0] or width > most[1] or (samples, bits) != (most[2], page.bitspersample):
+    fits = 0 < height <= most[0] and 0 < width <= most[1]
+    if not fits or (samples, bits) != (most[2], page.bitspersample):
         raise BadImage(
             "damaged",
             f"a part of it says {width}x{height} pixels of {samples} x {bits} bits, the header "
@@ -100,13 +101,11 @@ def _check_jpeg(segment: bytes, page: Any, max_pixels: int) -> None:
 
 def _check_jpeg_2000(segment: bytes, page: Any, max_pixels: int) -> None:
     at = segment.find(_START_OF_CODESTREAM)
-    fields = np.frombuffer(segment, ">u4", 4, at + 8) if 0 <= at <= len(segment) - 42 else None
-    if fields is None:
+    if at < 0 or len(segment) < at + 43:
         raise BadImage("damaged", "a part of it is no JPEG 2000")
-    width, height = int(fields[0] - fields[2]), int(fields[1] - fields[3])
-    depth = segment[at + 42] if len(segment) > at + 42 else 0
-    samples = int.from_bytes(segment[at + 40 : at + 42], "big")
-    _check_size(page, height, width, samples, (depth & 0x7F) + 1)
+    right, bottom, left, top = struct.unpack_from(">4I", segment, at + 8)
+    samples, depth = struct.unpack_from(">HB", segment, at + 40)
+    _check_size(page, bottom - top, right - left, samples, (depth & 0x7F) + 1)
 
 
 def _check_webp(segment: bytes, page: Any, max_pixels: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
-from specimens import PNG_SIGNATURE, chunk, picture, png, png_header, saved, segment
+from specimens import PNG_SIGNATURE, chunk, picture, png, png_header, saved, segment, tiff
 
 from featcache.errors import BadImage
 from featcache.images.decoder import decode, decoder_versions
@@ -255,6 +255,13 @@ SEEDS = [
     saved(picture(), "WEBP", lossless=True),
     png(picture().astype(np.uint16) * 257, 2),
     PNG_SIGNATURE + bytes(60),
+    tiff(picture(), photometric="rgb", compression="jpeg", tile=(16, 16)),
+    tiff(picture(), photometric="rgb", compression="jpeg2000"),
+    tiff(picture(), photometric="rgb", compression="zstd", rowsperstrip=7),
+    tiff(picture().astype(np.uint16) * 257, photometric="rgb", compression="lzw", predictor=True),
+    tiff(picture()[..., 0] > 99, photometric="miniswhite"),
+    b"P6 80 60 255\n" + picture().tobytes(),
+    saved(picture(), "AVIF"),
 ]
 
 

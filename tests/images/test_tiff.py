@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from specimens import picture, saved, turned
+from specimens import picture, saved, tiff, turned
 
 from featcache.errors import BadImage
 from featcache.images.decoder import PageOf, decode
@@ -33,14 +33,6 @@ LAYOUTS = {
     "planes": {"planarconfig": "separate", "rowsperstrip": 7},
     "planes in tiles": {"planarconfig": "separate", "tile": (16, 32)},
 }  # fmt: skip
-
-
-def tiff(values: np.ndarray, **options: object) -> bytes:
-    """A TIFF by tifffile, in memory."""
-    buffer = io.BytesIO()
-    options.setdefault("metadata", None)
-    tifffile.imwrite(buffer, values, **options)
-    return buffer.getvalue()
 
 
 def exact(raw: bytes, **options: object) -> np.ndarray:
