@@ -20,12 +20,15 @@ from featcache.cli.options import (
     Batch,
     BitDepth,
     Cache,
+    Channels,
     FollowLinks,
     Images,
     Interpolation,
     Json,
     MaxPixels,
     Name,
+    Page,
+    Pages,
     Pooling,
     Resize,
     Runtime,
@@ -70,6 +73,9 @@ def extract(
     resize: Resize = "squash",
     interpolation: Interpolation = "area",
     bit_depth: BitDepth = "16",
+    page: Page = 0,
+    channels: Channels = None,
+    pages: Pages = "first",
     dtype: StoredType = "float32",
     precision: Annotated[
         str, typer.Option(help="float32; bfloat16 or float16 where the CPU or the GPU has it.")
@@ -132,6 +138,9 @@ def extract(
         resize=resize,
         interpolation=interpolation,  # type: ignore[arg-type]  # the recipe checks the choices
         bit_depth=bit_depth,  # type: ignore[arg-type]
+        page=page,
+        channels=channels,
+        pages=pages,
         dtype=dtype,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
         runtime=runtime,

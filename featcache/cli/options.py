@@ -49,6 +49,16 @@ Size = Annotated[
 Resize = Annotated[
     str, typer.Option(help="squash, crop, pad, or crop:0.875 (see docs/resizing.md).")
 ]
+Page = Annotated[int, typer.Option(min=0, help="The page of a file of several (TIFF, DICOM).")]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        help="Channels as red, green, blue: 0,2,1; one as grey.", show_default="the image's colours"
+    ),
+]
+Pages = Annotated[
+    str, typer.Option(help="first: the page that --page says; each: a row of every page.")
+]
 Interpolation = Annotated[
     str, typer.Option(help="area, or keras: exactly image_dataset_from_directory's pixels.")
 ]

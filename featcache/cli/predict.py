@@ -16,6 +16,7 @@ from featcache.cli.options import (
     HeadFile,
     Images,
     Json,
+    Pages,
     Threads,
     TrustModel,
 )
@@ -46,6 +47,7 @@ def predict(
     threads: Threads = None,
     cache: Cache = None,
     follow_symlinks: FollowLinks = False,
+    pages: Pages = "first",
     json: Json = False,
 ) -> None:
     """Images in, class names and probabilities out."""
@@ -55,7 +57,7 @@ def predict(
     from featcache.images import find_images
 
     saved = Head.load(head)
-    found = find_images(images, follow_symlinks=follow_symlinks)
+    found = find_images(images, follow_symlinks=follow_symlinks, pages=pages)
     stream = saved.predict_stream(
         found,
         top=top,

@@ -30,6 +30,7 @@ from featcache.recipe import (
     Recipe,
     Scaling,
     StoredType,
+    parse_channels,
     parse_resize,
 )
 from featcache.runtimes import RUNTIMES, check_precision, choose_runtime
@@ -46,6 +47,9 @@ class Options(TypedDict, total=False):
     resize: str
     interpolation: Interpolation
     bit_depth: BitDepth
+    page: int
+    channels: str | int | Sequence[int] | None
+    pages: str
     precision: Precision
     dtype: StoredType
     runtime: str
@@ -116,7 +120,11 @@ def extract(
     size: input side in pixels, or (height, width); the backbone's own by default.
     resize: "squash" (default), "crop", "pad", or "crop:0.875": a share of the largest box.
     interpolation: "area" (default), or "keras": the pixels of `image_dataset_from_directory`.
-    bit_depth: how 16-bit images become 8-bit: "16" (default), "12" or "minmax".
+    bit_depth: how 16-bit images become 8-bit: by "16" bits (default), any number from 9, or
+        "minmax".
+    page, channels: the page of a file of several, from 0; three of its channels as RGB ("0,2,1"),
+        or one as grey.
+    pages: "first" (default): the page that `page` says; "each": a row of every page.
     dtype: "float32" (default) or "float16", in which vectors are stored.
     views: augmented views of each training image beside the plain one, a row each; with
         `augment` ("flip,rotate=40", see docs/augmentation.md), `seed`, and `augment_all` for the
@@ -156,6 +164,9 @@ def prepare(
     resize: str = "squash",
     interpolation: Interpolation = "area",
     bit_depth: BitDepth = "16",
+    page: int = 0,
+    channels: str | int | Sequence[int] | None = None,
+    pages: str = "first",
     precision: Precision = "float32",
     dtype: StoredType = "float32",
     runtime: str = "auto",
@@ -195,7 +206,9 @@ def prepare(
     draft = Recipe(
         backbone="",
         weights="",
-        decoding=Decoding((1, 1), geometry, interpolation, bit_depth, share),
+        decoding=Decoding(
+            (1, 1), geometry, interpolation, bit_depth, share, page, parse_channels(channels)
+        ),
         scaling=Scaling(),
         precision=precision,
         runtime=_computing(runtime, precision),
@@ -203,6 +216,8 @@ def prepare(
         augment=wanted.augmentation.spec if wanted.augmentation else "",
         seed=wanted.seed,
     )
+    if page and pages == "each":
+        raise FeatcacheError(f"--page {page} is one page, --pages each are all: leave one out")
     taps = [_tap(each, pooling) for each in _several(layer)]
     found = find_images(
         images,
@@ -211,6 +226,7 @@ def prepare(
         splits=splits,
         groups=groups,
         follow_symlinks=follow_symlinks,
+        pages=pages,
     )
     source = BackboneSource(weights, _size(size), scale, trust_model)
     opened = [
@@ -244,6 +260,8 @@ def extract_options_of(recipe: Recipe, weights_hint: str) -> dict[str, Any]:
         "resize": decoding.resize if decoding.crop == 1.0 else f"crop:{decoding.crop!r}",
         "interpolation": decoding.interpolation,
         "bit_depth": decoding.bit_depth,
+        "page": decoding.page,
+        "channels": decoding.channels,
         "precision": recipe.precision,
         "dtype": recipe.dtype,
     }

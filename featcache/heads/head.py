@@ -122,10 +122,19 @@ class Head:
             )
 
     def predict_images(
-        self, images: str | Path | np.ndarray | Sequence[Any], *, top: int = 1, **options: Any
+        self,
+        images: str | Path | np.ndarray | Sequence[Any],
+        *,
+        top: int = 1,
+        pages: str = "first",
+        **options: Any,
     ) -> list[Prediction]:
-        """The `top` most likely classes of each image, sorted by path; see `predict_stream`."""
-        return list(self.predict_stream(find_images(images), top=top, **options))
+        """The `top` most likely classes of each image, sorted by path; see `predict_stream`.
+
+        With pages="each" of every page of a file of several.
+        """
+        found = find_images(images, pages=pages)
+        return list(self.predict_stream(found, top=top, **options))
 
     def predict_stream(
         self,
