@@ -62,7 +62,7 @@ Pages = Annotated[
 Interpolation = Annotated[
     str, typer.Option(help="area, or keras: exactly image_dataset_from_directory's pixels.")
 ]
-BitDepth = Annotated[str, typer.Option(help="How 16-bit images become 8-bit: 16, 12 or minmax.")]
+BitDepth = Annotated[str, typer.Option(help="White of 16-bit images: 9 to 16 bits, or minmax.")]
 StoredType = Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")]
 Runtime = Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")]
 MaxPixels = Annotated[
