@@ -1,4 +1,4 @@
-"""How a process ends before its time: on request, with its batch saved, or with its parent."""
+"""How a process ends early: on request, with its batch saved, or with its parent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _told_to_stop = False
 
 
 def stop_on_signals() -> None:
-    """From now on SIGINT and SIGTERM raise `KeyboardInterrupt`: what is open is put away."""
+    """From now on SIGINT and SIGTERM raise `KeyboardInterrupt`: what is open is closed."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         global _told_to_stop
@@ -70,7 +70,7 @@ def end_with_parent() -> None:
     """In a worker process: end within a second or two of the process that started this one.
 
     A killed process cannot stop its workers, which would compute on and hold its pipes. Not for
-    workers of Dask or Ray: they have lives of their own, maybe far from who gives them tasks.
+    workers of Dask or Ray: they may outlive, on another machine, whoever gives them tasks.
     """
     import multiprocessing  # here: this module is the first that the command line imports
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.files.small_files import parse_json
 
 #: Raised by one whenever the meaning of any field below changes: old vectors then answer for
@@ -122,12 +122,12 @@ class Recipe:
         for name in ("backbone", "weights", "layer", "runtime", "augment"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is {getattr(self, name)!r:.80}, not text")
-        _check_choice("--pooling", self.pooling, get_args(Pooling))
-        _check_choice("--resize", self.decoding.resize, get_args(Resize))
-        _check_choice("--interpolation", self.decoding.interpolation, get_args(Interpolation))
-        _check_choice("--bit-depth", self.decoding.bit_depth, get_args(BitDepth))
-        _check_choice("--precision", self.precision, get_args(Precision))
-        _check_choice("--dtype", self.dtype, get_args(StoredType))
+        one_of("--pooling", self.pooling, get_args(Pooling))
+        one_of("--resize", self.decoding.resize, get_args(Resize))
+        one_of("--interpolation", self.decoding.interpolation, get_args(Interpolation))
+        one_of("--bit-depth", self.decoding.bit_depth, get_args(BitDepth))
+        one_of("--precision", self.precision, get_args(Precision))
+        one_of("--dtype", self.dtype, get_args(StoredType))
 
     def to_json(self) -> str:
         """The canonical text: sorted keys, ASCII, no floats but as their `repr`.
@@ -220,11 +220,6 @@ class Recipe:
         ]
 
 
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise FeatcacheError(f"{option} {value!r} is not one of {', '.join(choices)}")
-
-
 def _plain(value: Any) -> Any:
     """Dataclasses as dicts, tuples as lists, floats as their `repr` (no rounding, no -0 or 1e0)."""
     if isinstance(value, float):
@@ -249,7 +244,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def parse_resize(text: str) -> tuple[Resize, float]:
     """--resize: "squash", "crop", "pad", or "crop:0.875": the geometry, and the share of a crop."""
     name, colon, share = text.partition(":")
-    _check_choice("--resize", name, get_args(Resize))
+    one_of("--resize", name, get_args(Resize))
     try:
         return name, float(share) if colon else 1.0  # type: ignore[return-value]
     except ValueError as error:

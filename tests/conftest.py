@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def every_change_goes_one_way(watched: None) -> Iterator[None]:
     _watch.strays.clear()
     yield
     assert _watch.strays == []
+
+
+@pytest.fixture(scope="session")
+def bfloat16() -> None:
+    """TensorFlow convolves in bfloat16 here: ONEDNN_MAX_CPU_ISA can take that from a CPU."""
+    from featcache.backbones.keras_import import import_tensorflow
+
+    tensorflow = import_tensorflow()
+    images, kernel = (tensorflow.ones((1, 4, 4, 4), "bfloat16") for _ in range(2))
+    try:
+        tensorflow.nn.conv2d(images, kernel, 1, "SAME")
+    except tensorflow.errors.AbortedError:
+        limit = os.environ["ONEDNN_MAX_CPU_ISA"]
+        pytest.skip(f"oneDNN has no bfloat16 (ONEDNN_MAX_CPU_ISA={limit})")
 
 
 @pytest.fixture(scope="session")

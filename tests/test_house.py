@@ -20,10 +20,10 @@ import featcache
 
 #: From the top of the house to its foundations: an import stays on its floor, or goes down.
 FLOORS = [
-    "__main__", "cli", "finetuning", "fitting/sweeping", "fitting", "evaluation",
+    "__main__", "cli", "verification", "finetuning", "fitting/sweeping", "fitting", "evaluation",
     "evaluation/plots", "evaluation/metrics", "heads", "heads/logistic", "extraction",
     "features/splits", "features", "features/store", "runtimes", "training", "images/datasets",
-    "backbones", "images", "recipe", "files", "interruption", "errors",
+    "backbones", "images", "recipe", "files", "interruption", "options", "errors",
 ]  # fmt: skip
 
 #: Packages and the only places that may import them.
@@ -175,6 +175,13 @@ def test_a_name_of_a_face_is_not_a_module_too():
     assert both | (set(featcache.__all__) & PLACES) == TWO_MEANINGS
 
 
+def test_the_tests_mirror_the_house():
+    """A test lies in the folder of the room it tests; those of hostile files are of all rooms."""
+    tests = Path(__file__).parent
+    rooms = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert {room for room in rooms if not (ROOT / room).is_dir()} == {Path("hostile")}
+
+
 def openvino_imports(path: Path) -> list[str]:
     """Everything in a file that imports OpenVINO, by statement or by a function's argument."""
     found = []
@@ -197,7 +204,7 @@ def openvino_imports(path: Path) -> list[str]:
 def test_one_door_imports_openvino():
     """Its telemetry is off behind that door alone, so nothing else imports it, scripts included.
 
-    (scripts/bound.py measures without a line of featcache; it shuts the telemetry out itself.)
+    (benchmarks/bound.py measures without a line of featcache; it shuts the telemetry out itself.)
     """
     repository = Path(__file__).parents[1]
     scripts = (repository / "scripts").rglob("*.py")
@@ -206,11 +213,10 @@ def test_one_door_imports_openvino():
     doors = {path.relative_to(repository) for path in files if openvino_imports(path)}
     assert {str(path) for path in doors} == {
         "featcache/runtimes/openvino_import.py",
-        "scripts/bound.py",
+        "scripts/benchmarks/bound.py",
     }
-    assert (
-        'sys.modules["openvino_telemetry"] = None' in (repository / "scripts/bound.py").read_text()
-    )
+    bound = (repository / "scripts/benchmarks/bound.py").read_text()
+    assert 'sys.modules["openvino_telemetry"] = None' in bound
 
 
 @pytest.mark.parametrize(
@@ -231,11 +237,11 @@ def test_every_way_to_import_it_is_seen(tmp_path, code):
 
 
 def test_no_class_of_ours_is_subclassed():
-    """Abstract or final: but for the tree of errors, no class inherits from one of our own."""
+    """Abstract or final: but for errors and lists of options, no class inherits from our own."""
     ours, bases = set(), []
     for _, path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and not node.keywords:  # total=False is a TypedDict's
                 ours.add(node.name)
                 bases += [(node.name, ast.unparse(base)) for base in node.bases]
     errors = {"ImageFailure", "DamagedFile", "StorageFailure"}

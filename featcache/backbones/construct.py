@@ -52,7 +52,7 @@ def construct(backbone: Backbone, shape: Shape, *, seed: int = 0) -> Any:
 def download(backbone: Backbone, shape: Shape) -> Any:
     """The network with the ImageNet weights that Keras downloads, or has downloaded before.
 
-    Raises `FeatcacheError` where they cannot be had, saying what else there is.
+    Raises `FeatcacheError` where they cannot be loaded, and names the alternatives.
     """
     check_size(backbone, shape.size)
     import_keras()
@@ -63,7 +63,7 @@ def download(backbone: Backbone, shape: Shape) -> Any:
         if not _is_download_failure(error):
             raise
         raise FeatcacheError(
-            f"the ImageNet weights of {backbone.name} could not be had: {error}",
+            f"the ImageNet weights of {backbone.name} could not be loaded: {error}",
             after="They are looked for in ~/.keras/models and downloaded when they are not there. "
             "Without a network: --weights PATH (a .weights.h5, .h5 or .safetensors file), or "
             "--backbone efficientnet_lite0, whose weights come with featcache",

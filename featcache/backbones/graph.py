@@ -1,4 +1,4 @@
-"""The graph of a Keras network: where one tensor holds all that goes on, and at which stride.
+"""The graph of a Keras network: where one tensor carries everything, and at which stride.
 
 Portable names of such places: ``stride8`` is the last layer whose map has an eighth of the input's
 height and width and through whose output alone all later layers read the input. The strides of the

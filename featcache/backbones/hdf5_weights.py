@@ -1,4 +1,4 @@
-"""Weights files that others wrote: checked before anything believes them, then read.
+"""Weights files that others wrote: checked before they are used, then read.
 
 An HDF5 file can name other files on the machine, or declare two gigabytes in twelve kilobytes.
 So the file is walked first: hard links only, no external or virtual storage, no filters but gzip
@@ -51,7 +51,7 @@ class WeightsFile:
 
 
 def check_weights_file(path: Path) -> WeightsFile:
-    """Walk a foreign HDF5 file and tell what weights it holds.
+    """Walk an HDF5 file of unknown origin and list the weights in it.
 
     Raises `FeatcacheError` where it is not HDF5, or holds anything that could reach outside of it
     or grow out of proportion.

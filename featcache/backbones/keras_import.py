@@ -32,7 +32,7 @@ _NOISE = re.compile(
 
 
 def import_keras() -> Any:
-    """The `keras` module, once its settings are known to be ones that we can answer for.
+    """The `keras` module, its settings checked: with others, vectors would differ.
 
     Raises `FeatcacheError` for another backend, channel order, float type or dtype policy.
     """
@@ -51,7 +51,7 @@ def import_keras() -> Any:
 
 def import_tensorflow() -> Any:
     """The `tensorflow` module, without its start-up messages unless the user asked for them."""
-    # Who sets a log level, or has imported TensorFlow before us, sees what it has to say.
+    # Where a log level is set, or TensorFlow was imported before us, its messages are shown.
     silent = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
@@ -106,7 +106,7 @@ def _check_setting(name: str, value: str, needed: str) -> None:
 
 
 def keras_versions() -> list[str] | None:
-    """Of what builds a network, without importing it; None where nobody can tell."""
+    """Of what builds a network, without importing it; None where that is unknown."""
     for name in _TENSORFLOWS:
         try:
             return [version("keras"), version(name), platform.machine()]

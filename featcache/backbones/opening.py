@@ -198,7 +198,7 @@ def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[t
 
 
 def _refuse(note: Path, hint: str) -> NoReturn:
-    """The weights that Keras has built have not the values that the note promised."""
+    """Keras has built weights of other values than the note promised."""
     remove(note, is_record, base=home())
     raise FeatcacheError(
         f"the weights {hint!r} are not those that were noted: they changed without their file's "

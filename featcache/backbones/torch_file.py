@@ -127,7 +127,7 @@ def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray[Any, Any]:
 def _strided(
     name: str, tensor: _Tensor, storages: dict[str, np.ndarray[Any, Any]]
 ) -> np.ndarray[Any, Any]:
-    """One tensor: its strides are honoured (some convolutions lie permuted), its bounds checked."""
+    """One tensor: strides are used (some convolutions are stored permuted), its bounds checked."""
     values = storages[tensor.storage.key]
     size, stride = tensor.size, tensor.stride
     if len(size) != len(stride) or min((tensor.offset, *size, *stride)) < 0:

@@ -58,14 +58,14 @@ class TunedBackbone:
             raise DamagedFile(
                 f"{folder / RECORD}: not the record of a fine-tuning: {error!r}"
             ) from error
-        # Only these names: a record from a stranger cannot point anywhere else.
+        # Only these names: a record of unknown origin cannot point anywhere else.
         if (folder / MODEL).is_file():
             return cls(str(folder / MODEL), None, size, scale)
         return cls(backbone, str(folder / WEIGHTS), size, None)
 
 
 def weights_in(folder: Path, hint: str) -> str:
-    """Where weights lie that lay at `hint` once: in a folder of a tuned backbone, if it has them.
+    """Where the weights once at `hint` are now: in a folder of a tuned backbone, if it has them.
 
     The folder may have been moved, or another one made where it was.
     """

@@ -99,12 +99,12 @@ def has_ended_well(record: dict[str, Any]) -> bool:
 
 
 def is_digested(record: dict[str, Any]) -> bool:
-    """Whether a record vouches for its files; those of version 1 do not."""
+    """Whether a record has digests of its files; those of version 1 have none."""
     return bool(record["version"] >= 2)
 
 
 def check_weights(path: str | Path) -> None:
-    """Where weights lie in the folder of a fine-tuned backbone: are they those that were written?
+    """Check weights in the folder of a fine-tuned backbone against what was written.
 
     Hashed once for every stamp of the file. Raises `DamagedFile`, and `FeatcacheError` where the
     fine-tuning was interrupted while it was written.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, size_text, table
-from featcache.cli.options import Json, TrustModel
 
 if TYPE_CHECKING:
     from featcache.backbones import Backbone, LayerRow
@@ -28,7 +28,7 @@ def backbones(
     measure: Annotated[
         bool, typer.Option("--measure", help="Time the networks on this machine; with --search.")
     ] = False,
-    json: Json = False,
+    json: o.Json = False,
 ) -> None:
     """The networks there are: input size, width of the features, weight, published accuracy.
 
@@ -106,8 +106,8 @@ def layers(
     search: Annotated[
         str, typer.Option(help="Only names, classes and aliases that hold this word.")
     ] = "",
-    trust_model: TrustModel = False,
-    json: Json = False,
+    trust_model: o.TrustModel = False,
+    json: o.Json = False,
 ) -> None:
     """The layers of a backbone that --layer can tap, with their output shapes.
 

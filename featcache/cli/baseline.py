@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, say_counts, show, time_text
 from featcache.cli.judgement import Course, draw_report, show_report
-from featcache.cli.options import (
-    FollowLinks,
-    Images,
-    Json,
-    MaxPixels,
-    Plots,
-    TestFrom,
-    Threads,
-    pair_of,
-)
 from featcache.files.write import check_output
 
 if TYPE_CHECKING:
@@ -31,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def baseline(
-    images: Images,
+    images: o.Images,
     size: Annotated[str, typer.Option(help="Input size in pixels: S or HxW.")] = "150",
     epochs: Annotated[int, typer.Option(help="How many epochs at most.")] = 15,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 32,
@@ -68,12 +59,12 @@ def baseline(
     out: Annotated[
         Path | None, typer.Option(help="Save the network as a .keras file.")
     ] = None,
-    plots: Plots = None,
-    test_from: TestFrom = None,
-    threads: Threads = None,
-    max_pixels: MaxPixels = 64_000_000,
-    follow_symlinks: FollowLinks = False,
-    json: Json = False,
+    plots: o.Plots = None,
+    test_from: o.TestFrom = None,
+    threads: o.Threads = None,
+    max_pixels: o.MaxPixels = 64_000_000,
+    follow_symlinks: o.FollowLinks = False,
+    json: o.Json = False,
 ) -> None:  # fmt: skip
     """Train a small network from scratch on the images, to see what a pretrained one is worth.
 
@@ -91,7 +82,7 @@ def baseline(
         patience=patience, stop_at=stop_at, seed=seed, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
     plan = BaselinePlan(
-        pair_of(size) or (150, 150), augment, options, out, threads or joblib.cpu_count(),
+        o.parse_size(size), augment, options, out, threads or joblib.cpu_count(),
         max_pixels, class_weight, test_from or "",
     )  # fmt: skip
     found = find_images(images, follow_symlinks=follow_symlinks)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import agreed, answer, command, say, show, size_text, table
-from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.cli.verify import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         app.command(name)(command(function))
 
 
-def info(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
+def info(features: o.FeaturesName, cache: o.Cache = None, json: o.Json = False) -> None:
     """What a file of features holds, and what made it."""
     from featcache.features.cache import load
 
@@ -80,7 +80,7 @@ def _describe(found: Features) -> dict[str, Any]:
     }
 
 
-def ls(cache: Cache = None, json: Json = False) -> None:
+def ls(cache: o.Cache = None, json: o.Json = False) -> None:
     """The data sets and recipes of the cache."""
     from featcache.features.cache import FeatureCache
 
@@ -127,7 +127,7 @@ def _row(entry: Entry, cache: str | None) -> dict[str, Any]:
 
 def _interrupted(entry: Entry, cache: str | None) -> dict[str, Any]:
     """What is saved of an extraction that was killed, or that `repair` left."""
-    from featcache.cli.finishing import finishing_command
+    from featcache.cli.extract import finishing_command
 
     snapshot = entry.store().snapshot()
     if snapshot.problems and not len(snapshot):
@@ -143,10 +143,10 @@ def _interrupted(entry: Entry, cache: str | None) -> dict[str, Any]:
 
 
 def rm(
-    features: FeaturesName,
+    features: o.FeaturesName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    cache: Cache = None,
-    json: Json = False,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Delete the features of one data set under one recipe, with the heads beside them."""
     from featcache.features.cache import FeatureCache, folder_size
@@ -159,10 +159,10 @@ def rm(
     entry, result = opened.remove(features)
     if json:
         answer({"removed": entry.name, "files": result.files, "bytes": result.bytes,
-                "left": [str(path) for path in result.strangers]})  # fmt: skip
+                "left": [str(path) for path in result.unrecognised]})  # fmt: skip
         return
     show(f"deleted {entry.name}, {size_text(result.bytes)} freed")
-    _say_left(result.strangers)
+    _say_left(result.unrecognised)
 
 
 def _say_left(paths: list[Path]) -> None:
@@ -178,10 +178,10 @@ def gc(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Delete also rows that are nowhere else.")
     ] = False,
-    cache: Cache = None,
-    json: Json = False,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
-    """Delete what nobody needs: rows whose image left the folder, quarantine, stale drafts.
+    """Delete what is not needed: rows whose image left the folder, quarantine, stale drafts.
 
     Rows that are nowhere else are deleted after a question, or with --yes. Without FEATURES also
     compiled networks that were not used for 30 days.
@@ -196,11 +196,11 @@ def gc(
     if yes or (rows and _is_wanted(f"Delete {rows:,} rows that are nowhere else?", json=json)):
         spared, rows = {}, 0
     results = {entry: _collect(entry, list(spared.get(entry, {}))) for entry in entries}
-    files, freed, strangers = _sum(results.values())
+    files, freed, unrecognised = _sum(results.values())
     graphs, graph_bytes = (0, 0) if features else delete_unused_graphs()
     if json:
         answer({"files": files, "bytes": freed, "checked": [entry.name for entry in entries],
-                "kept_rows": rows, "left": [str(path) for path in strangers],
+                "kept_rows": rows, "left": [str(path) for path in unrecognised],
                 "graphs": graphs, "graph_bytes": graph_bytes})  # fmt: skip
         return
     show(f"{files} files deleted, {size_text(freed)} freed")
@@ -209,11 +209,11 @@ def gc(
              f"deletes them")  # fmt: skip
     if graphs:
         show(f"{graphs} unused compiled networks and notes deleted, {size_text(graph_bytes)} freed")
-    _say_left(strangers)
+    _say_left(unrecognised)
 
 
 def _is_wanted(question: str, *, json: bool) -> bool:
-    """What a person at the terminal answers; nobody there is a no."""
+    """What a person at the terminal answers; without one it is a no."""
     return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
 
 
@@ -231,10 +231,10 @@ def _collect(entry: Entry, spare: list[Path]) -> GcResult:
 
 
 def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
-    """Files, bytes and strangers of several."""
+    """Files, bytes and unrecognised files of several."""
     listed = list(results)
     files, freed = sum(each.files for each in listed), sum(each.bytes for each in listed)
-    return files, freed, [path for each in listed for path in each.strangers]
+    return files, freed, [path for each in listed for path in each.unrecognised]
 
 
 def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:

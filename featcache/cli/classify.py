@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import command, say
-from featcache.cli.options import (
-    FollowLinks,
-    Images,
-    Json,
-    Scale,
-    Threads,
-    TrustModel,
-    Weights,
-    pair_of,
-)
 from featcache.cli.predict import deliver
 
 
@@ -25,13 +16,13 @@ def register(app: typer.Typer) -> None:
 
 
 def classify(
-    images: Images,
+    images: o.Images,
     backbone: Annotated[
         str, typer.Option(help="A network of `featcache backbones`, or your own classifier's path.")
     ] = "efficientnet_lite0",
-    weights: Weights = None,
-    scale: Scale = None,
-    trust_model: TrustModel = False,
+    weights: o.Weights = None,
+    scale: o.Scale = None,
+    trust_model: o.TrustModel = False,
     size: Annotated[
         str | None, typer.Option(help="Input size of a classifier of your own: S or HxW.")
     ] = None,
@@ -39,9 +30,9 @@ def classify(
     out: Annotated[
         str | None, typer.Option(help="Write a .csv or .json file instead of printing.")
     ] = None,
-    threads: Threads = None,
-    follow_symlinks: FollowLinks = False,
-    json: Json = False,
+    threads: o.Threads = None,
+    follow_symlinks: o.FollowLinks = False,
+    json: o.Json = False,
 ) -> None:
     """What a backbone sees in images: the names of ImageNet's 1000 classes and probabilities.
 
@@ -53,7 +44,8 @@ def classify(
     from featcache.heads.imagenet import classify as classified
     from featcache.images import find_images
 
-    source = BackboneSource(weights, pair_of(size), scale, trust_model)
+    side = None if size is None else o.parse_size(size)
+    source = BackboneSource(weights, side, scale, trust_model)
     found = find_images(images, follow_symlinks=follow_symlinks)
     for remark in found.remarks:
         say(f"note: {remark}")

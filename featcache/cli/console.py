@@ -17,6 +17,7 @@ import typer
 
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.interruption import INTERRUPTED, STOPPED, was_told_to_stop
+from featcache.options import flag
 
 if TYPE_CHECKING:
     from featcache.images import ImageSet
@@ -29,7 +30,7 @@ COUNTED = 40
 #: The largest numbers that an option and a seed can be.
 LARGEST, LAST_SEED = 2**31 - 1, 2**32 - 1
 
-# A path that cannot be is the user's to mend; everything else is the disk's.
+# An impossible path is the user's to fix; everything else is the disk's.
 _WRONG_PATH = {
     errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO,
     errno.EINVAL,
@@ -99,7 +100,7 @@ def _failure_of(error: BaseException) -> _Failed | None:
     if isinstance(error, FeatcacheError):
         return _Failed(error.printed, error.exit_code)
     if isinstance(error, KeyboardInterrupt) or was_told_to_stop():
-        # Torn out of an import, a request to stop may come back as any other exception.
+        # During an import, a request to stop may surface as any other exception.
         said = str(error) if isinstance(error, KeyboardInterrupt) else ""
         return _Failed([said or STOPPED], INTERRUPTED)
     if isinstance(error, BrokenPipeError):
@@ -144,8 +145,7 @@ def _check_numbers(options: Mapping[str, object]) -> None:
         numbers = value if isinstance(value, list) else [value]
         most = LAST_SEED if name == "seed" else LARGEST
         if any(isinstance(each, int) and abs(each) > most for each in numbers):
-            option = name.replace("_", "-")
-            raise FeatcacheError(f"--{option} {value}: expected a number up to {most:,}")
+            raise FeatcacheError(f"{flag(name)} {value}: expected a number up to {most:,}")
 
 
 @contextmanager
@@ -220,7 +220,7 @@ def agreed(question: str) -> bool:
     line = sys.stdin.readline() if sys.stdin else ""
     if not line:
         typer.echo(err=True)
-        raise FeatcacheError("nobody answered, nothing was done: --yes does it without asking")
+        raise FeatcacheError("there was no answer, nothing was done: --yes does it without asking")
     return line.strip().lower() in ("y", "yes")
 
 

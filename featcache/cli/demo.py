@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show
-from featcache.cli.options import Json, path
 from featcache.errors import FeatcacheError
 
 BACKBONE, SIZE = "efficientnet_lite0", "96"
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     def demo(
         folder: Annotated[
             Path,
-            typer.Argument(help="Where the demo puts its images and features.", parser=path),
+            typer.Argument(help="Where the demo puts its images and features.", parser=o.path),
         ] = Path("featcache-demo"),
     ) -> None:
         """The whole story on handwritten digits, offline, in under two minutes."""
@@ -39,12 +39,12 @@ def register(app: typer.Typer) -> None:
 
 def dataset(
     name: Annotated[str, typer.Argument(help="digits, fashion_mnist or cats_and_dogs.")],
-    destination: Annotated[Path, typer.Argument(help="A new or empty folder.", parser=path)],
+    destination: Annotated[Path, typer.Argument(help="A new or empty folder.", parser=o.path)],
     source: Annotated[
         str | None,
         typer.Option(help="Folder (or zip) with the original files, where they were downloaded."),
     ] = None,
-    json: Json = False,
+    json: o.Json = False,
 ) -> None:
     """Write a known data set as a folder of images."""
     from featcache.images.datasets import write_dataset

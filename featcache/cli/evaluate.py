@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, table
 from featcache.cli.judgement import course_of, draw_album, draw_report, show_report
-from featcache.cli.options import Cache, FeaturesName, HeadFile, Json, Plots
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    head: HeadFile,
-    features: FeaturesName,
+    head: o.HeadFile,
+    features: o.FeaturesName,
     split: Annotated[
         str | None,
         typer.Option(help="train, validation or test.", show_default="test, else validation"),
@@ -58,9 +58,9 @@ def evaluate(
         float | None,
         typer.Option(help=f"Exit code {NOT_GOOD_ENOUGH} where the accuracy is below this."),
     ] = None,
-    plots: Plots = None,
-    cache: Cache = None,
-    json: Json = False,
+    plots: o.Plots = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:  # fmt: skip
     """Judge a saved head on features: rows it was trained on are left out."""
     from featcache.evaluation.comparison import compare

@@ -1,66 +1,41 @@
-"""featcache extract"""
+"""featcache extract, and the command that completes an extraction"""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
-from featcache.cli.console import (
-    answer,
-    command,
-    say,
-    say_counts,
-    show,
-    size_text,
-    time_text,
-)
-from featcache.cli.options import (
-    Batch,
-    BitDepth,
-    Cache,
-    Channels,
-    FollowLinks,
-    Images,
-    Interpolation,
-    Json,
-    MaxPixels,
-    Name,
-    Page,
-    Pages,
-    Pooling,
-    Resize,
-    Runtime,
-    Scale,
-    Size,
-    StoredType,
-    TestFrom,
-    Threads,
-    TrustModel,
-    Weights,
-    parse_size,
-)
+from featcache.cli import options as o
+from featcache.cli.console import answer, command, say, say_counts, show, size_text, time_text
 from featcache.cli.progress import progress_display
+from featcache.extraction.options import ExtractionOptions
+from featcache.options import complete, flag
 
 if TYPE_CHECKING:
     from featcache.extraction.estimate import Estimate
     from featcache.extraction.job import Extraction, Job
+    from featcache.features.cache import Entry
+    from featcache.features.store import Snapshot
+    from featcache.recipe import Recipe
 
 
 def register(app: typer.Typer) -> None:
     app.command("extract")(command(extract))
 
 
+@o.with_options(
+    ExtractionOptions, before={"layer": "pooling", "max_pixels": "views", "check": "cache"}
+)
 def extract(
-    images: Images,
+    images: o.Images,
     backbone: Annotated[
         list[str],
         typer.Option(help="The network, such as vgg16, or a model's path; several in one pass."),
     ],
-    weights: Weights = None,
-    scale: Scale = None,
-    trust_model: TrustModel = False,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,55 +43,16 @@ def extract(
             show_default="its output",
         ),
     ] = None,
-    pooling: Pooling = "avg",
-    size: Size = None,
-    resize: Resize = "squash",
-    interpolation: Interpolation = "area",
-    bit_depth: BitDepth = "16",
-    page: Page = 0,
-    channels: Channels = None,
-    pages: Pages = "first",
-    dtype: StoredType = "float32",
-    precision: Annotated[
-        str, typer.Option(help="float32; bfloat16 or float16 where the CPU or the GPU has it.")
-    ] = "float32",
-    runtime: Runtime = "auto",
-    batch: Batch = None,
-    threads: Threads = None,
-    max_pixels: MaxPixels = 64_000_000,
-    views: Annotated[
-        int, typer.Option(min=0, help="Augmented views of each training image, a row each.")
-    ] = 0,
-    augment: Annotated[
-        str | None,
-        typer.Option(help="What varies in a view: classic, flip-rotate, or flip,rotate=40,..."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other views.")] = 0,
-    augment_all: Annotated[
-        bool, typer.Option("--augment-all", help="Views for the images of every split.")
-    ] = False,
     check: Annotated[
         int,
         typer.Option(min=0, help="Compare so many of your images with the live Keras network."),
     ] = 0,
-    cache: Cache = None,
-    name: Name = None,
-    test_from: TestFrom = None,
-    on_error: Annotated[
-        str, typer.Option(help="skip: list images that fail and go on; fail: stop.")
-    ] = "skip",
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try images again that failed before.")
-    ] = False,
-    rehash: Annotated[
-        bool,
-        typer.Option("--rehash", help="Hash all images again, whatever their files' times say."),
-    ] = False,
-    follow_symlinks: FollowLinks = False,
+    *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say rows, bytes and time; extract nothing.")
     ] = False,
-    json: Json = False,
+    json: o.Json = False,
+    **options: Unpack[ExtractionOptions],
 ) -> None:
     """Run a backbone once over images and keep its features.
 
@@ -126,39 +62,7 @@ def extract(
     from featcache.extraction.extract import prepare
 
     say(f"opening {', '.join(backbone)}")
-    job = prepare(
-        images,
-        backbone=backbone,
-        weights=weights,
-        scale=scale,
-        trust_model=trust_model,
-        layer=layer or "",
-        pooling=pooling,
-        size=None if size is None else parse_size(size),
-        resize=resize,
-        interpolation=interpolation,  # type: ignore[arg-type]  # the recipe checks the choices
-        bit_depth=bit_depth,  # type: ignore[arg-type]
-        page=page,
-        channels=channels,
-        pages=pages,
-        dtype=dtype,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
-        runtime=runtime,
-        batch=batch,
-        threads=threads,
-        max_pixels=max_pixels,
-        views=views,
-        augment=augment,
-        seed=seed,
-        augment_all=augment_all,
-        cache=cache,
-        name=name,
-        test_from=test_from,
-        on_error=on_error,
-        retry_failed=retry_failed,
-        rehash=rehash,
-        follow_symlinks=follow_symlinks,
-    )
+    job = prepare(images, backbone=backbone, layer=layer or "", **options)
     _introduce(job)
     if dry_run:
         _dry_run(job, as_json=json)
@@ -296,3 +200,60 @@ def _dry_run(job: Job, *, as_json: bool) -> None:
 
 def _news(plan: Estimate) -> str:
     return f"{plan.missing:,} to extract" if plan.missing else "nothing to extract"
+
+
+def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None) -> str:
+    """The `featcache extract` that completes an entry; "" where its images are nobody knows where.
+
+    Where labels or splits came from options, these must be added.
+    """
+    from featcache.errors import FeatcacheError
+    from featcache.features.cache import images_root, weights_hint
+    from featcache.recipe import Recipe
+
+    root = images_root(entry.directory)
+    if not root:
+        return ""
+    try:
+        recipe = Recipe.from_json(entry.recipe())
+    except FeatcacheError:
+        return ""
+    manifest = Path(root) / f"{entry.data_set}.csv"
+    images = manifest if manifest.is_file() else Path(root)
+    words = ["featcache", "extract", str(images)]
+    options = {
+        **_network(recipe, weights_hint(entry.directory)),
+        **_views(recipe, snapshot),
+        "name": None if entry.data_set == images.stem else entry.data_set,
+        "cache": None if cache is None else str(cache),
+    }
+    usual = {**complete(ExtractionOptions, {}), "layer": ""}
+    for name, value in options.items():
+        if value is not None and value != usual.get(name):
+            words += [flag(name), str(value)]
+    return shlex.join(words)
+
+
+def _network(recipe: Recipe, hint: str) -> dict[str, Any]:
+    """The options of a recipe; those that are usual for its backbone are None."""
+    from featcache.backbones import BACKBONES
+    from featcache.extraction.extract import extract_options_of
+
+    options = extract_options_of(recipe, hint)
+    backbone, (height, width) = BACKBONES.get(recipe.backbone), options["size"]
+    options["size"] = str(height) if height == width else f"{height}x{width}"
+    if backbone and (height, width) == (backbone.size, backbone.size):
+        options["size"] = None
+    if hint in ("imagenet", "embedded"):
+        options["weights"] = None
+    if recipe.runtime:
+        options["runtime"] = recipe.runtime
+    return options
+
+
+def _views(recipe: Recipe, snapshot: Snapshot) -> dict[str, Any]:
+    """How many views there are so far, where there are any."""
+    if not recipe.augment:
+        return {}
+    count = int(snapshot.keys_and_views()[1].max(initial=0))
+    return {"views": count or None, "augment": recipe.augment, "seed": recipe.seed}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, time_text
 from featcache.cli.judgement import course_of, draw_album, draw_report, show_report
-from featcache.cli.options import Cache, FeaturesName, Json, Plots
 
 if TYPE_CHECKING:
     from featcache.heads.head import Head
@@ -48,7 +48,7 @@ def _switch(names: str, words: str) -> Any:
 
 
 def fit_head(
-    features: FeaturesName,
+    features: o.FeaturesName,
     head: Annotated[
         str, typer.Option(help="Kind of head: logreg, dense, knn, centroid, ridge or svm.")
     ] = "logreg",
@@ -129,9 +129,9 @@ def fit_head(
     alpha: Annotated[
         float | None, _of("ridge", "Strength of the penalty.", "by leave-one-out")
     ] = None,
-    plots: Plots = None,
-    cache: Cache = None,
-    json: Json = False,
+    plots: o.Plots = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Train a head on cached vectors and judge it on rows it has not seen."""
     given = {

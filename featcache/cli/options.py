@@ -1,14 +1,20 @@
-"""Options that several commands share, with the words of their help."""
+"""Options that several commands share; those of an extraction come from their one description."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any
 
 import typer
 
 from featcache.errors import FeatcacheError
+from featcache.extraction.options import ExtractionOptions
+from featcache.options import Option, check_values, flag, kinds_of, options_in
 
 
 def path(text: str) -> Path:
@@ -25,84 +31,109 @@ FeaturesName = Annotated[
     str, typer.Argument(help="A name such as photos or photos/vgg16, or a path.")
 ]
 HeadFile = Annotated[str, typer.Argument(help="A head that fit-head saved.")]
-Cache = Annotated[
-    str | None,
-    typer.Option(help="The cache folder.", envvar="FEATCACHE_DIR", show_default="./cache"),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="imagenet, random[:SEED], or the path of a weights file.",
-        show_default="the backbone's ImageNet weights",
-    ),
-]
-Scale = Annotated[
-    str | None,
-    typer.Option(help="Pixels of a model of your own: 0..1, -1..1, caffe, torch or none."),
-]
-Pooling = Annotated[str, typer.Option(help="avg, max, or none (also: flatten) for the whole map.")]
-Size = Annotated[
-    str | None,
-    typer.Option(help="Input size in pixels: S or HxW.", show_default="the backbone's own"),
-]
-Resize = Annotated[
-    str, typer.Option(help="squash, crop, pad, or crop:0.875 (see docs/resizing.md).")
-]
-Page = Annotated[int, typer.Option(min=0, help="The page of a file of several (TIFF, DICOM).")]
-Channels = Annotated[
-    str | None,
-    typer.Option(
-        help="Channels as red, green, blue: 0,2,1; one as grey.", show_default="the image's colours"
-    ),
-]
-Pages = Annotated[
-    str, typer.Option(help="first: the page that --page says; each: a row of every page.")
-]
-Interpolation = Annotated[
-    str, typer.Option(help="area, or keras: exactly image_dataset_from_directory's pixels.")
-]
-BitDepth = Annotated[str, typer.Option(help="White of 16-bit images: 9 to 16 bits, or minmax.")]
-StoredType = Annotated[str, typer.Option(help="float32 or float16: how vectors are stored.")]
-Runtime = Annotated[str, typer.Option(help="auto, tensorflow or openvino (for CPUs).")]
-MaxPixels = Annotated[
-    int, typer.Option(min=1, help="Larger images are refused (at 4 bytes a pixel).")
-]
-Name = Annotated[str | None, typer.Option(help="The data set's name.", show_default="the folder's")]
-TestFrom = Annotated[
-    str | None,
-    typer.Option(help="Make part of a split the test split: validation:0.2."),
-]
 Plots = Annotated[str | None, typer.Option(help="Draw the report into this folder, as PNG files.")]
-TrustModel = Annotated[
-    bool,
-    typer.Option("--trust-model", help="Run a .keras file or SavedModel: they are programs."),
-]
-Batch = Annotated[
-    int | None,
-    typer.Option(min=1, help="Images in a network call.", show_default="the runtime's best"),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads that read and decode.", show_default="the cores"),
-]
-FollowLinks = Annotated[
-    bool, typer.Option("--follow-symlinks", help="Follow links to folders and out of the root.")
-]
 
 
-def parse_size(text: str) -> int | tuple[int, int]:
-    """--size: S, or HEIGHTxWIDTH."""
+def _typer_option(name: str, option: Option, panel: str | None = None) -> Any:
+    """An option as typer has it; a switch has no opposite."""
+    return typer.Option(
+        *([flag(name)] if option.kind is bool else []),
+        help=option.help,
+        min=option.least,
+        show_default=option.shown or True,
+        envvar=option.variable or None,
+        rich_help_panel=panel,
+    )
+
+
+def _shared(name: str) -> Any:
+    return _typer_option(name, options_in(ExtractionOptions)[name])
+
+
+Cache = Annotated[str | None, _shared("cache")]
+Weights = Annotated[str | None, _shared("weights")]
+Scale = Annotated[str | None, _shared("scale")]
+TrustModel = Annotated[bool, _shared("trust_model")]
+Batch = Annotated[int | None, _shared("batch")]
+Threads = Annotated[int | None, _shared("threads")]
+MaxPixels = Annotated[int, _shared("max_pixels")]
+TestFrom = Annotated[str | None, _shared("test_from")]
+FollowLinks = Annotated[bool, _shared("follow_symlinks")]
+Pages = Annotated[str, _shared("pages")]
+
+#: Options that are lists, one entry an image: a manifest has them.
+LISTS = ("labels", "splits", "groups")
+
+
+def with_options(
+    described: type,
+    *,
+    but: Collection[str] = LISTS,
+    before: Mapping[str, str] | None = None,
+    panels: Mapping[type, str] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command takes the options of a description, and is called with those that were given.
+
+    `but` names what it does not take. In its help they stand before its keywords (those after the
+    ``*``); `before` puts one before another, and `panels` gives groups of them a heading.
+    """
+    options = {name: each for name, each in options_in(described).items() if name not in but}
+    headed = {name: panel for group, panel in (panels or {}).items() for name in options_in(group)}
+    parameters = [_parameter(name, each, headed.get(name)) for name, each in options.items()]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(ctx: typer.Context, **values: Any) -> None:
+            asked = {name: values.pop(name) for name in options}
+            given = {name: value for name, value in asked.items() if _is_given(ctx, name)}
+            if "size" in given:
+                given["size"] = parse_size(given["size"])
+            check_values(options, given, flag)
+            function(**values, **given)
+
+        signature = _signature(function, parameters, before or {})
+        command.__signature__ = signature  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, option: Option, panel: str | None) -> inspect.Parameter:
+    """An option as a parameter that typer reads: a number, a switch, or text to be parsed."""
+    kinds = [each for each in kinds_of(option.kind) if each is not NoneType]
+    kind: Any = kinds[0] if kinds in ([bool], [int], [float]) else str
+    if NoneType in kinds_of(option.kind):
+        kind = kind | None
+    annotation = Annotated[kind, _typer_option(name, option, panel)]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=option.default, annotation=annotation)
+
+
+def _signature(
+    function: Callable[..., None], options: list[inspect.Parameter], before: Mapping[str, str]
+) -> inspect.Signature:
+    """The parameters in the order of the help, and the context that tells what was given."""
+    signature = inspect.signature(function, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    after = [each for each in own if each.kind is each.KEYWORD_ONLY]
+    named = {each.name: each for each in [*own[: len(own) - len(after)], *options, *after]}
+    moved = {place: named.pop(name) for name, place in before.items()}
+    order = [each for name in named for each in (moved.get(name), named[name]) if each]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    context = inspect.Parameter("ctx", keyword, annotation=typer.Context)
+    return signature.replace(parameters=[each.replace(kind=keyword) for each in (context, *order)])
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """--size: S, or HEIGHTxWIDTH, as (height, width)."""
     match = re.fullmatch(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?", text)
     if not match:
         raise FeatcacheError(f"--size {text!r}: expected pixels such as 224, or HEIGHTxWIDTH")
     height, width = match.groups()
-    return int(height) if width is None else (int(height), int(width))
-
-
-def pair_of(text: str | None) -> tuple[int, int] | None:
-    """--size as (height, width); None where it was not given."""
-    if text is None:
-        return None
-    size = parse_size(text)
-    return (size, size) if isinstance(size, int) else size
+    return int(height), int(width or height)

@@ -8,18 +8,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, json_text, say, show
-from featcache.cli.options import (
-    Batch,
-    Cache,
-    FollowLinks,
-    HeadFile,
-    Images,
-    Json,
-    Pages,
-    Threads,
-    TrustModel,
-)
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.files.write import check_output, whole_text
 
@@ -32,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    head: HeadFile,
-    images: Images,
+    head: o.HeadFile,
+    images: o.Images,
     top: Annotated[int, typer.Option(min=1, help="Classes named for an image.")] = 1,
     out: Annotated[
         str | None, typer.Option(help="Write a .csv or .json file instead of printing.")
@@ -42,13 +32,13 @@ def predict(
         str | None,
         typer.Option(help="The weights file or model, if it is not where it lay at fitting."),
     ] = None,
-    trust_model: TrustModel = False,
-    batch: Batch = None,
-    threads: Threads = None,
-    cache: Cache = None,
-    follow_symlinks: FollowLinks = False,
-    pages: Pages = "first",
-    json: Json = False,
+    trust_model: o.TrustModel = False,
+    batch: o.Batch = None,
+    threads: o.Threads = None,
+    cache: o.Cache = None,
+    follow_symlinks: o.FollowLinks = False,
+    pages: o.Pages = "first",
+    json: o.Json = False,
 ) -> None:
     """Images in, class names and probabilities out."""
     import joblib

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, table
-from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import FeatcacheError
 from featcache.files.write import check_output
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def split(
-    features: FeaturesName,
+    features: o.FeaturesName,
     test: Annotated[
         float | None,
         typer.Option(help="Share of each class that tests.", show_default="0.2, or as before"),
@@ -41,7 +41,7 @@ def split(
     ] = None,
     by_group: Annotated[
         bool,
-        typer.Option("--by-group", help="Refuse images without groups; groups never part anyway."),
+        typer.Option("--by-group", help="Refuse images without groups; groups stay whole anyway."),
     ] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another split.")] = None,
     near: Annotated[
@@ -64,8 +64,8 @@ def split(
     head: Annotated[
         str | None, typer.Option(help="With --audit: the head whose accuracy is told.")
     ] = None,
-    cache: Cache = None,
-    json: Json = False,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Split images by the hash of their bytes so that nothing leaks, or audit a split."""
     from featcache.features.cache import load

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, size_text, table, time_text
 from featcache.cli.judgement import course_of, draw_album, draw_report, tell_drawn
-from featcache.cli.options import Cache, Json, Plots
 from featcache.errors import FeatcacheError
 from featcache.files.write import check_output
 
@@ -64,9 +64,9 @@ def sweep(
     out: Annotated[
         str | None, typer.Option(help="The head's file.", show_default="beside its features")
     ] = None,
-    plots: Plots = None,
-    cache: Cache = None,
-    json: Json = False,
+    plots: o.Plots = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
 ) -> None:
     """Compare heads, settings and layers; save the best head, judged on rows it has not seen."""
     from featcache.features.cache import load

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show
-from featcache.cli.options import Cache, FeaturesName, Json
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.files.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from featcache.cli.verification import Looked
     from featcache.features.cache import Entry
     from featcache.features.store import Problem
+    from featcache.verification import Looked
 
 SomeVerified = Annotated[
     str | None,
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         app.command(name)(command(function))
 
 
-def verify(features: SomeVerified = None, cache: Cache = None, json: Json = False) -> None:
+def verify(features: SomeVerified = None, cache: o.Cache = None, json: o.Json = False) -> None:
     """Check every byte against its checksums; exit code 4 where damage is found.
 
     Looks at features, their parts and the heads beside them; given a path, also at a head or the
@@ -69,8 +69,8 @@ def verify(features: SomeVerified = None, cache: Cache = None, json: Json = Fals
 
 def _verified(features: str | None, cache: str | Path | None) -> Iterator[Looked]:
     """What was looked at, one after the other."""
-    from featcache.cli.verification import verify_cache, verify_entry, verify_path
     from featcache.features.cache import FeatureCache
+    from featcache.verification import verify_cache, verify_entry, verify_path
 
     if features is None:
         yield from verify_cache(FeatureCache.open(cache))
@@ -120,9 +120,9 @@ def _rows_text(problem: Problem) -> str:
     return f" (rows {', '.join(str(row) for row in problem.rows[:8])}{more})"
 
 
-def repair(features: FeaturesName, cache: Cache = None, json: Json = False) -> None:
+def repair(features: o.FeaturesName, cache: o.Cache = None, json: o.Json = False) -> None:
     """Keep the good rows of damaged files; the next extract recomputes the rest."""
-    from featcache.cli.verification import repair_entry
+    from featcache.verification import repair_entry
 
     entry = entry_of(features, cache)
     result = repair_entry(entry)
@@ -152,7 +152,7 @@ def entry_of(features: str, cache: str | Path | None) -> Entry:
 
     path = expanded(features).absolute()
     folder = path.parent.parent if path.parent.name == PARTS else path.parent
-    # Its name and place say whose it is, whatever became of its bytes.
+    # Its name and place identify it, even where its bytes are damaged.
     if path.is_file() and path.suffix == ".h5" and (holds_features(path) or is_keyed(folder)):
         return Entry(folder)
     return FeatureCache.open(cache).find(features)

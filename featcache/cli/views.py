@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.cli import options as o
 from featcache.cli.console import answer, command, show
-from featcache.cli.options import Json, parse_size
 from featcache.errors import FeatcacheError, ImageFailure
 from featcache.files.small_files import read_small
 from featcache.files.write import check_output
@@ -38,7 +38,7 @@ def views(
     interpolation: Annotated[Interpolation, typer.Option(help="As in extract.")] = "area",
     bit_depth: Annotated[BitDepth, typer.Option(help="As in extract.")] = "16",
     out: Annotated[Path, typer.Option(help="The PNG file.")] = Path("views.png"),
-    json: Json = False,
+    json: o.Json = False,
 ) -> None:
     """Draw augmented views of an image as a picture, the plain one first, each with its number.
 
@@ -86,8 +86,7 @@ def _decode(image: str, decoding: Decoding) -> tuple[Pixels, str]:
 
 
 def _sides(text: str) -> tuple[int, int]:
-    size = parse_size(text)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = o.parse_size(text)
     if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
         raise FeatcacheError(f"--size {text}: expected 1 to {LARGEST} pixels")
     return height, width

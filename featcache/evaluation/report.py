@@ -12,7 +12,7 @@ from featcache.heads.calibration import Calibration
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How one class fared: precision, recall, F1, and the number of images that belong to it."""
+    """Figures of one class: precision, recall, F1, and the number of its images."""
 
     name: str
     precision: float

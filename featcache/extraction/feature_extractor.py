@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -21,6 +21,7 @@ from featcache.errors import BadImage, FeatcacheError, ImageFailure
 from featcache.extraction.extract import prepare
 from featcache.extraction.job import Job, Target
 from featcache.extraction.known import merged
+from featcache.extraction.options import NetworkOptions
 from featcache.extraction.update import Added, add
 from featcache.features.cache import FeatureCache, note_weights
 from featcache.features.claims import ANYWHERE, confirm
@@ -29,11 +30,13 @@ from featcache.files.folders import lock, make_folder, opened_folder, scratch_fo
 from featcache.files.home import expanded
 from featcache.files.write import writing
 from featcache.images import ImageSet, find_images
+from featcache.options import complete, takes
 
 #: Parts that lie beside `features.h5` at most: each is opened whenever rows are looked for.
 PARTS = 64
 
 
+@takes(NetworkOptions, values=False)
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A scikit-learn transformer from images to the vectors of a frozen backbone, cached.
 
@@ -43,8 +46,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Parameters
     ----------
-    backbone, layer, weights, pooling, size, resize, interpolation, bit_depth, precision, dtype,
-    scale, trust_model, runtime, batch, threads: as in `featcache.extract`.
+    backbone, layer: as in `featcache.extract`; one of each.
+    options: those of `NetworkOptions`.
     cache: the cache folder; None: ``$FEATCACHE_DIR``, else ``./cache``.
     cache_name: the data set that new rows are added to; they are named by their SHA-256.
 
@@ -58,39 +61,16 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         backbone: str = "efficientnet_lite0",
         *,
         layer: str = "",
-        weights: str | None = None,
-        pooling: str = "avg",
-        size: int | tuple[int, int] | None = None,
-        resize: str = "squash",
-        interpolation: str = "area",
-        bit_depth: str = "16",
-        precision: str = "float32",
-        dtype: str = "float32",
-        scale: str | None = None,
-        trust_model: bool = False,
-        runtime: str = "auto",
-        batch: int | None = None,
-        threads: int | None = None,
         cache: str | Path | None = None,
         cache_name: str = "sklearn",
+        **options: Unpack[NetworkOptions],
     ) -> None:
         self.backbone = backbone
         self.layer = layer
-        self.weights = weights
-        self.pooling = pooling
-        self.size = size
-        self.resize = resize
-        self.interpolation = interpolation
-        self.bit_depth = bit_depth
-        self.precision = precision
-        self.dtype = dtype
-        self.scale = scale
-        self.trust_model = trust_model
-        self.runtime = runtime
-        self.batch = batch
-        self.threads = threads
         self.cache = cache
         self.cache_name = cache_name
+        for name, value in dict(complete(NetworkOptions, options)).items():
+            setattr(self, name, value)
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
         """Check the parameters; nothing is learned, and no image is read."""

@@ -45,7 +45,7 @@ class Filling:
     extracted: int = 0
 
     def wanted(self, index: int) -> range:
-        """The views that an image shall have."""
+        """The views that an image is to have."""
         views: Views = self.job.views
         return views.of(self.job.images.splits[index])
 
@@ -54,23 +54,23 @@ class Filling:
         return self.known.missing(key, self.wanted(index), content)
 
     def prove(self, proven: Proven, tap: int) -> None:
-        """Believe a network, once it has reproduced the probe of the rows that exist."""
+        """Accept a network, once it has reproduced the probe of the rows that exist."""
         self.stamp = self.known.stamp(proven, tap, self.target.recipe.precision)
         self.proven = proven
         # Before the first row: whoever finds an interrupted run can tell how to go on.
         note_weights(self.target.directory, self.target.network.weights_hint)
 
     def take(self, batch: Batch, tap: int) -> None:
-        """Take the rows of one tap, borrow those that need no network, commit when enough wait."""
-        troubled: list[Failure] = []
+        """Take the rows of one tap, reuse those that need no network, commit when enough wait."""
+        failed: list[Failure] = []
         for outcome in batch.others:
-            if outcome.trouble is not None:
-                troubled.append(self._fail(outcome, outcome.trouble))
+            if outcome.problem is not None:
+                failed.append(self._fail(outcome, outcome.problem))
         if batch.rows:
             rows, failures = self._computed(batch, tap)
             self.extracted += len(rows.outcomes)
             self.saver.add(rows, failures)
-        self.saver.add(self._borrowed(batch), troubled)
+        self.saver.add(self._reused(batch), failed)
         if self.saver.is_due:
             self.commit()
 
@@ -80,23 +80,23 @@ class Filling:
 
     def _computed(self, batch: Batch, tap: int) -> tuple[FinishedRows, list[Failure]]:
         """The rows that this file lacks, in its type; rows without a finite value have failed."""
-        stored, troubles = as_stored(batch.vectors[tap], self.target.recipe.dtype)
+        stored, problems = as_stored(batch.vectors[tap], self.target.recipe.dtype)
         keys = np.array([row.outcome.key.encode() for row in batch.rows], "S64")
         views = np.array([row.view for row in batch.rows], np.int32)
         lacking = self.known.own.find(keys, views) < 0
-        good = [trouble is None for trouble in troubles]
+        good = [problem is None for problem in problems]
         failures = [
-            self._fail(row.outcome, trouble)
-            for row, trouble in zip(batch.rows, troubles, strict=True)
-            if trouble is not None
+            self._fail(row.outcome, problem)
+            for row, problem in zip(batch.rows, problems, strict=True)
+            if problem is not None
         ]
         chosen = np.flatnonzero(lacking & np.array(good, dtype=bool))
         outcomes = [batch.rows[place].outcome for place in chosen.tolist()]
         return FinishedRows(stored[chosen], outcomes, views[chosen].tolist()), failures
 
-    def _borrowed(self, batch: Batch) -> FinishedRows:
-        """Rows that other files of the cache have, of images that are through."""
-        through = [outcome for outcome in batch.others if outcome.trouble is None]
+    def _reused(self, batch: Batch) -> FinishedRows:
+        """Rows that other files of the cache have, of images that are done."""
+        through = [outcome for outcome in batch.others if outcome.problem is None]
         through += [row.outcome for row in batch.rows if row.last]
         pairs = [
             (outcome, view)
@@ -105,15 +105,15 @@ class Filling:
         ]
         if not pairs or not self.known.everything[1:]:
             return FinishedRows(np.zeros((0, 0), np.float32), [], [])
-        return self.known.borrow([outcome for outcome, _ in pairs], [view for _, view in pairs])
+        return self.known.reuse([outcome for outcome, _ in pairs], [view for _, view in pairs])
 
     def _not_computed(self, outcome: Outcome, stream: int) -> Sequence[int]:
         computed = set(outcome.needed[stream])
         return [view for view in self.wanted(outcome.index) if view not in computed]
 
-    def _fail(self, outcome: Outcome, trouble: tuple[str, str]) -> Failure:
+    def _fail(self, outcome: Outcome, problem: tuple[str, str]) -> Failure:
         name = self.job.images.names[outcome.index]
-        failure = Failure(name, outcome.key, *trouble, decoder=decoder_versions())
+        failure = Failure(name, outcome.key, *problem, decoder=decoder_versions())
         self.failures[outcome.index] = failure
         if outcome.key:
             self.known.failures[outcome.key] = failure
@@ -141,17 +141,17 @@ def as_stored(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, list[tuple[s
         stored = vectors.astype(dtype, copy=False)
     finite = np.isfinite(vectors).all(axis=axes)
     fits = np.isfinite(stored).all(axis=axes)
-    troubles: list[tuple[str, str] | None] = [None] * len(vectors)
+    problems: list[tuple[str, str] | None] = [None] * len(vectors)
     for row in np.flatnonzero(~fits).tolist():
         if not finite[row]:
-            troubles[row] = ("non-finite", "the network gives NaN or infinity for this image")
+            problems[row] = ("non-finite", "the network gives NaN or infinity for this image")
         else:
             largest = float(np.abs(vectors[row]).max())
-            troubles[row] = (
+            problems[row] = (
                 "overflow",
                 f"a feature of {largest:.6g} does not fit {dtype}: use --dtype float32",
             )
-    return stored, troubles
+    return stored, problems
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Job: an extraction that is checked and ready to run, and what one came to."""
+"""Job: an extraction that is checked and ready to run, and its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from featcache.features.splits.partition import Carve
 from featcache.features.store import Failure, RecipeStore
 from featcache.images import ImageSet
 from featcache.images.augment import Augmentation
-from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Recipe
 
 #: Images of these splits get augmented views; "" are those of a data set without splits.
@@ -51,14 +50,14 @@ class RunSettings:
     its file's times say.
     """
 
-    batch: int | None = None
-    threads: int = 2
-    runtime: str = "auto"
-    max_pixels: int = MAX_PIXELS
-    on_error: str = "skip"
-    retry_failed: bool = False
-    rehash: bool = False
-    carve: Carve | None = None
+    batch: int | None
+    threads: int
+    runtime: str
+    max_pixels: int
+    on_error: str
+    retry_failed: bool
+    rehash: bool
+    carve: Carve | None
 
 
 @dataclass(frozen=True, slots=True)

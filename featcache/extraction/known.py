@@ -136,7 +136,7 @@ class Known:
         check_probe(probe, stored.probe, changes, roundings=roundings, precision=precision)
         return Stamp(provenance, stored.probe)
 
-    def borrow(self, outcomes: list[Outcome], views: list[int]) -> FinishedRows:
+    def reuse(self, outcomes: list[Outcome], views: list[int]) -> FinishedRows:
         """Those of some rows that this data set lacks and others of the cache have."""
         keys = np.array([outcome.key.encode() for outcome in outcomes], "S64")
         left = self.own.find(keys, np.array(views, np.int32)) < 0

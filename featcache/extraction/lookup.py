@@ -1,6 +1,6 @@
 """Vectors of any images under a recipe: from the cache where a row exists, else from the network.
 
-Makes no data set and writes nothing: this is what `predict` stands on.
+Makes no data set and writes nothing: `predict` is built on it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LookupOptions:
 
     Attributes
     ----------
-    weights: where the weights lie now, None = where they lay.
+    weights: where the weights are now, None = where they were.
     trusted: whether a user's own model may be run.
     batch: images in a network call, None = the runtime's best.
     threads: that read and decode.
@@ -47,7 +47,7 @@ class LookupOptions:
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """How to make vectors again: the recipe, where its weights lay, and the probe they gave."""
+    """How to make vectors again: the recipe, where its weights were, and the probe they gave."""
 
     recipe: Recipe
     weights_hint: str
@@ -181,17 +181,17 @@ def look_up(
 
 
 def _answer(part: Batch, cached: _Cached, dtype: str) -> Answer:
-    failed = [outcome for outcome in part.others if outcome.trouble is not None]
-    indices, vectors = cached.read([each for each in part.others if each.trouble is None])
+    failed = [outcome for outcome in part.others if outcome.problem is not None]
+    indices, vectors = cached.read([each for each in part.others if each.problem is None])
     if part.rows:
-        stored, troubles = as_stored(part.vectors[0], dtype)
+        stored, problems = as_stored(part.vectors[0], dtype)
         outcomes = [row.outcome for row in part.rows]
-        for outcome, trouble in zip(outcomes, troubles, strict=True):
-            outcome.trouble = trouble
-        good = [place for place, trouble in enumerate(troubles) if trouble is None]
+        for outcome, problem in zip(outcomes, problems, strict=True):
+            outcome.problem = problem
+        good = [place for place, problem in enumerate(problems) if problem is None]
         indices += [outcomes[place].index for place in good]
         vectors.append(stored[good])
-        failed += [outcome for outcome in outcomes if outcome.trouble is not None]
+        failed += [outcome for outcome in outcomes if outcome.problem is not None]
     order = np.argsort(indices, kind="stable")
     return Answer(
         indices=[indices[place] for place in order.tolist()],

@@ -50,8 +50,8 @@ class Batch:
 
 
 @dataclass(slots=True)
-class _Tray:
-    """The batch being filled."""
+class _InputBatch:
+    """A batch that is being filled."""
 
     buffer: np.ndarray
     rows: list[Row] = field(default_factory=list)
@@ -66,49 +66,49 @@ class _Tray:
 
 
 @dataclass(slots=True)
-class _Lanes:
-    """One stream's batches under way in the network, oldest first, and what waits for the next."""
+class _Feeder:
+    """Feeds one network: its batches under way, oldest first, and what waits for the next."""
 
     number: int
     stream: Stream
     timing: Timing
     runtime: Runtime | None = None
-    tray: _Tray | None = None
+    inputs: _InputBatch | None = None
     others: list[Outcome] = field(default_factory=list)
     claimed: set[bytes] = field(default_factory=set)  # digests as bytes: half of their hex
-    under_way: deque[tuple[_Tray, list[Outcome], Callable[[], list[np.ndarray]]]] = field(
+    under_way: deque[tuple[_InputBatch, list[Outcome], Callable[[], list[np.ndarray]]]] = field(
         default_factory=deque
     )
     spare: list[np.ndarray] = field(default_factory=list)
 
     def take(self, outcome: Outcome) -> Iterator[Batch]:
-        """Put an image's pictures on the tray, and start the network when it is full."""
+        """Put an image's pictures into the batch, and start the network when it is full."""
         pictures = self._unclaimed(outcome)
         if not pictures:
             self.others.append(outcome)
             if len(self.others) >= CHUNK:
-                yield from self.finish()  # what waits on the tray too: images come out in order
+                yield from self.finish()  # what waits in the batch too: images come out in order
         for place, (view, pixels) in enumerate(pictures):
-            self.tray = self.tray or self._new_tray()
-            self.tray.add(Row(outcome, view, place == len(pictures) - 1), pixels)
-            if self.tray.is_full:
-                yield from self.start(self.tray)
-                self.tray = None
+            self.inputs = self.inputs or self._new_inputs()
+            self.inputs.add(Row(outcome, view, place == len(pictures) - 1), pixels)
+            if self.inputs.is_full:
+                yield from self.start(self.inputs)
+                self.inputs = None
 
-    def start(self, tray: _Tray) -> Iterator[Batch]:
+    def start(self, inputs: _InputBatch) -> Iterator[Batch]:
         """Put a batch under way, behind those that must be finished to make room for it."""
         runtime = self._opened()
         while len(self.under_way) >= runtime.lanes:
             yield self.finish_oldest()
-        tray.buffer[len(tray.rows) :] = 0
-        self.under_way.append((tray, self.others, runtime.start(tray.buffer)))
+        inputs.buffer[len(inputs.rows) :] = 0
+        self.under_way.append((inputs, self.others, runtime.start(inputs.buffer)))
         self.others = []
 
     def finish(self) -> Iterator[Batch]:
-        """Everything that is left, a tray that is not full too."""
-        if self.tray:
-            yield from self.start(self.tray)
-            self.tray = None
+        """Everything that is left, a batch that is not full too."""
+        if self.inputs:
+            yield from self.start(self.inputs)
+            self.inputs = None
         yield from self.finish_started()
         if self.others:
             yield self._hand_on()
@@ -118,11 +118,11 @@ class _Lanes:
             yield self.finish_oldest()
 
     def finish_oldest(self) -> Batch:
-        tray, others, result = self.under_way.popleft()
+        inputs, others, result = self.under_way.popleft()
         with self.timing.measure("network"):
-            vectors = [array[: len(tray.rows)] for array in result()]
-        self.spare.append(tray.buffer)
-        return Batch(self.number, vectors, tray.rows, others)
+            vectors = [array[: len(inputs.rows)] for array in result()]
+        self.spare.append(inputs.buffer)
+        return Batch(self.number, vectors, inputs.rows, others)
 
     def abandon(self) -> None:
         """Wait until the network lets go of the buffers, whatever becomes of the results."""
@@ -147,12 +147,12 @@ class _Lanes:
         self.runtime = self.runtime or self.stream.open_runtime()
         return self.runtime
 
-    def _new_tray(self) -> _Tray:
+    def _new_inputs(self) -> _InputBatch:
         if self.spare:
-            return _Tray(self.spare.pop())
+            return _InputBatch(self.spare.pop())
         decoding = self.stream.decoding
         shape = (self._opened().batch, *decoding.size, 3)
-        return _Tray(np.zeros(shape, decoding.pixel_type))
+        return _InputBatch(np.zeros(shape, decoding.pixel_type))
 
     def _hand_on(self) -> Batch:
         others, self.others = self.others, []
@@ -163,7 +163,7 @@ def run_pass(
     images: ImageSet, indices: Iterable[int], streams: Sequence[Stream], reading: Reading
 ) -> Iterator[Batch]:
     """Put the images through the networks; each stream hands on its batches in their order."""
-    lanes = [_Lanes(number, stream, reading.timing) for number, stream in enumerate(streams)]
+    feeders = [_Feeder(number, stream, reading.timing) for number, stream in enumerate(streams)]
     ahead = max(stream.ahead for stream in streams) + reading.threads
 
     def read(index: int) -> Outcome:
@@ -172,13 +172,13 @@ def run_pass(
     outcomes = read_ahead(read, indices, reading.threads, ahead)
     try:
         while (outcome := _next(outcomes, reading.timing)) is not None:
-            for lane in lanes:
-                yield from lane.take(outcome)
-        for lane in lanes:
-            yield from lane.finish()
+            for feeder in feeders:
+                yield from feeder.take(outcome)
+        for feeder in feeders:
+            yield from feeder.finish()
     finally:
-        for lane in lanes:
-            lane.abandon()
+        for feeder in feeders:
+            feeder.abandon()
         outcomes.close()
 
 

@@ -48,7 +48,7 @@ class Outcome:
     source_size: tuple[int, int] = (0, 0)
     notes: tuple[str, ...] = ()
     peak: int = 0
-    trouble: tuple[str, str] | None = None
+    problem: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def read_key(images: ImageSet, index: int) -> Outcome:
     try:
         image = images.read(index)
     except BadImage as bad:
-        outcome.trouble = (bad.code, bad.message)
+        outcome.problem = (bad.code, bad.message)
         return outcome
     outcome.key, outcome.stamp = image.key, image.stamp
     return outcome
@@ -109,7 +109,7 @@ def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: R
             with reading.timing.measure("decoding"):
                 _decode(outcome, image.content, streams, reading.max_pixels)
     except BadImage as bad:
-        outcome.trouble = (bad.code, bad.message)
+        outcome.problem = (bad.code, bad.message)
     return outcome
 
 

@@ -126,7 +126,7 @@ class FeatureCache:
 
     def find(self, features: str | Path) -> Entry:
         """The one entry that `features` means: the name ``photos``, ``photos/vgg16`` or
-        ``photos/vgg16/fc2``, then a path to files of ours, then a beginning.
+        ``photos/vgg16/fc2``, then a path to files of ours, then a prefix.
 
         ``./x``, ``/x`` and ``x.h5`` are paths only. Raises `FeatcacheError` that lists the
         candidates where there are several, or the nearest names where there is none.
@@ -135,7 +135,7 @@ class FeatureCache:
         return found if isinstance(found, Entry) else Entry(finding.folder_of(found))
 
     def find_whole(self, features: str | Path) -> Entry:
-        """The entry of exactly this name, for what cannot be undone: no path, no beginning.
+        """The entry of exactly this name, for what cannot be undone: no path, no prefix.
 
         A data set's name will do where it holds one entry. Raises `FeatcacheError` otherwise.
         """
@@ -144,7 +144,7 @@ class FeatureCache:
             return entry
         raise FeatcacheError(
             f"{self._nothing_like(text, entries)}. Deleting takes the whole name, as "
-            f"`featcache ls` shows it, or that of a data set with one entry; no path, no beginning"
+            f"`featcache ls` shows it, or that of a data set with one entry; no path, no prefix"
         )
 
     def load(self, features: str | Path) -> Features:
@@ -233,7 +233,7 @@ class FeatureCache:
             return {}
         try:
             recipe = entry.recipe()
-        except FeatcacheError:  # nobody can tell what they are worth
+        except FeatcacheError:  # unreadable: their rows are unknown
             return dict.fromkeys(left, 0)
         others = [
             RecipeStore(folder.directory, recipe).snapshot()
@@ -267,13 +267,13 @@ def _holds(entry: Entry, recipe: Recipe) -> bool:
 
 
 def note_weights(directory: Path, hint: str) -> None:
-    """Note beside the features where their weights lay, for the heads fitted on them."""
+    """Note beside the features where their weights were, for the heads fitted on them."""
     text = json.dumps({"weights": hint}).encode("ascii")
     write_whole(directory / WEIGHTS_NOTE, text, base=directory.parent.parent)
 
 
 def weights_hint(directory: Path) -> str:
-    """Where the weights lay; only a hint, their digest is checked before it is believed."""
+    """Where the weights were; only a hint, their digest is checked before they are used."""
     try:
         return str(read_json(directory / WEIGHTS_NOTE)["weights"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -333,7 +333,7 @@ def _only(text: str, matches: list[Entry]) -> Entry | None:
 
 
 def load(features: str | Path, *, cache: str | Path | None = None, check: bool = True) -> Features:
-    """The cached features that `features` means: a path, "photos", "photos/vgg16", a beginning.
+    """The cached features that `features` means: a path, "photos", "photos/vgg16", a prefix.
 
     Vectors are memory-mapped, and compared with their checksums when they are first asked for,
     unless `check` is False. Raises `FeatcacheError` where there are none or several, `DamagedFile`

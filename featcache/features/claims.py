@@ -1,4 +1,4 @@
-"""Claims: which root of images a data set's name belongs to, as its marker says.
+"""Claims: which root of images owns a data set's name, as its marker says.
 
 A marker is made exclusively: of two that come at one moment, one gets the name. It changes hands
 only when the user gives the name, or where nothing can be lost by it: the old root is gone, and
@@ -75,7 +75,7 @@ def confirm(folder: Path, root: str) -> None:
 
 
 def owner_of(folder: Path) -> str | None:
-    """The root that owns a data set's name; None where nobody does."""
+    """The root that owns a data set's name; None where it has no owner."""
     try:
         root = str(read_json(folder / MARKER)["root"])
         return UNREADABLE if "\0" in root else root  # no path has one
@@ -130,7 +130,7 @@ def _has_moved(folder: Path, owner: str, images: ImageSet) -> bool:
         return False
     try:
         rows = set(_rows(folder))
-    except FeatcacheError:  # damaged: nobody can tell
+    except FeatcacheError:  # damaged: unknown
         return False
     places = {name: index for index, name in enumerate(images.names)}
     if not all(path in places for path, _ in rows):

@@ -92,7 +92,7 @@ def _is_marker(file: BinaryIO) -> bool:
 
 
 def _is_head(name: str) -> Recogniser:
-    """Recognises a head that is called by its kind, as it is where nobody gave it a name."""
+    """Recognises a head that is called by its kind, as it is where it was given no name."""
 
     def is_ours(file: BinaryIO) -> bool:
         length = int.from_bytes(file.read(8), "little")

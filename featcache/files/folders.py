@@ -1,4 +1,4 @@
-"""Folders: opened step by step so that no link leads astray, and the drafts that lie in them.
+"""Folders: opened step by step so that no link leads elsewhere, and the drafts that lie in them.
 
 `base` is the folder that the user named (--cache, --out's folder, FEATCACHE_HOME). Links that lead
 to it are followed; below it every folder is opened without following one. A draft has a random
@@ -28,7 +28,7 @@ from featcache.errors import FeatcacheError
 TEMPORARY = ".tmp-"
 DRAFT = re.compile(r"\.tmp-[0-9a-f]{40}")
 
-#: A draft that nobody can be asked about (no locks, or an earlier version's) is stale after a day.
+#: A draft whose writer cannot be asked (no locks, or an earlier version's) is stale after a day.
 DAY = 24 * 3600.0
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -109,7 +109,7 @@ def remove_folder(folder: Path, base: Path | None = None) -> bool:
 
 
 def draft_name(name: str) -> str:
-    """A name that nobody can guess, by which the drafts of one target know each other."""
+    """A random name, of which one part says whose draft it is."""
     return _draft_of(name) + secrets.token_hex(16)
 
 
@@ -188,7 +188,7 @@ def clear_drafts(folder: int, target: str, *, is_tree: bool = False) -> None:
     """Remove what dead writers of a target left; also private folders, where those make it."""
     for name in os.listdir(folder):
         if name.startswith(_draft_of(target)) and DRAFT.fullmatch(name):
-            with suppress(OSError):  # it is in nobody's way
+            with suppress(OSError):  # it does no harm
                 remove_abandoned(folder, name, is_tree=is_tree)
 
 
@@ -196,7 +196,7 @@ def clear_drafts(folder: int, target: str, *, is_tree: bool = False) -> None:
 def private_folder(
     parent: Path, target: str, *, base: Path | None = None, mode: int = 0o700
 ) -> Iterator[Path]:
-    """A new folder for what shall become `target` in `parent`; it goes, unless it was moved.
+    """A new folder for what will become `target` in `parent`; it is deleted, unless moved.
 
     Raises `OSError`.
     """
@@ -229,13 +229,13 @@ def move_folder(draft: Path, target: Path, base: Path | None = None) -> None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder of the system's for what nobody keeps; it goes at the end."""
+    """A temporary folder of the system's; it is deleted at the end."""
     with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
         yield Path(folder)
 
 
 def scratch_file() -> IO[bytes]:
-    """A file without a name, in the system's folder for what nobody keeps."""
+    """A file without a name, in the system's temporary folder."""
     return tempfile.TemporaryFile(prefix="featcache-")
 
 

@@ -54,7 +54,7 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def _words(error: OSError) -> str:
-    """What went wrong, and where, if that is not a draft, which nobody asked for."""
+    """What went wrong, and where, if that is not a draft, which the user did not name."""
     where = os.fsdecode(error.filename) if error.filename else ""
     if error.strerror is None or not where or TEMPORARY in where:
         return error.strerror or str(error)
@@ -214,7 +214,7 @@ def whole_file(target: Path, *, base: Path | None = None) -> Iterator[Path]:
 
 
 def _finish_foreign(folder: int, name: str) -> None:
-    """Make durable what somebody else wrote, if it is one file."""
+    """Make durable what another library wrote, if it is one file."""
     descriptor = os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)
     try:
         found = os.fstat(descriptor)
@@ -275,7 +275,7 @@ def check_output(target: Path, inputs: Iterable[str | Path] = ()) -> None:
 
 
 def holds_features(path: Path) -> bool:
-    """Whether a file is one of ours, be it damaged; not where it cannot be read."""
+    """Whether a file is one of ours, even a damaged one; not where it cannot be read."""
     try:
         with path.open("rb") as file:
             return looks_like_features(file.read(HDF5_AT + len(HDF5)))
@@ -313,7 +313,7 @@ def _remove(folder: int, name: str, is_ours: Callable[[BinaryIO], bool]) -> bool
         if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             return False
         descriptor = os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)
-    except PermissionError:  # nobody can tell what it is
+    except PermissionError:  # its content is unknown
         return False
     with os.fdopen(descriptor, "rb") as file:
         if not is_ours(file):

@@ -98,7 +98,7 @@ def _why_none(cuts: list[Cut], fitting: list[Cut], frozen: Freeze) -> str:
         return "every layer learns, so nothing below them could be cached"
     if not cuts:
         return (
-            f"below {frozen.first!r} there is no place where one tensor holds all that goes on: "
+            f"below {frozen.first!r} there is no place where one tensor carries everything: "
             f"unfreeze from a later or an earlier block"
         )
     if not fitting:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from featcache.errors import FeatcacheError
 from featcache.extraction.job import Progress
@@ -21,28 +21,31 @@ from featcache.finetuning.cut import (
 )
 from featcache.finetuning.freezing import Freeze, freeze, remarks_on, total_multiply_adds
 from featcache.finetuning.graphs import Graphs, check_can_be_saved, gains_by_xla, mixed_precision
+from featcache.finetuning.options import FinetuneOptions
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
 from featcache.finetuning.plan import CHECKPOINT, FinetunePlan
 from featcache.finetuning.proofs import check_joined, check_start, rounding_at_start
 from featcache.finetuning.start import Draft, Say, Start, begin, look
 from featcache.heads.dense_training import keras_model_of
+from featcache.options import takes
 from featcache.training import Checkpoint, Learned, LearningOptions, learn
 from featcache.training.state import parameter_counts
 
 _LEARNING = {field.name for field in fields(LearningOptions)}
-_PLAN = {field.name for field in fields(FinetunePlan)} - {"out", "learning", "augment"}
+_PLAN = {field.name for field in fields(FinetunePlan)} - {"out", "learning"}
 
 
+@takes(FinetuneOptions)
 def finetune(
     images: Any,
     *,
     out: str | Path,
+    backbone: str | None = None,
+    layer: str = "",
     head: str | Path = "logreg",
-    augment: str = "",
-    views: int = 0,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
-    **options: Any,
+    **options: Unpack[FinetuneOptions],
 ) -> Tuned:
     """Train the top layers of a backbone, starting from a head on its cached features.
 
@@ -51,13 +54,10 @@ def finetune(
     images: as for `extract`.
     out: the folder of the new backbone (``backbone=out`` in `extract`), its head, and both as one
         Keras model from uint8 pixels to probabilities.
+    backbone, layer: the network and the layer that the head reads, where none is saved yet.
     head: a kind of head, which is fitted first; or the path of a saved one, whose recipe is used.
-    augment: what varies in the training images, another view in every epoch; with `views`, so
-        many cached views.
     say, progress: called with lines of text, and with the progress of extractions.
-    options: those of `FinetunePlan` (unfreeze_from, from_cut, cut_dtype, batch_norm,
-        mixed_precision, class_weight), of `LearningOptions` (epochs, learning_rate, optimizer,
-        batch_size, patience, stop_at, label_smoothing, seed, steps_per_epoch), and of `extract`.
+    options: those of `FinetuneOptions`.
 
     Returns
     -------
@@ -68,30 +68,11 @@ def finetune(
     FeatcacheError: a wrong argument or input; see `featcache.errors` for its kinds.
     KeyboardInterrupt: after Ctrl-C; the same call goes on from the last epoch.
     """
-    learning = LearningOptions(**{name: options.pop(name) for name in _LEARNING & set(options)})
-    plan = FinetunePlan(
-        out=Path(out),
-        learning=learning,
-        augment="" if views else augment,
-        **{name: options.pop(name) for name in _PLAN & set(options)},
-    )
-    if views:
-        options |= {"views": views, "augment": augment, "seed": learning.seed}
-    return tune(images, plan, head=head, say=say, progress=progress, **options)
-
-
-def tune(
-    images: Any,
-    plan: FinetunePlan,
-    *,
-    head: str | Path = "logreg",
-    say: Say = lambda line: None,
-    progress: Callable[[Progress], None] = lambda progress: None,
-    **options: Any,
-) -> Tuned:
-    """`finetune` with a plan; `options` are those of `extract`."""
     began = time.monotonic()
-    draft = look(images, head, plan, options, say=say, watch=progress)
+    asked = {**options, "backbone": backbone, "layer": layer or None}
+    given = {name: value for name, value in asked.items() if value is not None}
+    plan = _plan(Path(out), given)
+    draft = look(images, head, plan, given, say=say, watch=progress)
     if is_finished(plan.out):
         tuned = recall_outcome(begin(draft, plan, say=say), plan.out)
         say(f"this fine-tuning is finished already: {plan.out} has what came out of it")
@@ -100,6 +81,15 @@ def tune(
         tuned = _tuned(begin(draft, plan, say=say), plan, frozen, say)
     Checkpoint(plan.out / CHECKPOINT, {}).remove()
     return replace(tuned, seconds=time.monotonic() - began)
+
+
+def _plan(out: Path, given: dict[str, Any]) -> FinetunePlan:
+    """The plan, whose options are taken out of what is given: those of `extract` are left."""
+    learning = LearningOptions(**{name: given.pop(name) for name in _LEARNING & set(given)})
+    of_plan = {name: given.pop(name) for name in _PLAN & set(given)}
+    if given.get("views"):  # cached views are rows; otherwise every epoch shows another view
+        given |= {"augment": of_plan.pop("augment", ""), "seed": learning.seed}
+    return FinetunePlan(out=out, learning=learning, **of_plan)
 
 
 def _frozen(draft: Draft, plan: FinetunePlan, say: Say) -> Freeze:
@@ -218,5 +208,5 @@ def _model_and_feeds(
             f"{choice.cut.numbers}: run with --from-cut no, and report it, please"
         )
     folder = activations.path.parent
-    say(f"they are in {folder}; `featcache rm` takes them away when they have served")
+    say(f"they are in {folder}; `featcache rm` deletes them when they are no longer needed")
     return graphs.above(choice.cut), feeds_of_rows(start, activations, plan)

@@ -1,4 +1,4 @@
-"""Freezing: which layers of a network learn, and where it can be parted in two.
+"""Freezing: which layers of a network learn, and where it can be split in two.
 
 A part below a cut never changes while the layers above it are trained: its activations can be
 cached. Costs are counted in multiply-adds of the layers' kernels.
@@ -140,7 +140,7 @@ def _usual(base: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A place where one tensor holds all that goes on.
+    """A place where one tensor carries everything.
 
     Attributes
     ----------

@@ -197,7 +197,7 @@ def save_classifier(model: Any, classes: list[str], folder: Path) -> Path:
 def as_layers(model: Model, *, temperature: float = 1.0) -> DenseHead:
     """The same classifier as a dense head: scaling and temperature are folded into its layers.
 
-    Raises `FeatcacheError` for a kind of head that layers cannot say.
+    Raises `FeatcacheError` for a kind of head that layers cannot express.
     """
     if isinstance(model, DenseHead):
         found = model

@@ -1,4 +1,4 @@
-"""Outcome: what comes out of a fine-tuning, written down and judged by the ordinary way.
+"""Outcome: what comes out of a fine-tuning, written and judged in the usual way.
 
 OUT/backbone.weights.h5 (or .keras)   with finetuned.json: a backbone like any other
 OUT/finetuned.head                    the head on its vectors, for predict and evaluate

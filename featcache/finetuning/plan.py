@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from featcache.backbones.tuned_record import RECORD, read_tuned_record
-from featcache.errors import FeatcacheError, one_of
+from featcache.errors import FeatcacheError
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles
 from featcache.files.home import expanded
-from featcache.finetuning.graphs import MIXED
 from featcache.heads.dense import DenseHead
 from featcache.images.augment import Augmentation
 from featcache.recipe import StoredType
@@ -43,14 +42,9 @@ class FinetunePlan:
     Attributes
     ----------
     out: the folder of everything that comes out.
-    unfreeze_from: see `finetuning.freezing.freeze`.
-    from_cut: "yes": the frozen part runs once, its activations are cached; "no": it runs in every
-        epoch; "auto": once where that can be and is worth its disk.
-    cut_dtype: in which activations at the cut are stored.
-    augment: a new view of every training image in every epoch, as in `extract --augment`; "": none.
-    batch_norm: the network's BatchNorm learns its statistics (and its dropout drops).
-    mixed_precision: "float16" or "bfloat16", in which layers then compute; None: float32.
-    class_weight: "balanced" makes every class count the same, "none" every image.
+    augment: a new view of every training image in every epoch; "": none.
+
+    The others are options of `featcache.finetune`, which describes and checks them.
     """
 
     out: Path
@@ -64,11 +58,6 @@ class FinetunePlan:
     class_weight: str = "none"
 
     def __post_init__(self) -> None:
-        one_of("--from-cut", self.from_cut, ("auto", "yes", "no"))
-        one_of("--cut-dtype", self.cut_dtype, ("float16", "float32"))
-        one_of("--class-weight", self.class_weight, ("none", "balanced"))
-        if self.mixed_precision is not None:
-            one_of("--mixed-precision", self.mixed_precision, tuple(MIXED))
         if self.out.exists() and not self.out.is_dir():
             raise FeatcacheError(f"--out {self.out}: expected a folder, and there is a file")
         if self.from_cut == "yes" and self.augment:

@@ -37,6 +37,7 @@ from featcache.fitting.fit_head import fit
 from featcache.heads.dense import DenseHead
 from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, option_names
+from featcache.options import flag
 
 Say = Callable[[str], None]
 Watch = Callable[[Progress], None]
@@ -96,8 +97,13 @@ def look(
         )
     given = _given(head)
     if given:
-        options = {**extract_options_of(given.recipe, given.source.weights_hint), **options}
+        options = _with_recipe(given, options)
         say(f"the head {given.path}: {given.kind}, {_named(given.classes)}")
+    elif "backbone" not in options:
+        raise FeatcacheError(
+            "--backbone: which network shall be fine-tuned? Name one, such as vgg16, or give "
+            "--head FILE, a head that `featcache fit-head` saved"
+        )
     job = prepare(images, **options)
     _check_job(job)
     check_writable(job.targets[0].network)
@@ -116,6 +122,20 @@ def _given(head: str | Path) -> Head | None:
     given = Head.load(head)
     as_layers(given.model)
     return given
+
+
+def _with_recipe(head: Head, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a saved head's recipe, with others that are none of it.
+
+    The weights may have moved: whether they are still the same is checked.
+    """
+    of_recipe = extract_options_of(head.recipe, head.source.weights_hint)
+    if others := [flag(name) for name in options if name in {*of_recipe, "scale"} - {"weights"}]:
+        raise FeatcacheError(
+            f"{', '.join(others)}: the head {head.path} was fitted on features of its own recipe, "
+            f"which is used: leave them out, or name a kind of head ({', '.join(LAYERED)})"
+        )
+    return of_recipe | options
 
 
 def _named(classes: list[str]) -> str:
@@ -186,7 +206,7 @@ def begin(draft: Draft, plan: FinetunePlan, *, say: Say) -> Start:
     """Extract what is not cached yet, and fit a head, or take the one that is given.
 
     Raises `FeatcacheError` where labels or images are too few, the head is not of these classes,
-    was trained on images that shall judge, or the folder holds a fine-tuning of other images.
+    was trained on images that are to judge, or the folder holds a fine-tuning of other images.
     """
     job = draft.job
     extraction = run_job(job, draft.watch)[0]
@@ -247,8 +267,8 @@ def _remarks(head: Head, features: Features, roles: Roles) -> list[str]:
     if (seen & roles.judge).any():
         raise FeatcacheError(
             f"the head {head.path} was trained on {int((seen & roles.judge).sum())} of the "
-            f"{int(roles.judge.sum())} images that shall judge: give the --seed that it was fitted "
-            f"with, or fit it again"
+            f"{int(roles.judge.sum())} images that are to judge: give the --seed that it was "
+            f"fitted with, or fit it again"
         )
     if not (seen & roles.stop).any() or head.kind == "dense":
         return []

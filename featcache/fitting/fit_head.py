@@ -217,7 +217,7 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
 def _calibrated(head: Head, rows: TrainingSet) -> tuple[Head, list[str]]:
     """The head with the temperature that these rows, on which it was not fitted, set; remarks.
 
-    Where they tell none, the head stays as it is: it may have taken hours, and is none the worse.
+    Where they tell none, the head stays as it is: it may have taken hours.
     """
     probabilities = head.model.predict_proba(rows.vectors)
     reason = no_temperature(probabilities, rows.codes)

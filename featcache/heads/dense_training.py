@@ -151,7 +151,7 @@ class _Learner:
             found = self.measure(validation) if validation else None
             if not is_finite(learned, found):
                 raise FeatcacheError(
-                    f"the loss is no number any more after epoch {number + 1}: lower "
+                    f"the loss is not a number any more after epoch {number + 1}: lower "
                     f"--learning-rate {self.options.learning_rate:g}, or give --standardize"
                 )
             training.say(f"{progress.add(learned, found)}, {time.monotonic() - began:.1f} s")

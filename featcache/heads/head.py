@@ -52,7 +52,7 @@ class Head:
     protocol: how the accuracy in `metrics` was measured, in words.
     metrics: what `fit_head` measured.
     temperature: what the logarithms of the model's probabilities are divided by; 1: not calibrated.
-    is_digested: whether a digest vouches for the file it came from; those of version 1 have none.
+    is_digested: whether the file it came from has a digest; those of version 1 have none.
     """
 
     kind: str
@@ -95,7 +95,7 @@ class Head:
             )
         if not np.isfinite(vectors).all():
             row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
-            # A row's number among those that are judged would lead nobody to its image.
+            # A row's number among those that are judged would not identify its image.
             which = f"row {row} of the vectors" if names is None else f"the vector of {names[row]}"
             raise FeatcacheError(
                 f"{which} has numbers that are not finite: leave such images out, or extract "
@@ -164,9 +164,9 @@ class Head:
         )
         for answer in answers:
             found = {
-                o.index: Prediction(images.names[o.index], [], [], o.trouble[1])
+                o.index: Prediction(images.names[o.index], [], [], o.problem[1])
                 for o in answer.failed
-                if o.trouble
+                if o.problem
             }
             if answer.indices:
                 flat = answer.vectors.reshape(len(answer.vectors), -1)

@@ -54,7 +54,7 @@ def pack_head(arrays: dict[str, np.ndarray], head: dict[str, Any]) -> bytes:
 
 
 def read_head(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], bool]:
-    """The arrays and the JSON of a head's file, and whether a digest vouches for them.
+    """The arrays and the JSON of a head's file, and whether a digest protects them.
 
     Heads of version 1 have none. Raises `DamagedFile` where the file is not what was written, and
     `FeatcacheError` where it is no head, or of a newer version.

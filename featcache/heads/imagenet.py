@@ -34,7 +34,7 @@ def classify(
     """The `top` ImageNet classes of each image, best first, in order; bad images say why.
 
     Memory does not grow with the number of images. Raises `FeatcacheError` where the weights
-    cannot be had, have no top, or have one that is not ImageNet's.
+    cannot be loaded, have no top, or have one that is not ImageNet's.
     """
     if top < 1:
         raise FeatcacheError(f"--top {top}: expected at least 1 class")
@@ -83,9 +83,9 @@ def _predictions(
     batch: Batch, images: ImageSet, names: list[str], top: int
 ) -> Iterator[Prediction]:
     found = {
-        outcome.index: Prediction(images.names[outcome.index], [], [], outcome.trouble[1])
+        outcome.index: Prediction(images.names[outcome.index], [], [], outcome.problem[1])
         for outcome in batch.others
-        if outcome.trouble
+        if outcome.problem
     }
     for row, outputs in zip(batch.rows, batch.vectors[0] if batch.rows else (), strict=True):
         chances = _probabilities(outputs)

@@ -18,6 +18,7 @@ from featcache.heads.logistic.table import balanced_weights
 from featcache.heads.logreg import LogisticHead, choose_c
 from featcache.heads.model import Model
 from featcache.heads.training_set import TrainingSet
+from featcache.options import flag
 
 
 class _Loads(Protocol):
@@ -72,13 +73,12 @@ def options_of(head: str, given: dict[str, Any]) -> Any:
         having = [kind for kind in HEADS if name in option_names(kind)]
         if head in having:
             continue
-        flag = f"--{name.replace('_', '-')}"
         if having:
             raise FeatcacheError(
-                f"{flag} is an option of --head {', '.join(having)}, not of {head}"
+                f"{flag(name)} is an option of --head {', '.join(having)}, not of {head}"
             )
-        own = ", ".join(f"--{each.replace('_', '-')}" for each in option_names(head))
-        raise FeatcacheError(f"no head has an option {flag}; {head} has {own}")
+        own = ", ".join(map(flag, option_names(head)))
+        raise FeatcacheError(f"no head has an option {flag(name)}; {head} has {own}")
     return HEADS[head].options(**given)
 
 

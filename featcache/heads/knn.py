@@ -119,7 +119,7 @@ class KnnHead:
         if codes.shape != (len(vectors),) or codes.dtype != np.int32:
             raise FeatcacheError("the arrays of the head do not fit together")
         if codes.min() < 0 or codes.max() >= classes:
-            raise FeatcacheError("the array 'codes' names classes that there are not")
+            raise FeatcacheError("the array 'codes' names classes that do not exist")
         if not np.isfinite(vectors).all() or (votes < 0).any():
             raise FeatcacheError("the array 'vectors' is not finite, or 'votes' has values below 0")
         return cls(vectors, codes, votes, settings)

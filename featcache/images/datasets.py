@@ -62,8 +62,8 @@ def write_dataset(name: str, destination: str | Path, source: str | Path | None 
 
     Raises
     ------
-    FeatcacheError: an unknown name, a destination that is not empty, or files that are not to be
-        had; `StorageFailure`: the disk refuses.
+    FeatcacheError: an unknown name, a destination that is not empty, or files that cannot be
+        found; `StorageFailure`: the disk refuses.
     """
     if name not in DATASETS:
         raise FeatcacheError(f"no known data set {name!r}; there are: {', '.join(DATASETS)}")

@@ -13,7 +13,7 @@ from featcache.files.small_files import FileStamp
 #: Larger files are refused unread: a sparse file of a terabyte costs its author nothing.
 MAX_BYTES = 256 * 2**20
 
-# O_NONBLOCK: opening a FIFO would wait for a writer for ever. O_NOCTTY: a terminal stays a file.
+# O_NONBLOCK: opening a FIFO would wait for a writer without end. O_NOCTTY: a terminal stays a file.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 _REASONS = {
@@ -24,7 +24,7 @@ _REASONS = {
     errno.ENOTDIR: ("missing", "the file is gone: a folder of its path is not a folder"),
     errno.ENAMETOOLONG: ("name-too-long", "its path is longer than the system allows"),
 }
-# The machine's trouble, not the image's: it must not be filed as a property of the image.
+# A problem of the machine, not of the image: it must not be filed as a property of the image.
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 

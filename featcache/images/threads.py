@@ -38,7 +38,7 @@ def read_ahead(
 def one_opencv_thread_each() -> Iterator[None]:
     """Keep OpenCV to the calling thread while many threads decode.
 
-    Its own pool would only fight with them: with two decoding threads on two cores an image took
+    Its own pool would only compete with them: with two decoding threads on two cores an image took
     a quarter longer. The setting belongs to the whole process, so it is put back.
     """
     earlier = cv2.getNumThreads()

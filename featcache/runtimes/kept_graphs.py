@@ -115,7 +115,7 @@ def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
 
 @contextmanager
 def drafted_graph(key: str, save: Callable[[Path], None]) -> Iterator[tuple[Path, list[str]]]:
-    """A new graph's file, for `keep_graph`, and what the user should know; it goes at the end.
+    """A new graph's file, for `keep_graph`, and what to tell the user; it is deleted at the end.
 
     `save` writes the graph to a path. Where the home cannot hold it, it lies in the system's
     temporary folder, and cannot be kept. Raises `StorageFailure` where that is full, too.

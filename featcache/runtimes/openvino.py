@@ -87,7 +87,7 @@ def compile_graph(
 ) -> Runtime:
     """Make a graph ready for batches of one shape; the graph itself is changed by it.
 
-    Raises `FeatcacheError` where the device does not compute in that precision.
+    Raises `FeatcacheError` where the device does not compute the network in that precision.
     """
     openvino = import_openvino()
     check_precision("openvino", precision)
@@ -102,7 +102,14 @@ def compile_graph(
         # Unlike OpenVINO's own count, this one knows the limits of a container.
         "INFERENCE_NUM_THREADS": joblib.cpu_count(),
     }
-    compiled = openvino.Core().compile_model(steps.build(), "CPU", settings)
+    try:
+        compiled = openvino.Core().compile_model(steps.build(), "CPU", settings)
+    except RuntimeError as error:
+        # ONEDNN_MAX_CPU_ISA, for one, takes away what the CPU itself says it has.
+        raise FeatcacheError(
+            f"OpenVINO could not compile the network in {precision} for this CPU ({error}): "
+            "use --precision float32, or --runtime tensorflow"
+        ) from error
     # One more than there are streams: the next batch waits ready.
     lanes = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
     requests = [compiled.create_infer_request() for _ in range(lanes)]

@@ -1,8 +1,8 @@
 """The one door to OpenVINO: its telemetry stays out.
 
-As it comes, `import openvino` and every conversion send events to an analytics host, from a
-process of their own, and write two files into the user's home. No documented variable says no;
-CI=true does, but other programs would take it for the truth.
+By default `import openvino` and every conversion send events to an analytics host, from a
+process of their own, and write two files into the user's home. No documented variable stops that;
+CI=true does, but other programs would act on it.
 """
 
 from __future__ import annotations

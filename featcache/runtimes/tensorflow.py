@@ -1,6 +1,6 @@
 """A network as one TensorFlow graph of one fixed signature, traced once, its weights constants.
 
-It is tried before it is believed: with XLA where that compiles, at a batch that fits in memory, in
+It is tried before it is used: with XLA where that compiles, at a batch that fits in memory, in
 float16 or bfloat16 where it was asked for.
 """
 

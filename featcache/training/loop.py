@@ -187,9 +187,9 @@ class _Training:
 
     def _what_is_wrong(self, learned: Pair, found: Pair | None) -> str:
         if not is_finite(learned, found):
-            return "the loss is no number any more"
+            return "the loss is not a number any more"
         if not all(np.isfinite(values).all() for values in self.weights):
-            return "weights are no numbers any more"
+            return "weights are not numbers any more"
         loss, limit = (found or learned)[0], DIVERGED * self._loss_of_guessing()
         if loss > max(limit, DIVERGED * self.progress.before):
             return f"the training has diverged: the loss is {loss:.3g}, {limit:.3g} is hopeless"
@@ -215,7 +215,7 @@ class _Training:
         )
 
     def resume(self, saved: Saved) -> None:
-        """Stand where the saved training stood."""
+        """Restore the state of the saved training."""
         assign(self.changing, saved.weights)
         assign(self.steps.optimizer.variables, saved.optimizer)
         self.best = saved.best or saved.weights

@@ -1,4 +1,4 @@
-"""Foreign HDF5 weights files are walked before they are believed."""
+"""HDF5 weights files of others are walked before they are used."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_objects_and_text_are_refused(tmp_path):
 
 
 def test_a_group_that_holds_itself_ends(tmp_path):
-    """A hard link to a group above is refused instead of walked for ever."""
+    """A hard link to a group above is refused instead of walked without end."""
     path = weights_file(tmp_path / "w.weights.h5")
     with h5py.File(path, "r+") as file:
         file["layers/again"] = file["layers"]

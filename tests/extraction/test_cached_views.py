@@ -30,7 +30,7 @@ def test_each_image_has_its_plain_row_and_its_views(photos, cache):
     assert row_error(features.vectors[1::4], plain.vectors).min() > 1e-3
 
 
-def test_the_plain_rows_are_borrowed(photos, cache):
+def test_the_plain_rows_are_reused(photos, cache):
     """Where the plain recipe was extracted before, only the views go through the network."""
     extract(photos, cache, views=0, augment=None)
     features = extract(photos, cache, views=2)

@@ -135,7 +135,7 @@ def test_a_name_that_is_given_changes_hands_and_says_so(tmp_path):
 
 
 def test_a_damaged_marker_gives_no_name_away(tmp_path):
-    """Whose name it was nobody can tell: it goes only to a root that has every image of it."""
+    """Whose name it was is unknown: it goes only to a root that has every image of it."""
     cache = tmp_path / "cache"
     first, second = make_images(tmp_path / "1" / "p", 0), make_images(tmp_path / "2" / "p", 50)
     featcache.extract(first, **X, cache=cache)

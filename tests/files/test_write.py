@@ -250,7 +250,7 @@ def test_a_writer_of_files_deletes_no_folder(tmp_path):
 
 
 def test_without_locks_a_draft_is_stale_after_a_day(tmp_path, monkeypatch):
-    """Where nobody can say whether the writer lives, its draft stays for a day."""
+    """Where it is unknown whether the writer lives, its draft stays for a day."""
 
     def none(descriptor, kind):
         raise OSError(37, "No locks available")

@@ -349,7 +349,7 @@ def test_a_finished_run_is_not_made_again(outcome, digits, network):
         tuned(digits, network, result.folder, unfreeze_from="first")
 
 
-def test_half_precision_learns_and_leaves(digits, network, tmp_path):
+def test_half_precision_learns_and_leaves(bfloat16, digits, network, tmp_path):
     """In mixed precision the loss falls too, and what comes out computes in float32."""
     result = tuned(digits, network, tmp_path / "out", mixed_precision="bfloat16", epochs=2)
     assert result.learned.history["loss"][-1] < result.learned.history["loss"][0] * 0.8
@@ -385,7 +385,7 @@ BAD = {
     "head of another backbone": (["--head", "HEAD", "--size", "32"], "which is used: leave them"),
     "no backbone": ([], "--backbone: which network"),
     "a layer that is not there": (["--unfreeze-from", "lats"], "nearest are"),
-    "a rate of nought": (["--learning-rate", "0"], "--learning-rate 0"),
+    "a rate of zero": (["--learning-rate", "0"], "--learning-rate 0"),
     "cut and live views": (["--from-cut", "yes", "--augment", "flip"], "--from-cut yes with"),
     "no such kind": (["--head", "forest"], "no such head file"),
 }

@@ -212,7 +212,7 @@ def test_one_sigmoid_tells_two_classes_apart(training):
 def test_a_loss_that_is_no_number_is_a_sentence(training):
     """Diverging training stops, and the message says which option to change."""
     huge = replace(training, vectors=training.vectors * np.float32(1e30))
-    with pytest.raises(FeatcacheError, match=r"no number any more.*--learning-rate"):
+    with pytest.raises(FeatcacheError, match=r"not a number any more.*--learning-rate"):
         fit(huge, DenseOptions(hidden=8, optimizer="sgd", learning_rate=1e6, epochs=3))
 
 

@@ -1,4 +1,4 @@
-"""A head's file: the same bytes for the same head, and no flipped bit is ever believed."""
+"""A head's file: the same bytes for the same head, and no flipped bit goes unnoticed."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def head(tmp_path_factory) -> featcache.Head:
 
 
 def refused(path: Path, content: bytes, flips: Iterable[tuple[int, int]]) -> list[str]:
-    """Flips that were believed, or refused without naming the file."""
-    believed = []
+    """Flips that were not noticed, or refused without naming the file."""
+    unnoticed = []
     for place, bit in flips:
         wrong = bytearray(content)
         wrong[place] ^= 1 << bit
         path.write_bytes(wrong)
         try:
             read_head(path)
-            believed.append(f"byte {place}, bit {bit}")
+            unnoticed.append(f"byte {place}, bit {bit}")
         except DamagedFile as error:
             if str(path) not in str(error):
-                believed.append(f"byte {place}, bit {bit}: {error}")
-    return believed
+                unnoticed.append(f"byte {place}, bit {bit}: {error}")
+    return unnoticed
 
 
 def regions(content: bytes) -> dict[str, range]:
@@ -107,7 +107,7 @@ def test_the_same_head_has_the_same_bytes(head, tmp_path):
 
 
 def test_a_head_of_version_1_is_read_and_said_to_have_no_digest(head, tmp_path):
-    """What the last version wrote gives the same answers; `verify` says that nothing vouches."""
+    """What the last version wrote gives the same answers; `verify` says so."""
     path = tmp_path / "old.head"
     texts = {"format": "featcache-head", "version": "1", "head": json.dumps(head._record())}
     save_file(load_file(head.path), path, texts)

@@ -1,4 +1,4 @@
-"""Augmented views: one text a meaning, the same pixels for ever, Keras's geometry."""
+"""Augmented views: one text a meaning, the same pixels always, Keras's geometry."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_an_entry_that_became_racy_is_forgotten(hashed) -> None:
 
 
 def test_names_not_asked_for_are_not_saved(hashed, tmp_path) -> None:
-    """Files that are gone are not carried along for ever."""
+    """Files that are gone are not kept without end."""
     _, _, stamp, key = hashed
     path = tmp_path / "scan.json.gz"
     cache = StatCache()

@@ -116,7 +116,7 @@ def test_a_damaged_graph_is_made_again(home, network, name, damage):
 
 
 def test_a_graph_that_gives_another_probe_is_made_again(home, network):
-    """A graph whose files are sound but which is another network's is not believed."""
+    """A graph whose files are sound but which is another network's is not used."""
     prove(network)
     folder = next(home.glob("graphs/*"))
     prove(tiny(seed=1))
@@ -268,7 +268,7 @@ def test_a_graph_that_differs_from_keras_is_not_used(home, network):
 
 
 @pytest.mark.skipif("bfloat16" not in available_precisions(), reason="this CPU has no bfloat16")
-def test_reduced_precision_is_measured_not_bounded(home, network):
+def test_reduced_precision_is_measured_not_bounded(bfloat16, home, network):
     """In bfloat16 the error against float32 is measured, kept, and larger than rounding."""
     first = prove(network, precision="bfloat16", runtime="openvino")
     second = prove(without_keras(network), precision="bfloat16", runtime="openvino")

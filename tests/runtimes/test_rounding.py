@@ -109,7 +109,7 @@ def in_bfloat16(network: Network, pixels: np.ndarray) -> np.ndarray:
 
 
 def weights_in_half(network: Network, pixels: np.ndarray) -> np.ndarray:
-    """As a graph is saved by OpenVINO where nobody says otherwise."""
+    """As a graph is saved by OpenVINO by default."""
     before = network.base.get_weights()
     network.base.set_weights([value.astype(np.float16) for value in before])
     try:
@@ -125,6 +125,8 @@ MUTANTS = [swapped, scaled_wrongly, without_a_layer, in_bfloat16, weights_in_hal
 @pytest.mark.parametrize("kind", ["lite", "magnifying"])
 def test_a_wrong_computation_is_refused_by_a_wide_margin(kind, wrong, request):
     """Whether a network keeps or magnifies rounding, what is wrong is 10 times what is allowed."""
+    if wrong is in_bfloat16:
+        request.getfixturevalue("bfloat16")
     network = request.getfixturevalue(kind)
     pixels, live, rounding = probed(network)
     assert measure_error(wrong(network, pixels), live) > 10 * allowed_error(rounding)

@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_ends_it():
     learned = learn(model, source, feed(60, options, 1), options, say=told.append)
     assert learned.epochs_run == 2
     assert all(np.isfinite(values).all() for values in learned.history.values())
-    assert "no number any more in epoch 3" in learned.trouble == told[-1]
+    assert "not a number any more in epoch 3" in learned.trouble == told[-1]
     assert judged(model, 60, 1) == pytest.approx(learned.history["val_loss"][1], rel=1e-5)
     with pytest.raises(FeatcacheError, match=r"the first one: lower --learning-rate 1e-05"):
         learn(small_net(), Disturbed(feed(40, options), broken_in(0)), None, options, say=quietly)

@@ -2,8 +2,8 @@
 
 A list of what is allowed, since what can do harm is not a kind of operation: of TensorFlow's 1,900
 some that count as stateless read files (ReadFile), write them (DebugIdentity) or end the process
-(Abort). Left out are, besides those, operations whose content nobody can look at (XlaCallModule,
-PyFunc), that call other machines, wait for ever, print, or belong to data sets, queues and
+(Abort). Left out are, besides those, operations whose content cannot be inspected (XlaCallModule,
+PyFunc), that call other machines, wait without end, print, or belong to data sets, queues and
 summaries on disk.
 """
 

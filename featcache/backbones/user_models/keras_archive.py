@@ -1,4 +1,4 @@
-"""The archive that a ``.keras`` file is: checked before Keras believes any of it."""
+"""The archive that a ``.keras`` file is: checked before Keras loads any of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KERAS_MODULES = re.compile(
     r"models|ops|quantizers|random|regularizers)(\.(?!\w*_test\b)\w+)*"
 )
 
-#: What Python's zipfile, zlib and json raise for bytes that are not theirs.
+#: What Python's zipfile, zlib and json raise for bytes that are not in their format.
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError,
     RecursionError, RuntimeError, OverflowError, struct.error,

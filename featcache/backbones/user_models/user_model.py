@@ -14,7 +14,7 @@ from featcache.backbones.table import BACKBONES
 from featcache.errors import FeatcacheError
 from featcache.recipe import Scaling
 
-#: What --scale may say -> the pixel scaling. The families of the table that have them lend theirs.
+#: What --scale may say -> the pixel scaling. Families of the table that have them supply theirs.
 SCALES: dict[str, Scaling] = {
     "0..1": Scaling(divisor=255.0),
     "-1..1": BACKBONES["mobilenetv2"].scaling,

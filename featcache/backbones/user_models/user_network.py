@@ -41,8 +41,8 @@ from featcache.recipe import NETWORK_RULES, Scaling
 _GRAPH = "saved_model.pb"
 
 #: What of a SavedModel's folder TensorFlow computes with. Left out: fingerprint.pb, a checksum of
-#: these; keras_metadata.pb and tfhub_module.pb, which we do not read; assets.extra, which nobody
-#: does.
+#: these; keras_metadata.pb and tfhub_module.pb, which we do not read; assets.extra, which nothing
+#: reads.
 _PARTS = ("variables", "assets")
 
 #: What the name of a backbone begins with where the SHA-256 of a model's file follows.
@@ -120,8 +120,8 @@ def _check_path(path: Path) -> None:
 def _untrusted(path: Path) -> str:
     kind = "A .keras file" if path.is_file() else "A SavedModel"
     return (
-        f"{path} was not opened: it is a program, and has to be trusted. {kind} from a stranger "
-        "can read, change and send off your files when it is run. If you made it, or trust who "
+        f"{path} was not opened: it is a program, and has to be trusted. {kind} of unknown "
+        "origin can read, change and upload your files when it runs. If you made it, or trust who "
         "did, say --trust-model (in Python: trust_model=True). Weights-only files (.weights.h5, "
         ".h5, .safetensors, by --weights) need no trust"
     )

@@ -15,7 +15,7 @@ from featcache.files.write import whole_stream
 
 #: Dots for an inch of the figure.
 DPI = 100
-#: Okabe and Ito's colours: tell-apart for all kinds of colour vision.
+#: Okabe and Ito's colours: distinguishable with all kinds of colour vision.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#707070"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)

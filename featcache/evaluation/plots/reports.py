@@ -173,7 +173,7 @@ def _draw_matrix(axes: Axes, counts: Counts, names: list[str]) -> None:
 
 
 def _name(axes: Axes, names: list[str]) -> None:
-    """Every class has its name, or every so-manieth where there are too many."""
+    """Every class has its name, or every n-th where there are too many."""
     step = -(-len(names) // NAMED)
     places = np.arange(0, len(names), step)
     size = 9.0 if len(names) <= NUMBERED else 6.0

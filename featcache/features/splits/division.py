@@ -37,7 +37,7 @@ class Division:
     ----------
     splits: (R,) "train", "validation" or "test".
     pairs: near duplicates, as row numbers; they are on one side.
-    conflicts: one sentence for each lot of images that belong together and stood on two sides.
+    conflicts: one sentence for each set of images that must stay together and stood on two sides.
     """
 
     splits: np.ndarray
@@ -67,7 +67,7 @@ def divide(
     """Split the images by the hash of their bytes, the shares being those of each class.
 
     Copies, near duplicates (cosine of at least `near`; None: do not look) and images of a group
-    are never parted. Where `former` has a split ("" = new image), it stays, and new images join
+    are never split. Where `former` has a split ("" = new image), it stays, and new images join
     those they belong to, or fill up what their class lacks of its shares; where images that belong
     together stood on two sides, all of them train: an image that has trained a head must not judge
     the next one.

@@ -49,7 +49,7 @@ def near_pairs(
 
     `among` are the rows to look at, in ascending order; None: all. Works on memory maps: of n
     vectors it holds n x `DIRECTIONS` numbers. Rows of zeros, or of numbers that are not finite,
-    are like nothing.
+    are near nothing.
 
     Raises `FeatcacheError` for a threshold out of (0, 1], or one so low that there are millions
     of pairs, or more than `looks` whose vectors would have to be read.

@@ -20,7 +20,7 @@ class Carve:
     """Turn a fraction of one split into the test split: ``--test-from validation:0.2``.
 
     Inside that split it is `partition` that decides: about the fraction of each class, by the hash
-    of the image's bytes or the name of its group, which are never parted.
+    of the image's bytes or the name of its group, which are never split.
     """
 
     source: str

@@ -1,7 +1,7 @@
-"""Belonging: which rows must stay on one side when rows are dealt: copies, groups, near duplicates.
+"""Ties: which rows must stay on one side when rows are dealt: copies, groups, near duplicates.
 
 Near duplicates are looked for where that takes no longer than a fit does, and kept together where
-the network can tell them from strangers: to early layers and untrained networks, all looks alike.
+the network can tell them from others: to early layers and untrained networks, all looks alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from featcache.features.splits.partition import units
 ROWS, NUMBERS = 20_000, 30_000_000
 #: Pairs looked at for each image; where there are more, most images look alike.
 LOOKS = 30
-#: A chain of near duplicates with more than this part of a class is one of strangers.
+#: A chain of near duplicates with more than this part of a class only looks like one.
 MOST_OF_CLASS = 0.5
 
 _NO_PAIRS = np.empty((0, 2), np.int64)
@@ -74,17 +74,17 @@ def _pairs(features: Features) -> tuple[np.ndarray, str]:
     try:
         pairs = twins(features, NEAR, plain, looks=LOOKS * len(plain)).rows
     except FeatcacheError:  # too many to look at: nothing else can be wrong with this call
-        pairs, strange = _NO_PAIRS, True
+        pairs, has_false = _NO_PAIRS, True
     else:
-        pairs, strange = _without_strangers(features, plain, pairs)
-    return pairs, strange * (
+        pairs, has_false = _without_false_chains(features, plain, pairs)
+    return pairs, has_false * (
         f"near duplicates are not all kept on one side: to these vectors most images of a class "
         f"look alike (cosine of {NEAR:g} and more); `featcache split {name} --near COSINE --splits "
         f"FILE.csv` makes a split with a higher one"
     )
 
 
-def _without_strangers(
+def _without_false_chains(
     features: Features, plain: np.ndarray, pairs: np.ndarray
 ) -> tuple[np.ndarray, bool]:
     """The pairs without chains that hold most of a class, and whether there were such."""
@@ -93,9 +93,9 @@ def _without_strangers(
     alone, chained = (
         units(features.keys, features.groups, twins=links)[plain] for links in (None, pairs)
     )
-    strange = _most_of_class(features.labels[plain], chained)
-    strange &= ~np.isin(chained, chained[_most_of_class(features.labels[plain], alone)])
-    bad = np.isin(pairs[:, 0], plain[np.isin(chained, chained[strange])])
+    is_false = _most_of_class(features.labels[plain], chained)
+    is_false &= ~np.isin(chained, chained[_most_of_class(features.labels[plain], alone)])
+    bad = np.isin(pairs[:, 0], plain[np.isin(chained, chained[is_false])])
     return pairs[~bad], bool(bad.any())
 
 

@@ -11,9 +11,9 @@ from featcache.errors import FeatcacheError
 from featcache.features.store.disk import Disk, Status, storage_errors
 from featcache.features.store.hdf5_view import hdf5_problem
 from featcache.features.store.layout import Extent
-from featcache.features.store.mending import Mended, mend, mended_file
 from featcache.features.store.place import Place
 from featcache.features.store.records import Array, Problem, RepairResult
+from featcache.features.store.recovery import Recovered, recover, recovered_file
 from featcache.features.store.skeleton import build_skeleton
 from featcache.features.store.snapshot import Snapshot, load_of_place, take_snapshot
 from featcache.features.store.stored_file import (
@@ -32,7 +32,7 @@ def verify(place: Place) -> list[Problem]:
     if problems:
         return problems
     snapshot = take_snapshot(place)
-    return snapshot.problems + _quarrels(snapshot)
+    return snapshot.problems + _conflicts(snapshot)
 
 
 def examine(place: Place, path: Path) -> Problem | None:
@@ -75,7 +75,7 @@ def repair(place: Place) -> RepairResult:
     """Save the good rows of bad files in new parts, and move the bad files to the quarantine.
 
     The rows are safe before their file is moved, so a repair that is killed loses none. A part
-    that can be told again to the last byte is written in its own place.
+    that can be restored to the last byte is written in its own place.
     Raises `FeatcacheError` where a file is of a newer format: nothing is wrong with that.
     """
     for path in place.files():
@@ -91,14 +91,14 @@ def repair(place: Place) -> RepairResult:
     snapshot = take_snapshot(place)
     for problem in snapshot.problems:  # whole, and yet unlike its neighbours
         moved.append(place.put_aside(problem.path))
-    for problem in _quarrels(snapshot):
+    for problem in _conflicts(snapshot):
         saved, gone = _salvage(place, problem.path, but=problem.rows)
         kept, lost = kept + saved, lost + gone
         moved.append(place.put_aside(problem.path))
     return RepairResult(moved, kept, lost)
 
 
-def _quarrels(snapshot: Snapshot) -> list[Problem]:
+def _conflicts(snapshot: Snapshot) -> list[Problem]:
     """Files that have other rows for a key and view than the file that answers for them."""
     index = snapshot.index
     winners = index.find(index.names)
@@ -117,40 +117,40 @@ def _quarrels(snapshot: Snapshot) -> list[Problem]:
 def _salvage(place: Place, path: Path, but: Sequence[int] = ()) -> tuple[int, int]:
     """Commit the good rows of a file as a part, leaving out some: how many were kept, and lost.
 
-    (0, 0) where nobody can tell how many there were.
+    (0, 0) where their number is unknown.
     """
-    file = mended_file(place.disk, path)
+    file = recovered_file(place.disk, path)
     if file is None or file.layout.recipe_key != place.recipe_key:
         return 0, 0
-    mended = mend(file)
-    if mended is None:
+    recovered = recover(file)
+    if recovered is None:
         return 0, len(file)
-    bad = bad_rows(file, mended.columns["row_crc32"])
-    good = np.setdiff1d(np.flatnonzero(mended.usable), [*bad, *but])
-    if len(good) or len(mended.columns["failed_path"]):
-        _write_part(place, mended, good=good)
+    bad = bad_rows(file, recovered.columns["row_crc32"])
+    good = np.setdiff1d(np.flatnonzero(recovered.usable), [*bad, *but])
+    if len(good) or len(recovered.columns["failed_path"]):
+        _write_part(place, recovered, good=good)
     return len(good), len(file) - len(good)
 
 
-def _write_part(place: Place, mended: Mended, *, good: Array) -> None:
-    columns, features = dict(mended.columns), mended.file.layout.features
+def _write_part(place: Place, recovered: Recovered, *, good: Array) -> None:
+    columns, features = dict(recovered.columns), recovered.file.layout.features
     for name in ("path", "key", "view", "source_size", "row_crc32"):
         columns[name] = columns[name][good]
     rows = Extent(features.dtype, (len(good), *features.shape[1:]), 0)
     skeleton = build_skeleton("part", columns, rows=rows)
     target = place.parts / f"p-{skeleton.name}.h5"
-    vectors = _good_rows(mended, good)
+    vectors = _good_rows(recovered, good)
     write_file(place.disk, target, skeleton=skeleton, rows=vectors)
 
 
-def _good_rows(mended: Mended, good: Array) -> Iterator[Array]:
-    checksums = mended.columns["row_crc32"]
-    for block in row_blocks(len(good), row_size(mended.file.layout.features)):
-        yield mended.file.rows(good[block], checksums[good[block]])
+def _good_rows(recovered: Recovered, good: Array) -> Iterator[Array]:
+    checksums = recovered.columns["row_crc32"]
+    for block in row_blocks(len(good), row_size(recovered.file.layout.features)):
+        yield recovered.file.rows(good[block], checksums[good[block]])
 
 
 def _move(place: Place, path: Path, *, status: Status) -> list[Path]:
-    """Put a bad file aside, unless somebody committed a good one under its name meanwhile."""
+    """Put a bad file aside, unless a good one was committed under its name meanwhile."""
     with storage_errors(path):
         target = place.put_aside(path)
         if place.disk.status(target) == status:

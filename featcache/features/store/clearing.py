@@ -34,13 +34,13 @@ def gc(place: Place, spare: Collection[Path] = ()) -> GcResult:
     `spare` are files that stay. Where there is nothing to delete, nothing is written either.
     """
     if not _garbage(place, spare):
-        return GcResult(0, 0, _strangers(place))
+        return GcResult(0, 0, _unrecognised(place))
     with place.locked_there():
         result = _delete(place, _garbage(place, spare))
         for folder in (place.folder, place.parts, place.quarantine):
             if place.disk.is_folder(folder):
                 place.disk.sync_folder(folder)
-    return GcResult(result.files, result.bytes, _strangers(place))
+    return GcResult(result.files, result.bytes, _unrecognised(place))
 
 
 def collect(folder: Path, spare: Collection[Path] = ()) -> GcResult:
@@ -50,7 +50,7 @@ def collect(folder: Path, spare: Collection[Path] = ()) -> GcResult:
 
 
 def drop_drafts(place: Place) -> None:
-    """Delete what writers left that are dead; raises nothing: it is in nobody's way."""
+    """Delete what dead writers left; raises nothing, since what stays does no harm."""
     for path in _drafts(place):
         with suppress(OSError):
             place.disk.unlink_abandoned(path)
@@ -73,7 +73,7 @@ def last_copies(folder: Path, recipe: str, others: list[Snapshot]) -> dict[Path,
     """The parts that `gc` would delete with rows that no other file has: how many rows.
 
     `others` are the other places of the same recipe. A part that cannot be read counts too, with
-    no rows: nobody knows what is in it.
+    no rows: its content is unknown.
     """
     with storage_errors(folder):
         snapshot = take_snapshot(place_of(folder, recipe))
@@ -98,7 +98,7 @@ def _is_left(path: Path) -> bool:
 
 
 def _delete(place: Place, paths: Iterable[Path]) -> GcResult:
-    """Delete files, and drafts whose writer is dead; count what went."""
+    """Delete files, and drafts whose writer is dead; count what was deleted."""
     files = size = 0
     for path in paths:
         with suppress(FileNotFoundError):  # another process was quicker
@@ -158,7 +158,7 @@ def _names(place: Place, folder: Path) -> list[str]:
     return place.disk.names(folder) if place.disk.is_folder(folder) else []
 
 
-def _strangers(place: Place) -> list[Path]:
+def _unrecognised(place: Place) -> list[Path]:
     """What lies where only our files should, and is not known to be one."""
     known = {*_known(place, place.parts, _PART), *_known(place, place.quarantine, _ASIDE)}
     known |= set(_drafts(place))

@@ -91,12 +91,12 @@ class Disk:
             os.replace(source.name, target.name, src_dir_fd=before, dst_dir_fd=after)
 
     def unlink(self, path: Path) -> None:
-        """Take a name away."""
+        """Delete a name."""
         with opened_folder(path.parent, self.base) as folder:
             os.unlink(path.name, dir_fd=folder)
 
     def unlink_abandoned(self, path: Path) -> bool:
-        """Take a draft's name away, if its writer is dead; whether that was done."""
+        """Delete a draft's name, if its writer is dead; whether that was done."""
         with opened_folder(path.parent, self.base) as folder:
             return remove_abandoned(folder, path.name)
 
@@ -106,7 +106,7 @@ class Disk:
             os.mkdir(path.name, dir_fd=folder)
 
     def rmdir(self, path: Path) -> bool:
-        """Take an empty folder away; whether that was done."""
+        """Delete an empty folder; whether that was done."""
         return remove_folder(path, self.base)
 
     def sync_folder(self, path: Path) -> None:
@@ -207,7 +207,7 @@ def opened(disk: Disk, path: Path) -> Iterator[int]:
 
 def discard(disk: Disk, path: Path) -> None:
     """Remove an unfinished file, on the way out of an error that matters more."""
-    with suppress(OSError, FeatcacheError):  # `gc` sweeps what stays; the first error is shown
+    with suppress(OSError, FeatcacheError):  # `gc` deletes what stays; the first error is shown
         disk.unlink(path)
 
 

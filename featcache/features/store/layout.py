@@ -1,4 +1,4 @@
-"""Layout: the first 4096 bytes of every file, which say where everything is and vouch for it.
+"""Layout: the first 4096 bytes of every file, which say where everything is and hold its checksum.
 
     featcache-h5 1
     {"arrays": {name: {dtype, offset, shape}}, "file_size": …, "kind": …, "metadata_sha256": …, …}
@@ -115,7 +115,7 @@ def check_version(block: bytes) -> None:
     if not block.startswith(FEATURES):
         return
     version = block[len(FEATURES) :].split(b"\n", 1)[0]
-    if is_vouched(block) and version != str(VERSION).encode("ascii"):
+    if is_header_sound(block) and version != str(VERSION).encode("ascii"):
         shown = version[:20].decode("ascii", "backslashreplace")
         raise FeatcacheError(
             f"the file has format version {shown}, and this featcache reads version {VERSION}: "
@@ -123,7 +123,7 @@ def check_version(block: bytes) -> None:
         )
 
 
-def is_vouched(block: bytes) -> bool:
+def is_header_sound(block: bytes) -> bool:
     """Whether the first two lines of a header match the checksum in the third."""
     lines = block.split(b"\n", 3)
     return len(lines) == 4 and _digest(b"\n".join(lines[:2]) + b"\n") == lines[2]
@@ -141,7 +141,7 @@ def parse_header(block: bytes) -> Layout:
     lines = block.split(b"\n", 3)
     if len(block) != BLOCK or len(lines) != 4 or lines[3].strip(b"\0"):
         raise DamagedFile("the header is damaged")
-    if not is_vouched(block):
+    if not is_header_sound(block):
         raise DamagedFile("the header does not match its checksum")
     try:
         layout = _layout(strict_json(lines[1]))
@@ -157,7 +157,7 @@ def strict_json(text: bytes) -> Any:
     """
     try:
         return json.loads(
-            text.decode("utf-8"), object_pairs_hook=_without_twins, parse_constant=_no_constant
+            text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
         )
     except RecursionError as error:
         raise ValueError("JSON is nested too deeply") from error
@@ -167,7 +167,7 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode("ascii")
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("JSON has a key twice")

@@ -1,7 +1,7 @@
 """Pack: gather the rows of all files into one `features.h5`, in the order that was asked for.
 
 The steps are ordered so that at every moment each row is in some durable file: first the rows that
-nobody asked for are kept in a part of their own, then `features.h5` is replaced, and only then do
+were not asked for are kept in a part of their own, then `features.h5` is replaced, and only then do
 the parts that went into it lose their names.
 """
 
@@ -65,7 +65,7 @@ def _positions(snapshot: Snapshot, identity: Identity) -> Array:
 
 
 def _left_positions(snapshot: Snapshot, identity: Identity) -> Array:
-    """Positions of the rows that nobody asked for, by key and view."""
+    """Positions of the rows that were not asked for, by key and view."""
     index = snapshot.index
     asked = np.isin(index.distinct, row_names(identity.keys, identity.views))
     return index.chosen[~asked]
@@ -136,7 +136,7 @@ def _put_bad_file_aside(place: Place, snapshot: Snapshot) -> None:
 
 
 def _drop_parts(snapshot: Snapshot, left: Skeleton | None) -> None:
-    """Take away the parts whose every row is in a newer file by now."""
+    """Delete the parts whose every row is in a newer file by now."""
     place = snapshot.place
     kept = {place.packed} | ({place.parts / _left_name(left)} if left else set())
     with storage_errors(place.parts):

@@ -74,7 +74,7 @@ def open_packed(path: Path, disk: Disk | None = None) -> PackedFile:
     """
     path, disk = Path(path), disk or Disk()
     try:
-        return _open_again_and_again(path, disk)
+        return _open_with_retries(path, disk)
     except FileNotFoundError as error:
         raise FeatcacheError(f"{path} does not exist: run `featcache ls` to see what does") from (
             error
@@ -87,7 +87,7 @@ def open_packed(path: Path, disk: Disk | None = None) -> PackedFile:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _open_again_and_again(path: Path, disk: Disk) -> PackedFile:
+def _open_with_retries(path: Path, disk: Disk) -> PackedFile:
     """Open the file; where a pack replaces it meanwhile, the one that has its name by then."""
     for _ in range(_ATTEMPTS):
         try:

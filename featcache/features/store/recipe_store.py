@@ -14,10 +14,10 @@ from featcache.features.store.columns import (
 )
 from featcache.features.store.disk import Disk, make_folder, opened, storage_errors
 from featcache.features.store.layout import BLOCK, Extent, parse_header
-from featcache.features.store.mending import mended_file, recipe_of
 from featcache.features.store.packed_file import PackedFile
 from featcache.features.store.place import place_of
 from featcache.features.store.records import Block, GcResult, Identity, Problem, RepairResult, Stamp
+from featcache.features.store.recovery import recipe_of, recovered_file
 from featcache.features.store.skeleton import build_skeleton
 from featcache.features.store.snapshot import Snapshot
 from featcache.features.store.writing import write_file
@@ -39,7 +39,7 @@ def recipe_text_of(path: Path) -> str | None:
     Raises `StorageFailure`.
     """
     with storage_errors(path):
-        file = mended_file(Disk(), path)
+        file = recovered_file(Disk(), path)
     return None if file is None else recipe_of(file)
 
 

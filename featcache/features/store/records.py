@@ -63,7 +63,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
-    """Who the rows of `features.h5` shall be, in their final order.
+    """Who the rows of `features.h5` will be, in their final order.
 
     `labels`, `splits` and `groups` are (R,) int32 codes into `classes`, `split_names` and
     `group_names`; -1 = none.
@@ -94,7 +94,7 @@ class Problem:
 class RepairResult:
     """Where the bad files went, and how many rows of them were kept and lost.
 
-    Rows of a file whose header cannot be read are not counted: nobody knows how many there were.
+    Rows of a file whose header cannot be read are not counted: their number is unknown.
     """
 
     moved: list[Path]
@@ -104,11 +104,11 @@ class RepairResult:
 
 @dataclass(frozen=True, slots=True)
 class GcResult:
-    """How many files went, the bytes that frees, and what stays: it is not known to be ours."""
+    """Files deleted, the bytes that frees, and what stays: it is not known to be ours."""
 
     files: int
     bytes: int
-    strangers: list[Path]
+    unrecognised: list[Path]
 
 
 #: float32 and int32 as they lie in the files, whatever machine we are on.

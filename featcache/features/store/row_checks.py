@@ -15,7 +15,7 @@ from featcache.features.store.records import Array
 
 #: Files whose rows are known at a time; of others, rows are checked again.
 _FILES = 64
-#: From so many bytes on, a check is told to whoever listens: it takes about a second.
+#: From so many bytes on, a check is logged: it takes about a second.
 _LONG = 1 << 30
 _log = logging.getLogger("featcache")
 

@@ -133,7 +133,7 @@ def load(disk: Disk, path: Path) -> StoredFile:
 
 
 def is_metadata_sound(file: StoredFile) -> bool:
-    """Whether everything between header and rows is what the header vouches for."""
+    """Whether everything between header and rows is what the header's checksum says."""
     with opened(file.disk, file.path) as descriptor:
         file.check_same(descriptor)
         found = _digest(file.disk, descriptor, end=file.layout.features.offset)

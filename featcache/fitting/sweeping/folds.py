@@ -1,6 +1,6 @@
 """The plan of a sweep: which rows fit the candidates, and which of them choose.
 
-Folds and subsets never tear a unit: the views and copies of an image, or a group. Several files of
+Folds and subsets never split a unit: the views and copies of an image, or a group. Several files of
 features are brought to the rows they share.
 """
 

@@ -35,7 +35,7 @@ from featcache.fitting.sweeping.learning_curve import (
 from featcache.fitting.sweeping.tasks import FailedTask, Score, Side, Task, TaskOutcome, run_tasks
 from featcache.heads.head import Head
 
-#: What is said where the nested cross-validation came to nothing.
+#: What is said where the nested cross-validation has no result.
 NO_NESTED = "no nested accuracy: with two folds left out, not one candidate could be fitted"
 
 #: Fits at a time, at most: each is a process.

@@ -114,7 +114,7 @@ def moments(blocks: Blocks, row_weights: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def check_finite(sums: np.ndarray, vectors: np.ndarray) -> None:
-    """Where sums of rows are not finite, name the first row that is to blame."""
+    """Where sums of rows are not finite, name the first row that causes it."""
     if np.isfinite(sums).all():
         return
     for start in range(0, len(vectors), 4096):

@@ -146,11 +146,11 @@ def _inverse(block: np.ndarray, penalty: float) -> np.ndarray:
         damped[along, along] += max(penalty, ridge * 10**attempt)
         damped[-1, -1] += damped[-1, -1] * 1e-5 + 1e-12
         # Symmetric: the transpose is the same matrix, in the order that LAPACK takes uncopied.
-        factor, trouble = (spotrf if single else dpotrf)(damped.T, lower=1, overwrite_a=1)
-        if not trouble:
+        factor, problem = (spotrf if single else dpotrf)(damped.T, lower=1, overwrite_a=1)
+        if not problem:
             break
     else:
-        raise FloatingPointError(f"a block of the Hessian is not positive: LAPACK says {trouble}")
+        raise FloatingPointError(f"a block of the Hessian is not positive: LAPACK says {problem}")
     inverse, _ = (spotri if single else dpotri)(factor, lower=1, overwrite_c=1)
     lower = np.tril(inverse, -1)
     full: np.ndarray = lower + lower.T

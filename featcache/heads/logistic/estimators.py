@@ -201,7 +201,7 @@ def _keep(estimator: Estimator, found: Solution) -> Estimator:
 
 
 def _logs(probabilities: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):  # the logarithm of nought is -inf, as in scikit-learn
+    with np.errstate(divide="ignore"):  # the logarithm of zero is -inf, as in scikit-learn
         logs: np.ndarray = np.log(probabilities)
     return logs
 

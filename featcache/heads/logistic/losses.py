@@ -44,7 +44,7 @@ class Losses:
         loss, sums = self.blocks.each(work)
         gradient = table.own(sums.reshape(unknowns.shape), folds)
         if table.outputs > 1:
-            # Nought but for rounding, which a weak penalty would let grow into a drift.
+            # Zero but for rounding, which a weak penalty would let grow into a drift.
             gradient -= gradient.mean(axis=1, keepdims=True)
         penalty = self.penalties[which]
         gradient[..., :-1] += penalty[:, None, None] * unknowns[..., :-1]

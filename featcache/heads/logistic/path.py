@@ -186,7 +186,7 @@ class Solution:
     fold: the fold that was left out; None: all rows were used.
     coefficients, intercept: (K, D) and (K,), float64, on the vectors **as given**; (1, D) and (1,)
         for two classes.
-    mean, scale: (D,), of the rows that were used; noughts and ones where not standardised.
+    mean, scale: (D,), of the rows that were used; zeros and ones where not standardised.
     loss: mean weighted loss plus penalty / (C x sum of weights), in standardised coordinates.
     """
 

@@ -20,7 +20,7 @@ class Table:
     ----------
     vectors: (n, D), an array or a memory map; never copied as a whole.
     codes: (n,) integers below `classes`.
-    row_weights: (F, n), nought for the rows that a fold leaves out; they sum to `totals`.
+    row_weights: (F, n), zero for the rows that a fold leaves out; they sum to `totals`.
     centre: (D,), roughly the mean of all rows: what the products are computed about.
     means, scales: (F, D) of the rows of each fold.
     """
@@ -112,7 +112,7 @@ def used_rows(folds: np.ndarray | None, rows: int) -> tuple[list[int | None], np
 def row_weights(
     codes: np.ndarray, classes: int, sample_weight: np.ndarray | None, used: np.ndarray
 ) -> np.ndarray:
-    """(F, n) float64: the sample weights, nought where the fold leaves a row out."""
+    """(F, n) float64: the sample weights, zero where the fold leaves a row out."""
     own = np.ones(len(codes)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     if own.shape != codes.shape or not np.isfinite(own).all() or own.min() < 0:
         raise FeatcacheError(f"sample weights: expected {len(codes)} finite numbers, none below 0")

@@ -1,4 +1,4 @@
-"""Care: verify names what is wrong, repair keeps what is right, gc deletes what nobody needs."""
+"""Care: verify names what is wrong, repair keeps what is right, gc deletes what is not needed."""
 
 from __future__ import annotations
 

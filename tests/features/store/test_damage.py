@@ -157,7 +157,7 @@ def test_a_part_is_not_a_packed_file(tmp_path, part):
 
 
 def test_a_damaged_packed_file_says_what_to_do(tmp_path):
-    """`open_packed` names the file and the command that mends it."""
+    """`open_packed` names the file and the command that repairs it."""
     path = packed(tmp_path)
     content = bytearray(path.read_bytes())
     content[5000] ^= 1

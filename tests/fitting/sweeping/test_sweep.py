@@ -336,7 +336,7 @@ def test_augmented_views_train_and_never_judge(features):
     ),
     folds=st.integers(2, 6),
 )
-def test_no_unit_is_torn_and_order_does_not_matter(rows, folds):
+def test_no_unit_is_split_and_order_does_not_matter(rows, folds):
     """Copies, views and groups share a fold and a subset, however the rows are ordered."""
     keys = np.array([f"{key:064x}" for key, _, _ in rows])
     # Rows of the same bytes have the same label here, as views of an image do.

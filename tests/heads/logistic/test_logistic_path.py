@@ -38,7 +38,7 @@ def wide():
     return vectors, codes
 
 
-#: Columns of very different sizes and far from nought: hard without standardising.
+#: Columns of very different sizes and far from zero: hard without standardising.
 WILD = {
     "unscaled": unscaled,
     "wine": lambda: load_wine(return_X_y=True),
@@ -227,7 +227,7 @@ def test_starting_at_a_solution_takes_no_step():
 
 
 def test_constant_columns_have_no_say():
-    """A column that does not vary gets the coefficient nought, whatever its value."""
+    """A column that does not vary gets the coefficient zero, whatever its value."""
     vectors, codes = synthetic(n_classes=3)
     vectors[:, 4] = 1234.5
     for kind in (np.float32, np.float64):

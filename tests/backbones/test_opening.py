@@ -1,4 +1,4 @@
-"""What is known of a network without building it, and when it is no longer believed."""
+"""What is known of a network without building it, and when that no longer holds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_another_tap_has_another_note(options):
 
 
 def settle(path: Path) -> None:
-    """Wait until the file is old enough to be believed; its times cannot be set back."""
+    """Wait until the file is old enough to be trusted; its times cannot be set back."""
     while time.time_ns() - path.stat().st_ctime_ns < 2_100_000_000:
         time.sleep(0.1)
 

@@ -10,10 +10,10 @@ import pytest
 import featcache
 from featcache.backbones import BackboneSource, recall_backbone
 from featcache.backbones.tuned import check_writable
-from featcache.cli.verification import verify_path
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.finetuning.plan import check_folder
 from featcache.heads.head import Head
+from featcache.verification import verify_path
 from tests.finetuning.tuning_samples import save_network, tuned
 from tests.made_features import damage
 

@@ -1,4 +1,4 @@
-"""The record of `bench.py` as text: for the screen, and as the tables of docs/performance.md."""
+"""The record of `extraction.py` as text: for the screen, or the tables of docs/performance.md."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Show what the README claims, through the public command line only.
 
-    python scripts/evidence.py kill      twenty SIGKILLs, then byte-identical to an undisturbed run
-    python scripts/evidence.py memory    peak memory of extract at N and 14 N images
-    python scripts/evidence.py fashion   Fashion-MNIST: 70,000 real images to a test accuracy
+    python scripts/evidence/extraction.py kill     twenty SIGKILLs; bytes of an undisturbed run
+    python scripts/evidence/extraction.py memory   peak memory of extract at N and 14 N images
+    python scripts/evidence/extraction.py fashion  Fashion-MNIST: 70,000 images to a test accuracy
 
 Each prints one JSON object. WORK is a folder for images and caches; it may be used again.
 """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.backbones import user_models as made
+from tests.backbones.user_models import made_models as made
 
 v1 = tf.compat.v1
 IMAGES = tf.TensorSpec((None, 32, 32, 3), tf.float32, name="images")

@@ -1,7 +1,7 @@
 """Verification: everything that was written here, looked at byte by byte.
 
-Features and their parts, the heads beside them, folders of fine-tuned backbones. Whatever one of
-them is like, the others are looked at too.
+Features and their parts, the heads beside them, folders of fine-tuned backbones. Damage in one
+of them does not keep the others from being checked.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _of_file(path: Path, kind: str, problems: list[Problem]) -> Looked:
 def verify_entry(entry: Entry) -> Looked:
     """The features of one data set under one recipe: its files, parts, and the heads beside.
 
-    Never raises: others are to be looked at, whatever this one is like.
+    Never raises: the others are to be checked, too.
     """
     try:
         return _verify_entry(entry)

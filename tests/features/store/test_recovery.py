@@ -1,4 +1,4 @@
-"""Mending: a flipped byte costs the row it is in, at most, and repair ends where verify accepts."""
+"""Recovery: a flipped byte costs one row at most, and repair ends where verify accepts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_its_digest_tells_again_costs_no_row(region, content, tmp_path):
 
 @pytest.mark.parametrize("region", ["key", "view", "path", "source_size", "label", "failed_path"])
 def test_a_bit_of_a_small_array_costs_its_row_at_most(region, content, tmp_path):
-    """Where nobody can tell which bit it was, rows that hold together stay, and none is wrong."""
+    """Where it is unknown which bit it was, rows that hold together stay, and none is wrong."""
     spots = places(content)[region] or [0]
     for place, bit in sample(spots, 3):
         made = repaired(tmp_path / "x", content, place, bit)

@@ -1,10 +1,10 @@
 """Show what the docs say of networks, layers and views, through the public face only.
 
-    python scripts/evidence_backbones.py taps       five taps of VGG16 in one pass, against one
-    python scripts/evidence_backbones.py views      eight views of the digits, against one
-    python scripts/evidence_backbones.py workflows  W2's mixed7 and W3's fc2 out of weights files
-    python scripts/evidence_backbones.py depth      accuracy by depth of the tap, far from ImageNet
-    python scripts/evidence_backbones.py networks   every network once: width, parity, speed
+    python scripts/evidence/backbones.py taps       five taps of VGG16 in one pass, against one
+    python scripts/evidence/backbones.py views      eight views of the digits, against one
+    python scripts/evidence/backbones.py workflows  W2's mixed7 and W3's fc2 out of weights files
+    python scripts/evidence/backbones.py depth      accuracy by depth of the tap, far from ImageNet
+    python scripts/evidence/backbones.py networks   every network once: width, parity, speed
 
 Each prints one JSON object; `depth` and `networks` also the table of the docs. WORK is a folder for
 images and caches; it may be used again.
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from evidence_work import command, photographs
+from shared import command, photographs
 
 import featcache
 

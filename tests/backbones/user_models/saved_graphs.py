@@ -1,4 +1,4 @@
-"""SavedModels as strangers send them, made by the tests: a hostile operation behind every way."""
+"""Hostile SavedModels, made by the tests: a hostile operation behind every way."""
 
 from __future__ import annotations
 

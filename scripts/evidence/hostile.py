@@ -1,10 +1,10 @@
 """Count what the store withstands, through the public command line.
 
-    python scripts/evidence_hostile.py kills       SIGKILL at random moments of an extraction
-    python scripts/evidence_hostile.py commands    SIGKILL of the other commands
-    python scripts/evidence_hostile.py full        disks that are too small (Linux, as root: tmpfs)
-    python scripts/evidence_hostile.py flips       one damaged byte at a time, in every kind of file
-    python scripts/evidence_hostile.py together    two to six extractions at once into one cache
+    python scripts/evidence/hostile.py kills       SIGKILL at random moments of an extraction
+    python scripts/evidence/hostile.py commands    SIGKILL of the other commands
+    python scripts/evidence/hostile.py full        disks that are too small (Linux, as root: tmpfs)
+    python scripts/evidence/hostile.py flips       one damaged byte at a time, in every kind of file
+    python scripts/evidence/hostile.py together    two to six extractions at once into one cache
 
 Each prints one JSON object, and exits 1 where something was lost. WORK is a folder for images and
 caches; it may be used again. `--times` says how often: 50 by default.
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evidence_work import FEATCACHE, command, photographs
+from shared import FEATCACHE, command, photographs
 
 LITE = ("--backbone", "efficientnet_lite0", "--size", "32")
 IMAGES = 300

@@ -15,9 +15,9 @@ import tensorflow as tf
 from featcache.backbones.user_models.allowed_operations import ALLOWED_OPERATIONS
 from featcache.backbones.user_models.user_network import open_user_model
 from featcache.errors import FeatcacheError
-from tests.backbones import saved_graphs as made
-from tests.backbones.hub_networks import NETWORKS, slim_table, table
 from tests.backbones.networks import error_norm, photographs
+from tests.backbones.user_models import saved_graphs as made
+from tests.backbones.user_models.hub_networks import NETWORKS, slim_table, table
 
 
 def refusal(path: Path) -> str:

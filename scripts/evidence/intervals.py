@@ -1,15 +1,15 @@
 """How often our 95 % intervals hold the true accuracy, in simulated data sets.
 
-    python scripts/interval_coverage.py [REPETITIONS]
+    python scripts/evidence/intervals.py [REPETITIONS]
 
 Two classes of normal vectors, a ridge classifier, fresh rows to know the true accuracy by. A test
 set: `metrics.accuracy_interval` on as many fresh rows. Folds: Wilson's interval on all rows alone,
-and `sweeping.intervals.interval_of`, which is Nadeau and Bengio's and never shorter than Wilson's.
+and `candidates.interval_of`, which is Nadeau and Bengio's and never shorter than Wilson's.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
@@ -24,7 +24,9 @@ MANY = 20_000
 
 
 def main() -> None:
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repetitions", type=int, nargs="?", default=400)
+    repetitions = parser.parse_args().repetitions
     print(f"{repetitions} data sets each; coverage (mean width)")
     print("rows numbers folds   test set, Wilson   folds, Wilson   folds, interval_of")
     for case in CASES:

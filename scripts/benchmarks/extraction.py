@@ -1,8 +1,8 @@
 """Measure extraction against the loop people write by hand, side by side in one run.
 
-    python scripts/bench.py                         every network, three rounds
-    python scripts/bench.py --networks mobilenetv2 --rounds 5 --out figures.json
-    python scripts/bench.py --markdown figures.json          its tables, nothing is measured
+    python scripts/benchmarks/extraction.py                          every network, three rounds
+    python scripts/benchmarks/extraction.py --networks mobilenetv2 --rounds 5 --out figures.json
+    python scripts/benchmarks/extraction.py --markdown figures.json  its tables, nothing is measured
 
 Each round runs the hand-written Keras loop, then featcache in each setting, on the same JPEG files
 and the same weights, each in a process of its own; ratios are taken within a round and given as
@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bench_tables import markdown, screen
+from performance_tables import markdown, screen
 from PIL import Image
 
 BOUND = Path(__file__).with_name("bound.py")

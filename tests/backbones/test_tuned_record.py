@@ -1,4 +1,4 @@
-"""The record of a fine-tuned backbone: no damaged file of its folder is believed."""
+"""The record of a fine-tuned backbone: no damaged file of its folder is used."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from featcache.backbones.tuned_record import (
     write_tuned_record,
 )
 from featcache.cli import app
-from featcache.cli.verification import verify_path
 from featcache.errors import DamagedFile, FeatcacheError
+from featcache.verification import verify_path
 from tests.made_features import damage
 
 VALUES = {"backbone": "efficientnet_lite0", "size": [32, 32], "scale": None}
@@ -110,7 +110,7 @@ def test_a_finished_record_without_a_digest_is_damage(folder):
 
 
 def test_a_record_names_nothing_outside_of_its_folder(folder):
-    """A record from a stranger that names another path is refused, digest and all."""
+    """A record of unknown origin that names another path is refused, digest and all."""
     (folder / "inner").mkdir()
     (folder / "inner" / WEIGHTS).write_bytes(b"x")
     write_tuned_record(folder, VALUES, [f"inner/../inner/{WEIGHTS}"])

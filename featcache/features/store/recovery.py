@@ -1,10 +1,10 @@
-"""Mending: what a damaged file still says for certain, so that `repair` can keep its good rows.
+"""Recovery: what a damaged file still says for certain, so that `repair` can keep its good rows.
 
 Digests do more than refuse. Where one byte of a header or a recipe was changed, trying the others
 finds the one that gives the digest again. Where HDF5's own structures or the checksums were hit,
-the skeleton built anew from the small arrays has the digest that the header names, and vouches for
-them all. Where another small array was hit, nobody can tell which: then rows are kept whose bytes,
-key and view hold together, and what nobody can vouch for is left out.
+the skeleton built anew from the small arrays has the digest that the header names, which proves
+them all. Where another small array was hit, it is not known which: then rows are kept whose bytes,
+key and view hold together, and what cannot be proved is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from featcache.features.store.layout import (
     BLOCK,
     KINDS,
     PART,
-    is_vouched,
+    is_header_sound,
     parse_header,
     strict_json,
 )
@@ -46,7 +46,7 @@ _CHANGES = sorted(range(1, 256), key=int.bit_count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mended:
+class Recovered:
     """A file whose layout is known: the columns of a part out of it.
 
     `usable` (R,) bool are the rows whose columns can be trusted; their vectors have their own
@@ -58,7 +58,7 @@ class Mended:
     usable: Array
 
 
-def mended_file(disk: Disk, path: Path) -> StoredFile | None:
+def recovered_file(disk: Disk, path: Path) -> StoredFile | None:
     """A file whose header is whole, or was but for one byte; None where its layout is lost.
 
     Raises `FileNotFoundError`, `StorageFailure`.
@@ -66,8 +66,8 @@ def mended_file(disk: Disk, path: Path) -> StoredFile | None:
     with opened(disk, path) as descriptor:
         block, size = disk.read(descriptor, BLOCK, 0), disk.size(descriptor)
     try:
-        layout = parse_header(_mended_header(block))
-    except FeatcacheError:  # no file of ours, or one that nobody can read any more
+        layout = parse_header(_corrected_header(block))
+    except FeatcacheError:  # no file of ours, or one that cannot be read any more
         return None
     return StoredFile(disk, path, block, layout) if size >= layout.features.offset else None
 
@@ -81,24 +81,24 @@ def recipe_of(file: StoredFile) -> str | None:
     return None if text is None else text.decode("utf-8", "replace")
 
 
-def mend(file: StoredFile) -> Mended | None:
-    """The columns of a part, out of a file that may be damaged; None where they cannot be told."""
+def recover(file: StoredFile) -> Recovered | None:
+    """The columns of a part, out of a file that may be damaged; None where they are lost."""
     columns = file.columns(*KINDS[file.layout.kind])
     recipe = recipe_of(file)
     if recipe is None:
         return None
     columns["recipe"] = np.array(recipe.encode("utf-8"))
-    vouched = columns if is_metadata_sound(file) else _vouched(file, columns)
-    if vouched:
-        part = {name: vouched[name] for name in PART}
-        return Mended(file, part, np.ones(len(file), dtype=bool))
+    proved = columns if is_metadata_sound(file) else _proved(file, columns)
+    if proved:
+        part = {name: proved[name] for name in PART}
+        return Recovered(file, part, np.ones(len(file), dtype=bool))
     try:
-        return Mended(file, *_plausible(columns))
+        return Recovered(file, *_plausible(columns))
     except ValueError:  # FeatcacheError is one too: a text, a key or the probe makes no sense
         return None
 
 
-def _vouched(file: StoredFile, columns: dict[str, Array]) -> dict[str, Array] | None:
+def _proved(file: StoredFile, columns: dict[str, Array]) -> dict[str, Array] | None:
     """The columns as they were written, where the damage is outside of them or in the checksums."""
     for checksums in (columns["row_crc32"], _actual_checksums(file)):
         tried = {**columns, "row_crc32": checksums}
@@ -166,12 +166,12 @@ def _actual_checksums(file: StoredFile) -> Array:
     return np.concatenate([none[:0], *found])
 
 
-def _mended_header(block: bytes) -> bytes:
+def _corrected_header(block: bytes) -> bytes:
     """A header that matches its own checksum, where one byte before its padding was changed."""
     text = block.rstrip(b"\0")
     if any(mark in text for mark in _MARKS):  # one of them survives a changed byte
-        text = _one_byte_right(text, is_vouched) or text
-    if is_vouched(text):  # whatever else stands behind it should be zero
+        text = _one_byte_right(text, is_header_sound) or text
+    if is_header_sound(text):  # whatever else stands behind it should be zero
         text = b"\n".join(text.split(b"\n", 3)[:3]) + b"\n"
     return text.ljust(BLOCK, b"\0")
 

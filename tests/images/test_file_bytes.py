@@ -180,7 +180,7 @@ def test_refusals_of_the_system_become_reasons(plant, monkeypatch, number, expec
 
 
 def test_running_out_of_open_files_is_not_the_images_fault(plant, monkeypatch) -> None:
-    """EMFILE ends the run with advice: filed under the image, it would be believed next time."""
+    """EMFILE ends the run with advice: filed under the image, it would stay there."""
     images = find_images(plant("1.jpg"))
 
     def refuse(*_arguments: object, **_options: object) -> int:

@@ -1,7 +1,7 @@
 """Show what docs/backbones.md says of rounding: how exact networks are, and what is refused.
 
-    python scripts/evidence_rounding.py table     every network: its rounding, each runtime's error
-    python scripts/evidence_rounding.py mutants   computations that are wrong, and by how much
+    python scripts/evidence/rounding.py table     every network: its rounding, each runtime's error
+    python scripts/evidence/rounding.py mutants   computations that are wrong, and by how much
 
 Each prints a table of the docs and then a JSON object. Random weights are used as Keras draws them
 ("drawn"), which magnifies rounding, and with BatchNorm statistics of photographs ("settled").
@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from evidence_work import photographs
 from PIL import Image
+from shared import photographs
 
 from featcache.backbones import Network, find_backbone, open_network
 from featcache.backbones.construct import preprocess

@@ -1,4 +1,4 @@
-"""Several taps and several backbones: one pass, a file for each, none different for the company."""
+"""Several taps and several backbones: one pass, a file each, as if made alone."""
 
 from __future__ import annotations
 

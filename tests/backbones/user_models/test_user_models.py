@@ -26,8 +26,8 @@ from featcache.backbones.user_models.user_network import (
 )
 from featcache.errors import FeatcacheError
 from featcache.runtimes.openvino_import import import_openvino
-from tests.backbones import user_models as made
 from tests.backbones.networks import error_norm, photographs
+from tests.backbones.user_models import made_models as made
 
 keras, layers = made.keras, made.layers
 

@@ -1,16 +1,18 @@
 """What bounds extraction on this machine, measured without a line of featcache.
 
-    python scripts/bound.py network GRAPH.xml SIDE BATCH PRECISION   images/s, fed from memory
-    python scripts/bound.py decode FOLDER SIDE                       seconds an image, on one core
-    python scripts/bound.py matrix                                   operations/s of float32 `@`
+    python scripts/benchmarks/bound.py network GRAPH.xml SIDE BATCH PRECISION
+    python scripts/benchmarks/bound.py decode FOLDER SIDE
+    python scripts/benchmarks/bound.py matrix
 
-Each prints one JSON object. The network runs as an OpenVINO program of one's own would run it:
+Each prints one JSON object: images a second of the network, fed from memory; seconds an image on
+one core; float32 operations a second of `@`. The network runs as a plain OpenVINO program runs it:
 fixed batch, throughput hint, all cores, one request more than there are streams. The decoder is
 libjpeg-turbo's fast DCT and OpenCV's bilinear on float32, which gives Keras's own pixels.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -25,8 +27,12 @@ SECONDS = 3.0
 
 
 def main() -> None:
-    measure = {"network": network, "decode": decode, "matrix": matrix}[sys.argv[1]]
-    print(json.dumps(measure(*sys.argv[2:])))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["network", "decode", "matrix"])
+    parser.add_argument("of", nargs="*", help="GRAPH.xml SIDE BATCH PRECISION, or FOLDER SIDE")
+    options = parser.parse_args()
+    measure = {"network": network, "decode": decode, "matrix": matrix}[options.what]
+    print(json.dumps(measure(*options.of)))
 
 
 def network(graph: str, side: str, batch: str, precision: str) -> dict:

@@ -13,7 +13,7 @@ from PIL import Image
 import featcache
 from featcache.errors import FeatcacheError
 from featcache.runtimes.probe import row_error
-from tests.backbones.user_models import functional, save, save_hub
+from tests.backbones.user_models.made_models import functional, save, save_hub
 
 #: Keras's own saving and OpenVINO's conversion warn of what we cannot change.
 pytestmark = [

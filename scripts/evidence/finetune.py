@@ -1,9 +1,9 @@
 """Show what the docs say of fine-tuning, through the command line and beside plain Keras.
 
-    python scripts/evidence_finetune.py cut      VGG16's block 5: from the cut, the whole of it, and
+    python scripts/evidence/finetune.py cut      VGG16's block 5: from the cut, the whole of it, and
                                                  the whole of it by `model.fit`
-    python scripts/evidence_finetune.py fashion  a slice of Fashion-MNIST: frozen, and fine-tuned
-    python scripts/evidence_finetune.py resume   killed after an epoch and resumed, and undisturbed
+    python scripts/evidence/finetune.py fashion  a slice of Fashion-MNIST: frozen, and fine-tuned
+    python scripts/evidence/finetune.py resume   killed after an epoch and resumed, and undisturbed
 
 Each prints one JSON object. WORK is a folder for images and caches; it may be used again.
 `fashion` needs WORK/fashion_mnist (`featcache dataset fashion_mnist WORK/fashion_mnist`).
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from evidence_work import FEATCACHE, command, photographs
+from shared import FEATCACHE, command, photographs
 
 LITE = "efficientnet_lite0"
 

@@ -1,7 +1,7 @@
 """How fast the logistic solver and the sweep are beside scikit-learn, in one run on one matrix.
 
-    python scripts/bench_heads.py logistic FEATURES [--rows N] [--threads T] [--rounds R] [--low -4]
-    python scripts/bench_heads.py sweep FEATURES [--rows N] [--threads T] [--folds F]
+    python scripts/benchmarks/heads.py logistic FEATURES [--rows N] [--threads T] [--rounds R]
+    python scripts/benchmarks/heads.py sweep FEATURES [--rows N] [--threads T] [--folds F]
 
 FEATURES is what `featcache.load` takes; both print one JSON object.
 

@@ -1,6 +1,6 @@
 """What it costs that every row is compared with its checksum before it is used.
 
-    python scripts/bench_checks.py [--rows 60000] [--width 1280] [--rounds 5] [--head logreg]
+    python scripts/benchmarks/checks.py [--rows 60000] [--width 1280] [--rounds 5] [--head logreg]
 
 Makes features of random numbers in ten classes, then fits the head in turn with rows that are not
 yet known to be sound and with rows that are (the file gets another time, so that they are not).
