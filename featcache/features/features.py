@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
-from featcache.recipe import Recipe
+from featcache.recipe import PIPELINE, Recipe
 
 if TYPE_CHECKING:
     import pandas
@@ -76,6 +76,18 @@ class Features:
         if self._check:
             self[rows].check()
         return replace(self, _check=False).vectors
+
+    def check_reading(self) -> None:
+        """Raise `FeatcacheError` where rows may be of images that earlier rules misread."""
+        if self.recipe.pipeline == PIPELINE:
+            return
+        doubtful = sum(str(name).lower().endswith((".tif", ".tiff")) for name in self.names)
+        if doubtful:
+            raise FeatcacheError(
+                f"{self.path.parent.name}: {doubtful:,} of its rows are of TIFF files, some kinds "
+                f"of which were misread when it was made. Run the same `featcache extract` again: "
+                f"rows whose pixels are the same are taken over without the network"
+            )
 
     @property
     def X(self) -> np.ndarray:

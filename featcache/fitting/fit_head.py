@@ -124,6 +124,7 @@ def fit(
     chosen = _chosen(head, options, out)
     if out is not None:
         check_output(Path(out), [features.path, *_images(features)])
+    features.check_reading()
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
     roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate, ties=ties)
     features[roles.train | roles.judge | roles.stop].check()

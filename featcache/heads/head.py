@@ -108,6 +108,7 @@ class Head:
         Augmentation does not count: it makes other rows, not another space.
         """
         differences = self.recipe.plain.differences(features.recipe.plain)
+        features.check_reading()
         if len(differences) == 1 and self.recipe.pipeline != features.recipe.pipeline:
             raise FeatcacheError(
                 f"{features.path.parent.name} was read by other rules than this head's features "

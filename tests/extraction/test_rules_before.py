@@ -98,6 +98,23 @@ def test_a_head_of_today_takes_unchanged_rows_of_before_alone(before):
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
+def test_rows_that_may_be_misread_are_not_learned_from(before):
+    """Features of before load, but nothing is fitted or judged on their TIFF rows."""
+    cache = before / "cache"
+    old = featcache.load("photos", cache=cache)
+    assert old.vectors.shape == (12, 1280)
+    for use in (
+        lambda rows: featcache.fit_head(rows, head="ridge"),
+        lambda rows: featcache.sweep(rows, heads=["ridge"]),
+        featcache.Head.load(before / "head.safetensors").check_fits,
+    ):
+        with pytest.raises(FeatcacheError, match="8 of its rows are of TIFF files"):
+            use(old)
+    plain = old[[not name.endswith(".tif") for name in old.names]]
+    featcache.Head.load(before / "head.safetensors").check_fits(plain)
+    plain.check_reading()
+
+
 def test_a_head_of_before_does_not_judge_features_of_today(before):
     """Nobody can tell which of their rows it knows: the advice is to fit again."""
     found = featcache.extract(before / "images", cache=before / "cache", **HOW)

@@ -95,6 +95,8 @@ def sweep(
     checked_seed(seed)
     chosen = choose_grids(heads, Cs, grids)
     aligned = align([features] if isinstance(features, Features) else list(features))
+    for each in aligned.taps:
+        each.check_reading()
     # Images that are near duplicates for one layer stay on one side for all of them.
     ties = find_ties(aligned.taps[0], aligned.taps[1:])
     plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
