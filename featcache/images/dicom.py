@@ -104,7 +104,8 @@ def _samples(data: Any, number: int, decoding: Decoding) -> Samples:
     if kind not in _GREY:
         raise BadImage("not-supported", f"DICOM of {kind} is not supported: convert it to PNG")
     values, white = _greys(data, values, decoding)
-    return replace(_plain(values[..., np.newaxis], "grey", white), inverted=kind == "MONOCHROME1")
+    inverted = kind == "MONOCHROME1" or data.get("PresentationLUTShape") == "INVERSE"
+    return replace(_plain(values[..., np.newaxis], "grey", white), inverted=inverted)
 
 
 def _plain(values: Pixels, meaning: Meaning, white: int) -> Samples:

@@ -47,7 +47,7 @@ HIDDEN_STACK = (
     "plain TIFF to use the others"
 )
 LEFT_OUT = (
-    "it has more bands than red, green and blue: the others were left out (--channels takes them)"
+    "it has more bands than its colours: the others were left out (--channels chooses by number)"
 )
 _ORIENTATION = 274
 

@@ -152,6 +152,10 @@ def test_dicom_is_the_picture_whichever_end_is_white(syntax: str | None) -> None
         assert np.array_equal(exact(dicom(values, "MONOCHROME2", stored=stored, **more)), grey)
         inverse = dicom(white - values, "MONOCHROME1", stored=stored, **more)
         assert np.array_equal(exact(inverse), grey)
+        shape = {"PresentationLUTShape": "INVERSE", **more}
+        assert np.array_equal(
+            exact(dicom(white - values, "MONOCHROME2", stored=stored, **shape)), grey
+        )
     assert np.array_equal(exact(dicom(RGB, "RGB", **more)), RGB)
 
 
@@ -164,6 +168,9 @@ def test_dicom_is_seen_through_its_window() -> None:
     assert np.array_equal(exact(raw)[..., 0], np.rint(share * 255))
     whole = exact(raw, bit_depth="minmax")[..., 0]
     assert (whole.min(), whole.max(), whole[0, 0]) == (0, 255, 0)
+    steep = {"RescaleSlope": -10, "RescaleIntercept": 3000, "WindowCenter": 1725}
+    raw = dicom(GREY, "MONOCHROME2", WindowWidth=2551, **steep, **IDS)
+    assert np.array_equal(exact(raw)[..., 0], 255 - GREY)
     plain = dicom(units, "MONOCHROME2", stored=12, **IDS)
     assert exact(plain)[0, 0, 0] == round(1024 * 255 / 4095)
     falling = dicom(units, "MONOCHROME2", stored=12, RescaleSlope=-1, RescaleIntercept=0, **IDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from itertools import product
 
 import cv2
@@ -359,6 +360,65 @@ def test_channels_are_taken_as_they_are_asked_for() -> None:
     for image in (saved(RGB, "PNG"), RGB):
         decoded = decode(image, Decoding((HEIGHT, WIDTH), channels=(0, 2, 1)))
         assert np.array_equal(decoded.pixels, RGB[..., [0, 2, 1]])
+
+
+def composite(**how: object) -> bytes:
+    """Red, green and blue as pages, as microscopes write channels."""
+    buffer = io.BytesIO()
+    planes = np.moveaxis(RGB, -1, 0).copy()
+    tifffile.imwrite(buffer, planes, metadata={"axes": "CYX"}, photometric="minisblack", **how)
+    return buffer.getvalue()
+
+
+def with_garbage_behind() -> bytes:
+    """A page whose next one is said to lie beyond the end."""
+    raw = bytearray(tiff(RGB, photometric="rgb"))
+    (start,) = struct.unpack_from("<I", raw, 4)
+    (entries,) = struct.unpack_from("<H", raw, start)
+    struct.pack_into("<I", raw, start + 2 + 12 * entries, 0xFFFFFFF0)
+    return bytes(raw)
+
+
+#: Files of other programs that people reported as misread by other readers.
+REPORTED = {
+    "a spot ink beside CMYK (Pillow 2821)": (
+        tiff(np.dstack([INKS, GREY]), photometric="separated", extrasamples=["unspecified"]),
+        of_inks(INKS), {},
+    ),
+    "two alpha channels (Pillow 5979)": (
+        tiff(np.dstack([RGB, ALPHA, GREY]), photometric="rgb", extrasamples=["unassalpha"] * 2),
+        over_white(RGB, ALPHA), {},
+    ),
+    "separate planes and a band (Pillow 9484)": (
+        tiff(
+            np.moveaxis(np.dstack([RGB, GREY]), -1, 0), photometric="rgb",
+            planarconfig="separate", extrasamples=["unspecified"],
+        ), RGB, {},
+    ),
+    "an ImageJ composite": (composite(imagej=True), RGB, {"channels": (0, 1, 2)}),
+    "an OME-TIFF of channels": (composite(ome=True), RGB[..., ::-1], {"channels": (2, 1, 0)}),
+    "ImageJ's floats (bioformats 3901)": (
+        tiff(GREY * np.float32(1.6), photometric="minisblack"),
+        np.rint((GREY_RGB - float(GREY.min())) * (255 / np.ptp(GREY.astype(float)))),
+        {"bit_depth": "minmax"},
+    ),
+    "signed with 0 as white (image-tiff 129)": (
+        tiff((GREY.astype("i2") - 128), photometric="miniswhite"),
+        255 - np.rint((GREY_RGB - float(GREY.min())) * (255 / np.ptp(GREY.astype(float)))),
+        {"bit_depth": "minmax"},
+    ),
+    "a value that means no data": (
+        tiff(GREY, photometric="minisblack", extratags=[(42113, "s", 0, "0", True)]), GREY_RGB, {},
+    ),
+    "garbage behind the last page": (with_garbage_behind(), RGB, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_files_that_others_misread_are_read(name: str) -> None:
+    """Reported of other readers, tried here: the picture."""
+    raw, expected, options = REPORTED[name]
+    assert np.abs(exact(raw, **options) - expected.astype(float)).max() <= 1
 
 
 def test_bands_that_are_left_out_are_told() -> None:
