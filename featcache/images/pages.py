@@ -65,6 +65,9 @@ class LastFile:
     digest: str = ""
     stamp: FileStamp | None = None
 
+    def __reduce__(self) -> tuple[type[LastFile], tuple[()]]:
+        return LastFile, ()  # a lock stays in its process, and so do the bytes
+
     def read(self, path: str, root: str | None) -> tuple[bytes, str, FileStamp | None]:
         """Bytes, SHA-256 and stamp of a file, read again where it may have changed."""
         with self.lock:

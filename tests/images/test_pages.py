@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import time
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_a_stack_is_read_once_for_its_pages_and_again_when_it_changes(folder):
     time.sleep(0.02)
     tifffile.imwrite(folder / "a/stack.tif", np.stack(PAGES[::-1]), photometric="minisblack")
     assert images.read(0).key != first.key
+
+
+def test_pages_travel_to_other_processes(folder):
+    """A set of pages pickles small, and reads the same there."""
+    images = find_images(folder, pages="each")
+    key = images.read(0).key
+    packed = pickle.dumps(images)
+    assert len(packed) < 10_000
+    assert pickle.loads(packed).read(0).key == key
 
 
 def test_a_file_that_cannot_be_counted_is_one_image(folder):
