@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -257,6 +258,8 @@ def parse_channels(asked: str | int | Sequence[int] | None) -> tuple[int, ...]:
     """--channels: "0,2,1", 1, or a sequence of one or three numbers; None or "" is ()."""
     if asked is None or asked == "":
         return ()
+    if isinstance(asked, str) and not re.fullmatch(r" *[0-9]{1,6}( *, *[0-9]{1,6})* *", asked):
+        raise _no_channels(asked)
     given = asked.split(",") if isinstance(asked, str) else asked
     try:
         return tuple(int(each) for each in ([given] if isinstance(given, int) else given))
