@@ -40,11 +40,26 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
+        self._is_patient = True
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within it the first request stops the run too: it takes long, and nothing waits for it.
+
+        Raises `KeyboardInterrupt` where a request came before.
+        """
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self._is_patient = False
+        try:
+            yield
+        finally:
+            self._is_patient = True
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        is_first, self.requested = not self.requested, True
+        if not (is_first and self._is_patient):
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -43,10 +43,12 @@ def classify(
     from featcache.backbones import BackboneSource
     from featcache.heads.imagenet import classify as classified
     from featcache.images import find_images
+    from featcache.images.first_look import require_an_image
 
     side = None if size is None else o.parse_size(size)
     source = BackboneSource(weights, side, scale, trust_model)
     found = find_images(images, follow_symlinks=follow_symlinks)
+    require_an_image(found)
     for remark in found.remarks:
         say(f"note: {remark}")
     threads = threads or joblib.cpu_count()

@@ -18,10 +18,15 @@ from featcache.options import Option, check_values, flag, kinds_of, options_in
 
 
 def path(text: str) -> Path:
+    """A folder to write to, as a path; see `folder`."""
+    return Path(folder(text))
+
+
+def folder(text: str) -> str:
     """A folder to write to: "", which `Path` takes for the current one, is a slip."""
     if not text:
         raise typer.BadParameter("the name is empty: write . for the current folder")
-    return Path(text)
+    return text
 
 
 Images = Annotated[
@@ -32,7 +37,9 @@ FeaturesName = Annotated[
 ]
 HeadFile = Annotated[str, typer.Argument(help="A head that fit-head saved.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Plots = Annotated[str | None, typer.Option(help="Draw the report into this folder, as PNG files.")]
+Plots = Annotated[
+    str | None, typer.Option(help="Draw the report into this folder, as PNG files.", parser=folder)
+]
 
 
 def _typer_option(name: str, option: Option, panel: str | None = None) -> Any:

@@ -45,9 +45,11 @@ def predict(
 
     from featcache.heads.head import Head
     from featcache.images import find_images
+    from featcache.images.first_look import require_an_image
 
     saved = Head.load(head)
     found = find_images(images, follow_symlinks=follow_symlinks, pages=pages)
+    require_an_image(found)
     stream = saved.predict_stream(
         found,
         top=top,

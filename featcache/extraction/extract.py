@@ -21,6 +21,7 @@ from featcache.features.features import Features
 from featcache.features.splits.partition import Carve
 from featcache.images import find_images
 from featcache.images.augment import Augmentation
+from featcache.images.first_look import require_an_image
 from featcache.options import complete, takes
 from featcache.recipe import Decoding, Pooling, Recipe, Scaling, parse_channels, parse_resize
 from featcache.runtimes import check_precision, choose_runtime
@@ -111,6 +112,7 @@ def prepare(
         follow_symlinks=options["follow_symlinks"],
         pages=options["pages"],
     )
+    require_an_image(found)
     opened = [
         pair
         for each in dict.fromkeys(_several(backbone))

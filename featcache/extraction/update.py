@@ -8,7 +8,8 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from featcache.extraction.filling import Filling
 from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.reading import reading_notes
+from featcache.extraction.reading import Stream, reading_notes
 from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
@@ -26,7 +27,9 @@ from featcache.features.splits.partition import Carve
 from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
-from featcache.interruption import watch_for_interruption
+from featcache.images.first_look import none_usable
+from featcache.interruption import Interruption, watch_for_interruption
+from featcache.runtimes import Runtime
 
 SHOWN_CONFLICTS = 3
 
@@ -97,6 +100,7 @@ def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress
     state.groups, state.waiting = find_groups(state, missing), len(indices)
     streams = [stream_of(state, group) for group in state.groups]
     with watch_for_interruption() as interruption:
+        streams = [_stoppable(stream, state, interruption) for stream in streams]
         for batch in run_pass(job.images, indices, streams, reading_of(state)) if streams else ():
             state.take(batch)
             report(state.progress())
@@ -117,6 +121,16 @@ def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress
         )
 
 
+def _stoppable(stream: Stream, state: Run, interruption: Interruption) -> Stream:
+    """Opening its network, which takes seconds, ends at once unless rows wait to be saved."""
+
+    def opened() -> Runtime:
+        with nullcontext() if state.computed.any() else interruption.at_once():
+            return stream.open_runtime()
+
+    return replace(stream, open_runtime=opened)
+
+
 def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     """Pack what exists into features.h5: a row for each view of each image, sorted by path."""
     job, target = state.job, filling.target
@@ -127,7 +141,7 @@ def _pack(state: Run, filling: Filling) -> tuple[PackedFile, list[Failure]]:
     there = snapshot.find(state.keys[indices], views) >= 0
     failures = filling.reasons(np.unique(indices[~there]), state.keys)
     if not there.any():
-        raise _all_failed(failures)
+        raise none_usable([(failure.path, failure.message) for failure in failures])
     identity = identify(
         job.images,
         state.keys,
@@ -164,12 +178,6 @@ def _result(
         bound=state.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )
-
-
-def _all_failed(failures: list[Failure]) -> ImageFailure:
-    shown = [f"{failure.path}: {failure.message}" for failure in failures[:5]]
-    more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
-    return ImageFailure(f"not one of {len(failures)} images could be used:", [*shown, *more])
 
 
 def _warnings(state: Run) -> list[str]:

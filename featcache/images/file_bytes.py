@@ -5,13 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from featcache.errors import BadImage, StorageFailure
 from featcache.files.small_files import FileStamp
 
 #: Larger files are refused unread: a sparse file of a terabyte costs its author nothing.
 MAX_BYTES = 256 * 2**20
+#: More than any format's first bytes.
+START = 256
+
+T = TypeVar("T")
 
 # O_NONBLOCK: opening a FIFO would wait for a writer without end. O_NOCTTY: a terminal stays a file.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -34,16 +40,12 @@ def read_file(path: str, root: str | None) -> tuple[bytes, FileStamp]:
     Raises `BadImage` where it is no regular file, cannot be opened, is empty, larger than
     `MAX_BYTES`, or changes while it is read.
     """
-    try:
-        descriptor = _open(path, root)
-    except OSError as error:
-        raise _refused(path, error) from error
-    try:
-        return _read(descriptor)
-    except OSError as error:
-        raise _refused(path, error) from error
-    finally:
-        os.close(descriptor)
+    return _opened(path, root, _read)
+
+
+def read_start(path: str, root: str | None) -> bytes:
+    """The first bytes of a file, enough to tell its format; raises as `read_file` does."""
+    return _opened(path, root, _read_start)
 
 
 def stamp_file(path: str, root: str | None) -> FileStamp | None:
@@ -57,6 +59,20 @@ def stamp_file(path: str, root: str | None) -> FileStamp | None:
     if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_BYTES:
         return None
     return FileStamp.of(status)
+
+
+def _opened(path: str, root: str | None, read: Callable[[int], T]) -> T:
+    """What `read` makes of the open file; it is closed in any case."""
+    try:
+        descriptor = _open(path, root)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        return read(descriptor)
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: str, root: str | None) -> int:
@@ -87,6 +103,20 @@ def leads_inside(path: str, folder: str) -> bool:
 
 
 def _read(descriptor: int) -> tuple[bytes, FileStamp]:
+    before = _checked(descriptor)
+    raw = _read_all(descriptor, before.size)
+    if len(raw) != before.size or FileStamp.of(os.fstat(descriptor)) != before:
+        raise BadImage("changed", "the file changed while it was read: run again when it is still")
+    return raw, before
+
+
+def _read_start(descriptor: int) -> bytes:
+    _checked(descriptor)
+    return os.read(descriptor, START)
+
+
+def _checked(descriptor: int) -> FileStamp:
+    """The stamp of a file that may be read."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise BadImage("not-a-file", f"it is {_kind(status.st_mode)}, not a file")
@@ -96,11 +126,7 @@ def _read(descriptor: int) -> tuple[bytes, FileStamp]:
         raise BadImage(
             "too-large", f"the file has {status.st_size:,} bytes; at most {MAX_BYTES:,} are read"
         )
-    before = FileStamp.of(status)
-    raw = _read_all(descriptor, status.st_size)
-    if len(raw) != before.size or FileStamp.of(os.fstat(descriptor)) != before:
-        raise BadImage("changed", "the file changed while it was read: run again when it is still")
-    return raw, before
+    return FileStamp.of(status)
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

@@ -13,16 +13,11 @@ from dataclasses import dataclass, field
 
 from featcache.errors import BadImage
 from featcache.files.small_files import FileStamp
-from featcache.images.file_bytes import read_file, stamp_file
+from featcache.images.file_bytes import read_file, read_start, stamp_file
 
 #: --pages: the page that the recipe says, or a row of every page.
 PAGES = ("first", "each")
 
-#: Endings of formats that have no pages; files of all others are looked into.
-_STILL = frozenset(
-    {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "avif", "heic", "heif", "ppm",
-     "pgm", "pbm", "pnm"}
-)  # fmt: skip
 _NAMED = re.compile(r"(.+)#page=(\d{1,9})", re.DOTALL)
 
 
@@ -52,7 +47,7 @@ def page_key(digest: str, page: int) -> str:
 
 def find_page_counts(paths: list[str], root: str | None) -> list[int]:
     """How many pages each file has; 1 where it cannot be read, as reading it will say."""
-    return [1 if _extension(path) in _STILL else _count(path, root) for path in paths]
+    return [_count(path, root) for path in paths]
 
 
 @dataclass(slots=True)
@@ -78,10 +73,6 @@ class LastFile:
             return self.raw, self.digest, self.stamp
 
 
-def _extension(path: str) -> str:
-    return path.rpartition(".")[2].lower()
-
-
 def _count(path: str, root: str | None) -> int:
     from featcache.images.dicom import count_frames
     from featcache.images.image_header import sniff
@@ -92,9 +83,8 @@ def _count(path: str, root: str | None) -> int:
         "DICOM": count_frames,
     }
     try:
-        raw, _ = read_file(path, root)
-        count = counts.get(sniff(raw))
-        return count(raw) if count else 1
+        count = counts.get(sniff(read_start(path, root)))
+        return count(read_file(path, root)[0]) if count else 1
     except BadImage:
         return 1
     except Exception:

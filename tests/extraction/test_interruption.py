@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -78,3 +79,35 @@ def test_a_request_to_stop_saves_and_says_how_to_go_on(digits, cache, undisturbe
     record, raw = finish(digits, cache)
     assert record["extracted"] < 300
     assert raw == undisturbed
+
+
+#: `featcache` that is sent SIGTERM when it begins to import a module.
+TOLD_AT_AN_IMPORT = """
+import os, signal, sys
+left = [sys.argv.pop(1)]
+
+def tell(event, arguments):
+    if event == "import" and arguments[0] in left:
+        left.clear()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.addaudithook(tell)
+from featcache.__main__ import main
+main()
+"""
+
+
+def test_a_network_that_opens_is_not_waited_for(photos, cache, tmp_path):
+    """SIGTERM while a network is compiled ends the run before it is compiled and proved."""
+    home = tmp_path / "home"
+    line = ["extract", photos, "--backbone", "efficientnet_lite0", "--size", "32", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD_AT_AN_IMPORT, "openvino", *line, "--cache", cache],
+        env={**os.environ, "FEATCACHE_HOME": str(home)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert "interrupted" in json.loads(done.stdout)["error"]
+    assert "Traceback" not in done.stderr
+    assert not list(home.glob("graphs/*"))
+    assert not list(cache.rglob("*.h5"))

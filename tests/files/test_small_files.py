@@ -133,7 +133,7 @@ def test_a_crafted_record_of_a_fine_tuning_is_refused(text, tmp_path):
     """A folder with such a finetuned.json is told as damaged, wherever it is given."""
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "finetuned.json").write_text(text)
-    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     tuned = tmp_path / "tuned"
     for arguments in (("layers", tuned), ("extract", tmp_path, "--backbone", tuned)):
         done = run(*arguments)
@@ -181,7 +181,12 @@ def test_no_argument_gives_a_traceback(arguments, digits, digit_features, monkey
 
 @pytest.mark.parametrize(
     "arguments",
-    [("demo", ""), ("dataset", "digits", ""), ("finetune", "photos", "--out", "")],
+    [
+        ("demo", ""),
+        ("dataset", "digits", ""),
+        ("finetune", "photos", "--out", ""),
+        ("evaluate", "photos.head", "photos", "--plots", ""),
+    ],
     ids=lambda words: words[0],
 )
 def test_an_empty_name_is_no_folder_to_write_to(arguments, monkeypatch, tmp_path):

@@ -118,11 +118,16 @@ def reseal_note(content: bytes, change: Callable[[Any], Any]) -> bytes:
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 
 
+def reseal_lines(content: bytes, change: Callable[[Any], Any]) -> bytes:
+    """JSON lines."""
+    lines = change([json.loads(line) for line in content.splitlines()])
+    listed = lines if isinstance(lines, list) else [lines]
+    return b"\n".join(_dumped(line) for line in listed) + b"\n"
+
+
 def reseal_scan(content: bytes, change: Callable[[Any], Any]) -> bytes:
     """JSON lines in gzip, which has a CRC."""
-    lines = change([json.loads(line) for line in gzip.decompress(content).splitlines()])
-    listed = lines if isinstance(lines, list) else [lines]
-    return gzip.compress(b"\n".join(_dumped(line) for line in listed) + b"\n")
+    return gzip.compress(reseal_lines(gzip.decompress(content), change))
 
 
 def reseal_csv(content: bytes, change: Callable[[Any], Any]) -> bytes:
@@ -209,7 +214,7 @@ FORMATS = (
     Format("proof", "home/graphs/*/proof", (*EXTRACT, ("gc",)), reseal_note),
     Format("marker", "work/cache/photos/featcache.json", (*CARE, *EXTRACT), reseal_json),
     Format("weights note", f"{ENTRY}/weights.json", (*CARE, HEAD[1]), reseal_json),
-    Format("runs", f"{ENTRY}/runs.jsonl", (*CARE, *EXTRACT), reseal_json),
+    Format("runs", f"{ENTRY}/runs.jsonl", (*CARE, *EXTRACT), reseal_lines),
     Format("scan", "work/cache/photos/scan.json.gz", (EXTRACT[0], ("gc",)), reseal_scan),
     Format("manifest", "work/manifest.csv", (("extract", "manifest.csv", *LITE),), reseal_csv),
     Format("header", f"{ENTRY}/features.h5", (*CARE, *EXTRACT), reseal_header),
@@ -234,16 +239,17 @@ class Broken:
 
 
 @st.composite
-def broken_files(draw: st.DrawFn, root: Path, *, deep: bool) -> Broken:
-    """Of one of the formats whose files lie in a world's template.
-
-    Without `deep` none whose loss costs a network's start.
-    """
-    formats = [form for form in FORMATS if deep or form.name not in DEEP]
-    there = [(form, path) for form in formats for path in sorted(root.glob(form.place))]
-    form, path = draw(st.sampled_from(there))
+def broken_files(
+    draw: st.DrawFn,
+    root: Path,
+    formats: tuple[Format, ...] = FORMATS,
+    sums: tuple[bool, ...] = (True, False),
+) -> Broken:
+    """Of one of the formats whose files lie in a world's template, with right sums or without."""
+    form = draw(st.sampled_from(formats))
+    path = draw(st.sampled_from(sorted(root.glob(form.place))))
     argv = draw(st.sampled_from(form.readers))
-    resealed = draw(st.booleans())
+    resealed = draw(st.sampled_from(sums))
     content = path.read_bytes()
     broken = form.reseal(content, draw(changes())) if resealed else draw(flips(content))
     more = ("--json",) if draw(st.booleans()) else ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import typer
 from hypothesis import strategies as st
@@ -81,20 +81,24 @@ class Line:
 
     @property
     def as_json(self) -> bool:
-        return "--json" in self.argv
+        """What follows `--` is no option."""
+        return "--json" in itertools.takewhile(lambda word: word != "--", self.argv)
 
 
-def _parameters() -> dict[str, list[Any]]:
-    return {name: command.params for name, command in typer.main.get_command(app).commands.items()}
+PARAMETERS = {
+    name: command.params for name, command in typer.main.get_command(app).commands.items()
+}
+COMMANDS = sorted(PARAMETERS)
 
 
 @st.composite
-def command_lines(draw: st.DrawFn, *, deep: bool) -> Line:
+def command_lines(draw: st.DrawFn, *, deep: bool, names: list[str] = COMMANDS) -> Line:
     """A command, its arguments, up to four of its options. Mostly valid, seldom wholly.
 
     Without `deep`, commands that need TensorFlow are given nothing that lets them begin.
     """
-    name, parameters = draw(st.sampled_from(sorted(_parameters().items())))
+    name = draw(st.sampled_from(names))
+    parameters = PARAMETERS[name]
     positional = [each for each in parameters if not each.opts[0].startswith("-")]
     options = [each for each in parameters if each.opts[0].startswith("-") and each.name != "json"]
     words: list[str] = []

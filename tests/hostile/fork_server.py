@@ -1,6 +1,6 @@
 """A process that runs featcache commands, each in a forked child: some 50 ms a command, not 2 s.
 
-    python fork_server.py [MODULE ...]     modules to import once, before any command
+    python fork_server.py [MODULE[:FUNCTION] ...]     to import and call once, before any command
 
 It reads one JSON request a line from stdin (`argv`, `cwd`, `env`, `timeout`) and answers with one
 line: `code`, `stdout`, `stderr` (hex) and `late`. A command that is not done in time (that of other
@@ -37,7 +37,11 @@ LIGHT = (
     "featcache.features.splits.division", "featcache.fitting.sweeping.sweep",
     "sklearn.linear_model",
 )  # fmt: skip
-HEAVY = (*LIGHT, "sklearn.svm", "sklearn.neighbors", "openvino", "tensorflow", "keras")
+#: OpenVINO through our door: one that came another way writes its statistics into HOME.
+HEAVY = (
+    *LIGHT, "sklearn.svm", "sklearn.neighbors", "tensorflow", "keras",
+    "featcache.runtimes.openvino_import:import_openvino",
+)  # fmt: skip
 
 
 class Done(NamedTuple):
@@ -85,8 +89,12 @@ class ForkServer:
 def serve() -> None:
     """Answer requests until stdin ends."""
     for name in ("featcache.__main__", "featcache.cli", *sys.argv[1:]):
-        importlib.import_module(name)
-    typer.main.get_command(sys.modules["featcache.cli"].app)  # once for typing's own caches: 40 ms
+        module, _, function = name.partition(":")
+        imported = importlib.import_module(module)
+        if function:
+            getattr(imported, function)()
+    # Once, for the caches of typing and what typer imports only when it parses: 0.1 s a command.
+    typer.main.get_command(sys.modules["featcache.cli"].app).make_context("featcache", ["ls"])
     gc.freeze()  # a child's collections would copy all pages of the modules
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), flush=True)

@@ -41,7 +41,9 @@ class World:
         _make_images(self.template / "canary" / "pictures", seed=1)
         self._fill()
         if deep:
-            self._do("finetune", "photos", *LITE, "--epochs", "1", "--out", "tuned")
+            # Into a cache of its own: of two entries called `photos` no command would choose one.
+            self._do("finetune", "photos", *LITE, "--epochs", "1", "--out", "tuned",
+                     "--cache", "cache-of-tuning")  # fmt: skip
         self.root = folder / "tree"
         self.renew()
         entry = next((self.template / "work" / "cache" / "photos").glob("efficientnet_lite0-*"))

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 from collections import Counter
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -116,8 +116,9 @@ EVERYTHING = list(product(PLACES, KINDS, VERBS))
 
 
 def test_received_caches_lead_nowhere(world):
-    """Of all hostile caches and verbs a sample: no byte outside changes, nothing hangs."""
-    walk(world, random.Random(13).sample(EVERYTHING, 30))
+    """Something at every name, of every kind, under every verb: no byte outside changes."""
+    places = random.Random(13).sample(PLACES, len(PLACES))
+    walk(world, list(zip(places, cycle(KINDS), cycle(VERBS), strict=False)))
 
 
 @pytest.mark.slow
