@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featcache.backbones import BACKBONES
+    from featcache.backbones.table import BACKBONES
     from featcache.errors import DamagedFile, FeatcacheError, ImageFailure, StorageFailure
     from featcache.evaluation.evaluate import evaluate
     from featcache.evaluation.report import Report
@@ -81,7 +81,7 @@ _HOME = {
     "FeatureCache": "features.cache",
     "Head": "heads.head",
     "Report": "evaluation.report",
-    "BACKBONES": "backbones",
+    "BACKBONES": "backbones.table",
     "HEADS": "heads.kinds",
     "FeatcacheError": "errors",
     "ImageFailure": "errors",

@@ -46,6 +46,12 @@ class Scaling:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Scaling:
+        """The scaling of a recipe's or a note's JSON."""
+        mean, std = _triple(values["mean"]), _triple(values["std"])
+        return cls(values["order"], float(values["divisor"]), mean, std)
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
@@ -163,12 +169,7 @@ class Recipe:
             scaling = values.pop("scaling")
             return cls(
                 decoding=_decoding(decoding),
-                scaling=Scaling(
-                    order=scaling["order"],
-                    divisor=float(scaling["divisor"]),
-                    mean=_triple(scaling["mean"]),
-                    std=_triple(scaling["std"]),
-                ),
+                scaling=Scaling.of(scaling),
                 **values,
             )
         except FeatcacheError:

@@ -20,9 +20,10 @@ from featcache.backbones.tuned_record import (
     read_tuned_record,
 )
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.features.cache import Entry, FeatureCache
-from featcache.features.finding import PACKED
-from featcache.features.store import Problem, RepairResult, verify_file
+from featcache.features.cache import FeatureCache
+from featcache.features.finding import PACKED, Entry
+from featcache.features.store.care import verify_file
+from featcache.features.store.records import Problem, RepairResult
 from featcache.heads.head import Head
 
 #: Of what has no digest, because an earlier version wrote it.

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from featcache.features.cache import FeatureCache
-from featcache.features.store import Block, Identity, RecipeStore, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block, Identity, Stamp
 from featcache.images import find_images
 from featcache.recipe import Decoding, Recipe, Scaling
 

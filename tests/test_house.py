@@ -182,6 +182,13 @@ def test_the_tests_mirror_the_house():
     assert {room for room in rooms if not (ROOT / room).is_dir()} == {Path("hostile")}
 
 
+def test_a_name_has_one_address():
+    """But for those of the images, which are public, no face shows what its modules have."""
+    for face, path in modules():
+        if path.name == "__init__.py" and face not in ("cli", "images"):
+            assert imports_of(path) <= {"errors"}, f"{face} shows what is imported from its modules"
+
+
 def openvino_imports(path: Path) -> list[str]:
     """Everything in a file that imports OpenVINO, by statement or by a function's argument."""
     found = []

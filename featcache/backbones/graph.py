@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.backbones.table import Backbone
-
 #: Behind these a map has another stride than its layers' strides say, or none.
 _NO_STRIDE = ("Global", "UpSampling", "Conv2DTranspose", "Flatten", "Resizing", "Reshape")
 
@@ -160,11 +158,6 @@ def classifier_input(network: Any) -> tuple[Any, bool] | None:
     read = _skipped(graph, graph[place].parents[0], ("Dropout",))
     before = _skipped(graph, read, ("LayerNormalization", "Reshape"))
     return graph[read].operation, graph[before].kind.startswith("Global")
-
-
-def penultimate_layer(backbone: Backbone) -> str:
-    """What a backbone's classifier reads: "" for its own pooled output, or a layer of its top."""
-    return backbone.penultimate
 
 
 def _skipped(graph: list[Step], place: int, kinds: tuple[str, ...] = _PASSING) -> int:

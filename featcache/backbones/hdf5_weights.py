@@ -43,6 +43,11 @@ class WeightsFile:
     kind: str
     weights: tuple[StoredWeight, ...]
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the arrays, in the order of `weights`."""
+        return [weight.shape for weight in self.weights]
+
     def read(self) -> Iterator[np.ndarray[Any, Any]]:
         """The arrays, one at a time, in the order of `weights`."""
         with h5py.File(self.path, "r") as file:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from featcache.backbones.graph import PENULTIMATE, classifier_input, stride_layers
@@ -41,7 +43,7 @@ def canonical_names(network: Any) -> dict[str, str]:
 def aliases(network: Any) -> dict[str, str]:
     """Portable alias -> canonical name of its layer, as far as this network has them.
 
-    `penultimate` is there only with the top (see `penultimate_layer` for a backbone without); its
+    `penultimate` is there only with the top (see `Backbone.penultimate` for one without); its
     name is "" where the classifier reads what the base itself gives when it is pooled.
     """
     names = canonical_names(network)
@@ -126,6 +128,24 @@ def _mean(output: Any) -> Any:
         return layers.GlobalAveragePooling2D()(output)
     columns = layers.GlobalAveragePooling1D()(layers.Reshape((height, width * channels))(output))
     return layers.GlobalAveragePooling1D()(layers.Reshape((width, channels))(columns))
+
+
+@contextmanager
+def computing_in(layers: Sequence[Any], precision: str) -> Iterator[None]:
+    """Within it, Keras layers compute in "float16" or "bfloat16"; weights stay float32 values.
+
+    The policy is Keras's own mixed one, set on the layers that are there: no weight is copied or
+    changed, and afterwards, or in "float32", they are what they were.
+    """
+    layers = [] if precision == "float32" else layers
+    before = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer.dtype_policy = f"mixed_{precision}"
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
 
 
 def snake_case(name: str) -> str:

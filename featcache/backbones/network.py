@@ -13,12 +13,12 @@ import numpy as np
 
 from featcache.backbones.construct import Shape, construct, preprocess
 from featcache.backbones.float64 import disturb, disturbed, in_float64
-from featcache.backbones.graph import PENULTIMATE, penultimate_layer
+from featcache.backbones.graph import PENULTIMATE
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import find_layer, has_layer, output_of, pooled
 from featcache.backbones.table import Backbone
 from featcache.backbones.weights import open_weights
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.recipe import Pooling, Scaling
 
 _POOLINGS = ("avg", "max", "none")
@@ -186,8 +186,7 @@ def open_taps(
     Raises `FeatcacheError` for a size, layer, pooling or weights that cannot be.
     """
     for _, pooling in asked:
-        if pooling not in _POOLINGS:
-            raise FeatcacheError(f"--pooling {pooling!r} is not one of {', '.join(_POOLINGS)}")
+        one_of("--pooling", pooling, _POOLINGS)
     asked = list(dict.fromkeys((_own_name(backbone, layer), pooling) for layer, pooling in asked))
     found = []
     for shape, members in _shapes(backbone, asked, size):
@@ -222,7 +221,7 @@ def _shapes(
 def _own_name(backbone: Backbone, layer: str) -> str:
     """A layer as it is asked for, but for two names that are the same in every network."""
     if layer == PENULTIMATE:
-        return penultimate_layer(backbone)
+        return backbone.penultimate
     return "" if layer == OUTPUT else layer
 
 
@@ -291,16 +290,6 @@ def whole_network(network: Network) -> Any:
     tap = network.taps[0]
     shape = _shapes(network.backbone, [(tap.layer, tap.pooling)], network.size)[0][0]
     return open_weights(network.backbone, shape, weights=network.weights_hint)[0]
-
-
-def open_classifier(backbone: Backbone, *, weights: str | None) -> Any:
-    """The network with its own top, as a Keras model from RGB pixels 0..255 to probabilities.
-
-    Its input has the backbone's default size. Raises `FeatcacheError` as `open_network` does.
-    """
-    size = (backbone.size, backbone.size)
-    whole, _ = open_weights(backbone, Shape(None, include_top=True), weights=weights)
-    return with_scaling(whole, backbone.scaling, size)
 
 
 def with_scaling(base: Any, scaling: Scaling, size: tuple[int, int]) -> Any:

@@ -8,13 +8,10 @@ network.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any, NoReturn
 from featcache.backbones.efficientnet_lite0 import embedded_file
 from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
+from featcache.backbones.noted import noted_tap
 from featcache.backbones.table import BACKBONES, Backbone, find_backbone
 from featcache.backbones.tuned import TunedBackbone
 from featcache.backbones.tuned_record import check_weights
@@ -35,13 +33,10 @@ from featcache.backbones.user_models.user_network import (
 )
 from featcache.backbones.weights import resolve_weights
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded, home, is_record, read_record, write_record
+from featcache.files.home import expanded, home, is_record, keep, note_path, recall
 from featcache.files.small_files import FileStamp
-from featcache.files.write import remove, touch
+from featcache.files.write import remove
 from featcache.recipe import NETWORK_RULES, Recipe
-
-#: A file written so shortly before it was read may change once more without its times changing.
-RACY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,24 +146,13 @@ def recall_taps(
     began = time.time_ns()
     files = _weights_files(question)
     note = _note_path(question, files)
-    known = _recalled(question, note) if note else None
+    known = recall(note, partial(_networks, question, note)) if note else None
     if known:
         return known
     found = question.open()
-    if note and all(_is_settled(stamp, began) for _, stamp in files):
-        _keep(note, found)
+    if note and all(stamp.is_settled(began) for _, stamp in files):
+        keep(note, _record(found))
     return found
-
-
-def _recalled(question: _Question, note: Path) -> list[tuple[Network, Tap]] | None:
-    record = read_record(note)
-    if record is None:
-        return None
-    touch(note, home())
-    try:
-        return _networks(question, note, record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return None  # not as `_keep` writes it: found out anew
 
 
 def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[tuple[Network, Tap]]:
@@ -184,7 +168,7 @@ def _networks(question: _Question, note: Path, record: dict[str, Any]) -> list[t
 
     networks = []
     for number, noted in enumerate(record["networks"]):
-        taps = tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in noted)
+        taps = tuple(noted_tap(tap) for tap in noted)
         networks.append(
             Network(
                 backbone=question.backbone,
@@ -210,18 +194,16 @@ def _distinct(found: list[tuple[Network, Tap]]) -> list[Network]:
     return list({id(network): network for network, _ in found}.values())
 
 
-def _keep(note: Path, found: list[tuple[Network, Tap]]) -> None:
+def _record(found: list[tuple[Network, Tap]]) -> dict[str, Any]:
+    """What a note tells of networks and taps; see `_networks`."""
     networks = _distinct(found)
-    record = {
+    return {
         "networks": [[asdict(tap) for tap in network.taps] for network in networks],
         "order": [
             [next(n for n, each in enumerate(networks) if each is network), network.taps.index(tap)]
             for network, tap in found
         ],
     }
-    # A home that cannot be written costs time at the next start, and nothing else.
-    with suppress(FeatcacheError):
-        write_record(note, record)
 
 
 def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path | None:
@@ -230,7 +212,7 @@ def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path 
     weights = resolve_weights(question.backbone, question.weights)
     if versions is None or not (files or weights.startswith("random:")):
         return None
-    parts: list[Any] = [
+    return note_path(
         NETWORK_RULES,
         question.backbone.name,
         weights,
@@ -238,9 +220,7 @@ def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path 
         question.size,
         question.asked,
         versions,
-    ]
-    name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
-    return home() / "notes" / f"{name}.note"
+    )
 
 
 def _weights_files(question: _Question) -> list[tuple[str, FileStamp]]:
@@ -265,7 +245,3 @@ def _downloaded(backbone: Backbone) -> list[Path]:
         for path in sorted(folder.glob("*.h5"))
         if backbone.name in re.sub(r"[\W_]+", "", path.name.lower())
     ]
-
-
-def _is_settled(stamp: FileStamp, now_ns: int) -> bool:
-    return max(stamp.mtime_ns, stamp.ctime_ns) < now_ns - RACY_NS

@@ -8,7 +8,6 @@ version 1 have no digests.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.files import home
+from featcache.files.home import expanded, keep, note_path, recall
 from featcache.files.small_files import (
     ZEROS,
     FileStamp,
@@ -27,7 +26,7 @@ from featcache.files.small_files import (
     read_small,
     sealed,
 )
-from featcache.files.write import touch, write_whole
+from featcache.files.write import write_whole
 
 RECORD = "finetuned.json"
 FORMAT = "featcache-finetuned"
@@ -38,8 +37,6 @@ HEAD, CLASSIFIER, CLASSES = "finetuned.head", "classifier.keras", "classes.txt"
 AGREEMENT = "agreement"
 #: One of these stands in every record of ours, whichever single byte was flipped.
 _MARKS = (FORMAT.encode("ascii"), b'"digest"')
-#: A file written so shortly before it was read may change once more without its times changing.
-_RACY_NS = 2_000_000_000
 
 
 def read_tuned_record(folder: Path) -> dict[str, Any] | None:
@@ -109,7 +106,7 @@ def check_weights(path: str | Path) -> None:
     Hashed once for every stamp of the file. Raises `DamagedFile`, and `FeatcacheError` where the
     fine-tuning was interrupted while it was written.
     """
-    path = home.expanded(path)
+    path = expanded(path)
     record = read_tuned_record(path.parent) if path.name in (WEIGHTS, MODEL) else None
     if record is None or not is_digested(record):
         return
@@ -160,15 +157,10 @@ def _problem(path: Path, expected: str | None, digest: Callable[[Path], str]) ->
 def _known_digest(path: Path) -> str:
     """The digest of a file, out of a note where its stamp is the same as when it was hashed."""
     stamp, began = FileStamp.of(path.stat()), time.time_ns()
-    about = json.dumps(["digest", str(path.absolute()), asdict(stamp)]).encode("ascii")
-    note = home.home() / "notes" / f"{hashlib.sha256(about).hexdigest()}.note"
-    if known := home.read_record(note):
-        touch(note, home.home())
-        return str(known["sha256"])
+    note = note_path("digest", str(path.absolute()), asdict(stamp))
+    if known := recall(note, lambda record: str(record["sha256"])):
+        return known
     digest = digest_of_file(path)
-    if max(stamp.mtime_ns, stamp.ctime_ns) < began - _RACY_NS:
-        try:
-            home.write_record(note, {"sha256": digest})
-        except StorageFailure:  # a home that cannot be written costs time at the next start only
-            return digest
+    if stamp.is_settled(began):
+        keep(note, {"sha256": digest})
     return digest

@@ -98,7 +98,7 @@ def open_from_file(backbone: Backbone, shape: Shape, *, path: Path) -> Any:
     network = construct(backbone, shape)
     try:
         target = network
-        if stored.count != len(network.weights):
+        if len(stored.shapes) != len(network.weights):
             target = _with_top(backbone, shape, network=network, stored=stored)
         stored.load(target)
     except FeatcacheError as error:
@@ -114,13 +114,13 @@ def open_from_file(backbone: Backbone, shape: Shape, *, path: Path) -> Any:
 def _with_top(backbone: Backbone, shape: Shape, *, network: Any, stored: ReadableWeights) -> Any:
     """The network with the top that the file seems to have."""
     below = len(network.weights)
-    if shape.include_top or stored.count < below:
-        raise FeatcacheError(f"the file has {stored.count} weights, the network {below}")
+    if shape.include_top or len(stored.shapes) < below:
+        raise FeatcacheError(f"the file has {len(stored.shapes)} weights, the network {below}")
     classes = _classes(backbone, network, stored)
     target = construct(backbone, shape.with_top(classes)) if classes else network
-    if stored.count != len(target.weights):
+    if len(stored.shapes) != len(target.weights):
         raise FeatcacheError(
-            f"the file has {stored.count} weights; the network has {below} without its top"
+            f"the file has {len(stored.shapes)} weights; the network has {below} without its top"
             + (f" and {len(target.weights)} with it" if classes else "")
         )
     return target

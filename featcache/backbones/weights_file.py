@@ -6,7 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from featcache.backbones.hdf5_weights import StoredWeight, WeightsFile, check_weights_file
 from featcache.backbones.layers import canonical_names, snake_case
@@ -27,19 +27,6 @@ _WEIGHT_NAME = re.compile(
     r"(?:^|[/_])((?:depthwise_|pointwise_)?kernel|bias|gamma|beta|(?:moving|running)_mean"
     r"|moving_variance|running_std|[wb])(?:_\d+)?(?::0)?$"
 )
-
-
-class ReadableWeights(Protocol):
-    """What every kind of weights file can do."""
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]: ...
-
-    @property
-    def count(self) -> int: ...
-
-    def load(self, network: Any) -> None:
-        """Give the network its weights; raise `FeatcacheError` at the first that disagrees."""
 
 
 def open_stored(path: Path) -> ReadableWeights:
@@ -71,11 +58,7 @@ class LegacyFile:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        return [weight.shape for weight in self.file.weights]
-
-    @property
-    def count(self) -> int:
-        return len(self.file.weights)
+        return self.file.shapes
 
     def load(self, network: Any) -> None:
         names = canonical_names(network)
@@ -88,7 +71,8 @@ class LegacyFile:
         for (layer, variable), stored in zip(wanted, self.file.weights, strict=True):
             _check_shape(layer, variable, stored)
             _check_place(layer, kinds, stored)
-            if _differ(_weight_name(variable.name), _weight_name(stored.name)):
+            mine, theirs = _weight_name(variable.name), _weight_name(stored.name)
+            if mine and theirs and mine != theirs:
                 raise FeatcacheError(f"layer {layer!r} has {variable.name}, there {stored.name}")
         for (_, variable), array in zip(wanted, self.file.read(), strict=True):
             variable.assign(array)
@@ -103,11 +87,7 @@ class KerasFile:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        return [weight.shape for weight in self.file.weights]
-
-    @property
-    def count(self) -> int:
-        return len(self.file.weights)
+        return self.file.shapes
 
     def load(self, network: Any) -> None:
         if not self.file.path.name.endswith(".weights.h5"):
@@ -126,7 +106,7 @@ class KerasFile:
         """Each layer's place in the file holds its shapes, and no other layer of ours by name."""
         names = canonical_names(network)
         kinds = {_kind(name) for name in names.values()}
-        stored = self._by_place()
+        stored = {weight.dataset: weight for weight in self.file.weights}
         for place, layer in _keras_places(network):
             for number, variable in enumerate(_own_weights(layer)):
                 weight = stored.get(f"/layers/{place}/vars/{number}")
@@ -134,9 +114,6 @@ class KerasFile:
                     raise FeatcacheError(f"it lacks {variable.name} of layer {names[layer.name]!r}")
                 _check_place(names[layer.name], kinds, weight)
                 _check_shape(names[layer.name], variable, weight)
-
-    def _by_place(self) -> dict[str, StoredWeight]:
-        return {weight.dataset: weight for weight in self.file.weights}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +126,6 @@ class SafetensorsFile:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return list(self.header.values())
-
-    @property
-    def count(self) -> int:
-        return len(self.header)
 
     def load(self, network: Any) -> None:
         from safetensors import SafetensorError, safe_open
@@ -171,6 +144,11 @@ class SafetensorsFile:
         except (SafetensorError, TypeError, ValueError) as error:
             raise FeatcacheError(f"its tensors could not be read: {error}") from error
         settle(network)
+
+
+#: What can be loaded: each has `shapes`, and `load`, which raises `FeatcacheError` at the first
+#: weight that disagrees with the network's.
+ReadableWeights = LegacyFile | KerasFile | SafetensorsFile
 
 
 def canonical_paths(network: Any) -> dict[str, Any]:
@@ -257,7 +235,3 @@ def _kind(layer: str) -> str:
 def _weight_name(name: str) -> str:
     match = _WEIGHT_NAME.search(name.lower())
     return _OLD_NAMES.get(match[1], match[1]) if match else ""
-
-
-def _differ(first: str, second: str) -> bool:
-    return bool(first and second) and first != second

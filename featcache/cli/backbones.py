@@ -11,7 +11,8 @@ from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, size_text, table
 
 if TYPE_CHECKING:
-    from featcache.backbones import Backbone, LayerRow
+    from featcache.backbones.listing import LayerRow
+    from featcache.backbones.table import Backbone
 
 _HEADING = (
     "backbone", "size", "width", "params M", "base M", "MB", "depth", "top-1", "top-5", "weights",
@@ -37,7 +38,7 @@ def backbones(
     figures on ImageNet, in percent. weights: embedded, here (Keras has them), or download.
     images/s (--measure) is the network alone at its default size, fed from memory.
     """
-    from featcache.backbones import BACKBONES
+    from featcache.backbones.table import BACKBONES
 
     found = [row for row in BACKBONES.values() if search.lower() in row.name]
     records = [_record(row) for row in found]
@@ -56,7 +57,7 @@ def backbones(
 
 
 def _record(row: Backbone) -> dict[str, Any]:
-    from featcache.backbones import published, whereabouts
+    from featcache.backbones.table import published, whereabouts
 
     figures = published(row)
     return {
@@ -136,8 +137,10 @@ def layers(
 
 def _layers_of(backbone: str, *, trusted: bool) -> tuple[list[LayerRow], str]:
     """The layers, and what can be done with the network."""
-    from featcache.backbones import find_backbone, is_user_model, list_layers, list_user_layers
+    from featcache.backbones.listing import list_layers, list_user_layers
+    from featcache.backbones.table import find_backbone
     from featcache.backbones.tuned import TunedBackbone
+    from featcache.backbones.user_models.user_network import is_user_model
 
     tuned = TunedBackbone.find(backbone)
     backbone = tuned.backbone if tuned else backbone

@@ -75,7 +75,7 @@ def baseline(
 
     from featcache.fitting.baseline import BaselinePlan, train_baseline
     from featcache.images import find_images
-    from featcache.training import LearningOptions
+    from featcache.training.options import LearningOptions
 
     options = LearningOptions(
         optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,

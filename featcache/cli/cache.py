@@ -16,9 +16,9 @@ from featcache.cli.verify import entry_of
 from featcache.errors import FeatcacheError, StorageFailure
 
 if TYPE_CHECKING:
-    from featcache.features.cache import Entry
     from featcache.features.features import Features
-    from featcache.features.store import GcResult
+    from featcache.features.finding import Entry
+    from featcache.features.store.records import GcResult
 
 #: Files that are listed by name.
 _SHOWN = 20
@@ -56,7 +56,7 @@ def info(features: o.FeaturesName, cache: o.Cache = None, json: o.Json = False) 
 def _describe(found: Features) -> dict[str, Any]:
     import json as json_module
 
-    from featcache.features.store import open_packed
+    from featcache.features.store.packed_file import open_packed
 
     packed = open_packed(found.path)
     splits = {
@@ -219,7 +219,8 @@ def _is_wanted(question: str, *, json: bool) -> bool:
 
 def _collect(entry: Entry, spare: list[Path]) -> GcResult:
     """Clear one entry; one that a link leads to stays as it is, and is listed."""
-    from featcache.features.store import GcResult, collect
+    from featcache.features.store.clearing import collect
+    from featcache.features.store.records import GcResult
 
     try:
         return collect(entry.directory, spare)

@@ -40,7 +40,7 @@ def classify(
     """
     import joblib
 
-    from featcache.backbones import BackboneSource
+    from featcache.backbones.opening import BackboneSource
     from featcache.heads.imagenet import classify as classified
     from featcache.images import find_images
     from featcache.images.first_look import require_an_image

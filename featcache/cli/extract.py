@@ -18,8 +18,8 @@ from featcache.options import complete, flag
 if TYPE_CHECKING:
     from featcache.extraction.estimate import Estimate
     from featcache.extraction.job import Extraction, Job
-    from featcache.features.cache import Entry
-    from featcache.features.store import Snapshot
+    from featcache.features.finding import Entry
+    from featcache.features.store.snapshot import Snapshot
     from featcache.recipe import Recipe
 
 
@@ -203,7 +203,7 @@ def _news(plan: Estimate) -> str:
 
 
 def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None) -> str:
-    """The `featcache extract` that completes an entry; "" where its images are nobody knows where.
+    """The `featcache extract` that completes an entry; "" where its images are not known.
 
     Where labels or splits came from options, these must be added.
     """
@@ -236,7 +236,7 @@ def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None
 
 def _network(recipe: Recipe, hint: str) -> dict[str, Any]:
     """The options of a recipe; those that are usual for its backbone are None."""
-    from featcache.backbones import BACKBONES
+    from featcache.backbones.table import BACKBONES
     from featcache.extraction.extract import extract_options_of
 
     options = extract_options_of(recipe, hint)

@@ -177,7 +177,7 @@ def fit_head(
 
 def _parameters(head: Head) -> str:
     """Those of a dense head and of the network below it, "" where these are not known."""
-    from featcache.backbones import BACKBONES, published
+    from featcache.backbones.table import BACKBONES, published
 
     own, recipe = head.model.settings.get("parameters"), head.recipe
     if own is None or recipe.layer or recipe.backbone not in BACKBONES:

@@ -45,7 +45,7 @@ def draw_report(report: Report, plots: str | None, course: Course | None = None)
     """The pictures of a report, if a folder was given for them."""
     if plots is None:
         return []
-    from featcache.evaluation.plots import plots_of_report
+    from featcache.evaluation.plots.reports import plots_of_report
 
     course = course or Course({}, None)
     drawn = plots_of_report(
@@ -66,7 +66,7 @@ def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:
     if plots is None:
         return []
     from featcache.evaluation.album import album_of
-    from featcache.evaluation.plots import draw_predictions
+    from featcache.evaluation.plots.pictures import draw_predictions
 
     album = album_of(head, judged)
     if album.remark:

@@ -23,7 +23,7 @@ def path(text: str) -> Path:
 
 
 def folder(text: str) -> str:
-    """A folder to write to: "", which `Path` takes for the current one, is a slip."""
+    """A folder to write to: "", which `Path` takes for the current one, is a mistake."""
     if not text:
         raise typer.BadParameter("the name is empty: write . for the current folder")
     return text

@@ -186,7 +186,7 @@ def _bar(each: Candidate, found: Sweep) -> str:
 
 
 def _draw(found: Sweep, plots: str) -> list[str]:
-    from featcache.evaluation.plots import draw_learning_curve, draw_sweep
+    from featcache.evaluation.plots.curves import draw_learning_curve, draw_sweep
 
     drawn = draw_report(found.report, plots, course_of(found.head))
     drawn += draw_album(found.head, found.judged, plots)

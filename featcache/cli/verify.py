@@ -15,8 +15,8 @@ from featcache.files.home import expanded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from featcache.features.cache import Entry
-    from featcache.features.store import Problem
+    from featcache.features.finding import Entry
+    from featcache.features.store.records import Problem
     from featcache.verification import Looked
 
 SomeVerified = Annotated[
@@ -146,8 +146,8 @@ def repair(features: o.FeaturesName, cache: o.Cache = None, json: o.Json = False
 
 def entry_of(features: str, cache: str | Path | None) -> Entry:
     """The entry that is meant: by its name, or by the path of one of its files, sound or not."""
-    from featcache.features.cache import Entry, FeatureCache
-    from featcache.features.finding import PARTS, is_keyed
+    from featcache.features.cache import FeatureCache
+    from featcache.features.finding import PARTS, Entry, is_keyed
     from featcache.files.write import holds_features
 
     path = expanded(features).absolute()

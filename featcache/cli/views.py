@@ -45,7 +45,7 @@ def views(
     These are the views that extract makes of this file with the same --augment, --seed, --size
     and --resize.
     """
-    from featcache.evaluation.plots import draw_grid
+    from featcache.evaluation.plots.pictures import draw_grid
     from featcache.images.augment import Augmentation, view
 
     check_output(out, [image])

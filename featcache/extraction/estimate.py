@@ -12,19 +12,18 @@ import numpy as np
 from featcache.errors import BadImage
 from featcache.extraction.job import Job, Target
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.reading import Outcome, read_key
+from featcache.extraction.reading import Stream, read_one
 from featcache.extraction.run import (
+    Group,
     Run,
     expected_batch,
     find_groups,
     find_missing,
     open_run,
-    reading_of,
     stream_of,
 )
 from featcache.images.decoder import Content
 from featcache.images.threads import read_ahead
-from featcache.runtimes import Runtime
 from featcache.runtimes.probe import KEPT
 
 #: Images that are timed, but at least so many batches: the last one waits for nothing.
@@ -83,10 +82,7 @@ def _hash_all(state: Run, missing: np.ndarray) -> list[int]:
     images, settings = state.job.images, state.job.settings
     indices = np.flatnonzero(missing.any(axis=0)).tolist()
     unknown = [index for index in indices if not state.keys[index]]
-
-    def hashed(index: int) -> Outcome:
-        return read_key(images, index)
-
+    hashed = partial(read_one, images, streams=(), reading=state.reading)
     for outcome in read_ahead(hashed, unknown, settings.threads, ahead=64):
         state.note(outcome)
     state.save_stats()
@@ -109,19 +105,17 @@ def _is_missing(state: Run, index: int, key: str) -> bool:
     return False
 
 
-def _opened(runtime: Runtime) -> Runtime:
-    return runtime
+def _opened(state: Run, group: Group) -> Stream:
+    """How a network's images are read, once it is compiled."""
+    runtime = state.open_runtime(group)
+    return replace(stream_of(state, group), open_runtime=lambda: runtime)
 
 
 def _measured_speed(state: Run, sample: list[int]) -> float:
     """Images a second, decoding and networks together, once the networks are compiled."""
     everything = np.ones((len(state.fillings), len(state.job.images)), dtype=bool)
-    streams = []
-    for group in find_groups(state, everything):
-        runtime = state.open_runtime(group)
-        stream = stream_of(state, group)
-        streams.append(replace(stream, open_runtime=partial(_opened, runtime)))
+    streams = [_opened(state, group) for group in find_groups(state, everything)]
     started = time.monotonic()
-    for _ in run_pass(state.job.images, sample, streams, reading_of(state)):
+    for _ in run_pass(state.job.images, sample, streams, state.reading):
         pass
     return len(sample) / (time.monotonic() - started)

@@ -10,7 +10,8 @@ from typing import Any, Unpack, overload
 import joblib
 import numpy as np
 
-from featcache.backbones import BackboneSource, Network, Tap, recall_backbone
+from featcache.backbones.network import Network, Tap
+from featcache.backbones.opening import BackboneSource, recall_backbone
 from featcache.backbones.user_models.user_network import USER, scale_of
 from featcache.errors import FeatcacheError, at_least
 from featcache.extraction.job import Job, Progress, RunSettings, Target, Views
@@ -24,7 +25,7 @@ from featcache.images.augment import Augmentation
 from featcache.images.first_look import require_an_image
 from featcache.options import complete, takes
 from featcache.recipe import Decoding, Pooling, Recipe, Scaling, parse_channels, parse_resize
-from featcache.runtimes import check_precision, choose_runtime
+from featcache.runtimes.choice import check_precision, choose_runtime
 
 Images = str | Path | np.ndarray | Sequence[Any]
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,8 +24,9 @@ from featcache.extraction.known import merged
 from featcache.extraction.options import NetworkOptions
 from featcache.extraction.update import Added, add
 from featcache.features.cache import FeatureCache, note_weights
-from featcache.features.claims import ANYWHERE, confirm
-from featcache.features.store import Identity, Snapshot, Stamp
+from featcache.features.claims import ANYWHERE, claim_for_any, confirm
+from featcache.features.store.records import Identity, Stamp
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.files.folders import lock, make_folder, opened_folder, scratch_folder
 from featcache.files.home import expanded
 from featcache.files.write import writing
@@ -90,19 +91,19 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         FeatcacheError: X is none of these, or a parameter is wrong; `ImageFailure` names images
         that cannot be used: a row for each is promised, so none is left out.
         """
-        asked = _asked(X)
+        images, rows = _asked(X)
         job = self._prepare()
-        keys = _keys(asked.images, job.settings.threads)
+        keys = _keys(images, job.settings.threads)
         cache = FeatureCache.open(self.cache)
         snapshots = cache.snapshots(job.targets[0].recipe)
         self.n_images_extracted_ = 0
         if lacking := _missing(keys, snapshots):
             # Processes of a parallel search wait here, and then find the rows of the first one.
             with _alone(cache.directory):
-                added = _add(self._own(job, _some(asked.images, lacking), cache))
+                added = _add(self._own(job, _some(images, lacking), cache))
             self.n_images_extracted_ = added.extracted
             snapshots.append(added.snapshot)
-        return _read(np.array(keys, "S64")[asked.rows], snapshots)
+        return _read(np.array(keys, "S64")[rows], snapshots)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_n_features_out")
@@ -128,22 +129,15 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _own(self, job: Job, images: ImageSet, cache: FeatureCache) -> Job:
         """The job for some images, in the data set of the extractors."""
         (target,) = job.targets
-        folder = cache.claim_for_any(self.cache_name)
+        folder = claim_for_any(cache.directory, self.cache_name)
         place = cache.place(folder, target.recipe, target.network.name)
         return replace(job, images=images, targets=[replace(target, directory=place)], cache=cache)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+def _asked(X: Any) -> tuple[ImageSet, np.ndarray]:
     """Different images, and which of them each row of X is."""
-
-    images: ImageSet
-    rows: np.ndarray
-
-
-def _asked(X: Any) -> _Asked:
     if isinstance(X, ImageSet):
-        return _Asked(X, np.arange(len(X)))
+        return X, np.arange(len(X))
     if isinstance(X, str | os.PathLike):
         raise FeatcacheError(
             f"X is one path, {str(X)!r}: expected a list of paths, one a row; for a folder, give "
@@ -154,11 +148,11 @@ def _asked(X: Any) -> _Asked:
         given = _column(given)
     if not len(given) or not all(isinstance(each, str | os.PathLike) for each in given):
         # Arrays, or what find_images has a sentence for.
-        return _Asked(find_images(given), np.arange(len(given)))
+        return find_images(given), np.arange(len(given))
     paths = [os.path.abspath(expanded(each)) for each in given]  # noqa: PTH100
     images = find_images(sorted(set(paths)))
     places = {os.path.normpath(path): at for at, path in enumerate(_paths(images))}
-    return _Asked(images, np.array([places[path] for path in paths]))
+    return images, np.array([places[path] for path in paths])
 
 
 def _column(given: np.ndarray) -> list[Any]:
@@ -196,7 +190,7 @@ def _add(job: Job) -> Added:
     if added.failures:
         raise ImageFailure(
             f"{len(added.failures)} of {len(job.images)} new images cannot be used, and a "
-            f"transformer owes a row for each: leave them out, or repair them:",
+            f"transformer must give a row for each: leave them out, or repair them:",
             [f"{each.path}: {each.message}" for each in added.failures[:5]],
         )
     return added
@@ -215,18 +209,12 @@ def _keys(images: ImageSet, threads: int) -> list[str]:
         return list(pool.map(key, range(len(images))))
 
 
-def _find(keys: np.ndarray, snapshot: Snapshot) -> np.ndarray:
-    """Position of the plain view of each key in a snapshot, -1 = none."""
-    positions: np.ndarray = snapshot.find(keys, np.zeros(len(keys), np.int32))
-    return positions
-
-
 def _missing(keys: list[str], snapshots: list[Snapshot]) -> list[int]:
     """The first image of each key that no row is known of, in order."""
     wanted, first = np.unique(np.array(keys, "S64"), return_index=True)
     lacking = np.ones(len(wanted), dtype=bool)
-    for snapshot in snapshots:
-        lacking &= _find(wanted, snapshot) < 0
+    for *_, places in found_in(snapshots, wanted, np.zeros(len(wanted), np.int32)):
+        lacking[places] = False
     return sorted(first[lacking].tolist())
 
 
@@ -234,16 +222,11 @@ def _read(keys: np.ndarray, snapshots: list[Snapshot]) -> np.ndarray:
     """The rows of keys that are all known, (n, D) float32."""
     vectors: np.ndarray | None = None
     left = np.ones(len(keys), dtype=bool)
-    for snapshot in snapshots:
-        asked = np.flatnonzero(left)
-        positions = _find(keys[asked], snapshot)
-        there = positions >= 0
-        if there.any():
-            rows = snapshot.read(positions[there]).reshape(int(there.sum()), -1)
-            if vectors is None:
-                vectors = np.empty((len(keys), rows.shape[1]), np.float32)
-            vectors[asked[there]] = rows
-            left[asked[there]] = False
+    for snapshot, positions, places in found_in(snapshots, keys, np.zeros(len(keys), np.int32)):
+        rows = snapshot.read(positions).reshape(len(positions), -1)
+        if vectors is None:
+            vectors = np.empty((len(keys), rows.shape[1]), np.float32)
+        vectors[places], left[places] = rows, False
     if vectors is None or left.any():
         raise FeatcacheError(
             f"{int(left.sum())} rows vanished from the cache while they were read: was it cleaned "

@@ -19,7 +19,8 @@ from featcache.extraction.pipeline import Batch, FinishedRows
 from featcache.extraction.reading import Outcome
 from featcache.extraction.timing import Timing
 from featcache.features.cache import note_weights
-from featcache.features.store import Block, Failure, RecipeStore, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block, Failure, Stamp
 from featcache.images import ImageSet
 from featcache.images.decoder import Content, decoder_versions
 from featcache.runtimes.proof import Proven
@@ -103,7 +104,7 @@ class Filling:
             for outcome in through
             for view in self._not_computed(outcome, batch.stream)
         ]
-        if not pairs or not self.known.everything[1:]:
+        if not pairs or not self.known.others:
             return FinishedRows(np.zeros((0, 0), np.float32), [], [])
         return self.known.reuse([outcome for outcome, _ in pairs], [view for _, view in pairs])
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.backbones import Network, Tap
+from featcache.backbones.network import Network, Tap
 from featcache.extraction.timing import Bound
 from featcache.features.cache import FeatureCache
 from featcache.features.splits.partition import Carve
-from featcache.features.store import Failure, RecipeStore
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Failure
 from featcache.images import ImageSet
 from featcache.images.augment import Augmentation
 from featcache.recipe import Recipe

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +19,9 @@ import numpy as np
 from featcache.extraction.pipeline import FinishedRows
 from featcache.extraction.reading import Outcome
 from featcache.features.cache import FeatureCache
-from featcache.features.store import Failure, RecipeStore, Snapshot, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Failure, Stamp
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.images.decoder import Content, decoder_versions
 from featcache.images.earlier import reads_as_before
 from featcache.recipe import Recipe
@@ -44,7 +46,7 @@ class Known:
     own: the rows of this data set.
     siblings: those of other data sets under the same recipe.
     plain: those of any data set under the recipe without augmentation, which has the same view 0.
-    earlier: those of any data set that earlier reading rules made; they answer for images alone
+    earlier, earlier_plain: the like that earlier reading rules made; they answer for images alone
         whose pixels are still the same.
     changed: keys of images that earlier rows are there of, and must not answer for.
     taken_over: how many earlier rows were borrowed.
@@ -56,6 +58,7 @@ class Known:
     plain: list[Snapshot]
     failures: dict[str, Failure] = field(default_factory=dict)
     earlier: list[Snapshot] = field(default_factory=list)
+    earlier_plain: list[Snapshot] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
     taken_over: int = 0
 
@@ -70,17 +73,23 @@ class Known:
             if failure.key and failure.decoder == current and failure.code not in PASSING
         }
         plain = cache.snapshots(recipe.plain) if recipe.augment else []
-        earlier = [each for old in recipe.earlier for each in cache.snapshots(old)]
-        if recipe.augment:
-            older = [each for old in recipe.plain.earlier for each in cache.snapshots(old)]
-            plain, earlier = plain + older, earlier + older
-        return cls(own, cache.snapshots(recipe, but=here), plain, failures, earlier)
+        return cls(
+            own,
+            cache.snapshots(recipe, but=here),
+            plain,
+            failures,
+            earlier=[found for each in recipe.earlier for found in cache.snapshots(each)],
+            earlier_plain=[
+                found
+                for each in (recipe.plain.earlier if recipe.augment else [])
+                for found in cache.snapshots(each)
+            ],
+        )
 
     @property
-    def everything(self) -> list[Snapshot]:
-        """All snapshots, this data set's first, earlier rules' last."""
-        now = [self.own, *self.siblings, *self.plain]
-        return [each for each in now if not self._is_earlier(each)] + self.earlier
+    def others(self) -> list[Snapshot]:
+        """All snapshots but this data set's, earlier rules' last."""
+        return [*self.siblings, *self.plain, *self.earlier, *self.earlier_plain]
 
     def missing(self, key: str, views: Sequence[int], content: Callable[[], Content]) -> list[int]:
         """The views of these bytes that no row is known of. Called from many threads.
@@ -90,17 +99,40 @@ class Known:
         if key in self.failures:
             return []
         left = np.asarray(views, np.int32)
-        for snapshot in self.everything:
-            if len(left) and key not in self.changed:
-                there = self._find(snapshot, np.full(len(left), key.encode(), "S64"), left) >= 0
-                if there.any() and self._is_earlier(snapshot) and not reads_as_before(content()):
-                    self.changed.add(key)
-                    continue
-                left = left[~there]
-        return [int(view) for view in left]
+        left = self._unknown(key, left, [self.own, *self.siblings], self.plain)
+        if len(left) and (self.earlier or self.earlier_plain) and key not in self.changed:
+            still = self._unknown(key, left, self.earlier, self.earlier_plain)
+            if len(still) < len(left) and reads_as_before(content()):
+                left = still
+            elif len(still) < len(left):
+                self.changed.add(key)
+        missing: list[int] = left.tolist()
+        return missing
 
-    def _is_earlier(self, snapshot: Snapshot) -> bool:
-        return any(snapshot is each for each in self.earlier)
+    @staticmethod
+    def _unknown(
+        key: str, views: np.ndarray, snapshots: list[Snapshot], plain: list[Snapshot]
+    ) -> np.ndarray:
+        """Those of some views of an image that no snapshot has a row of."""
+        keys, is_known = np.full(len(views), key.encode(), "S64"), np.zeros(len(views), bool)
+        for *_, places in found_in(snapshots, keys, views, plain=plain):
+            is_known[places] = True
+        return views[~is_known]
+
+    def _elsewhere(
+        self, keys: np.ndarray, views: np.ndarray
+    ) -> Iterator[tuple[Snapshot, np.ndarray, np.ndarray]]:
+        """As `found_in`, in other files: today's, then those of earlier rules that may answer."""
+        left = np.array([key.decode() not in self.changed for key in keys.tolist()], bool)
+        for snapshot, positions, places in found_in(self.siblings, keys, views, plain=self.plain):
+            left[places] = False
+            yield snapshot, positions, places
+        asked = np.flatnonzero(left)
+        for snapshot, positions, places in found_in(
+            self.earlier, keys[asked], views[asked], plain=self.earlier_plain
+        ):
+            self.taken_over += len(places)
+            yield snapshot, positions, asked[places]
 
     def has_all(self, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Which of some keys (n,) 'S64' have all their views in this data set, or are known to
@@ -117,7 +149,7 @@ class Known:
 
     def stored_stamp(self) -> Stamp | None:
         """Provenance and probe of rows that exist, here first."""
-        for snapshot in self.everything:
+        for snapshot in (self.own, *self.others):
             if snapshot.probe is not None:
                 return Stamp(merged(snapshot.provenances), snapshot.probe)
         return None
@@ -139,40 +171,22 @@ class Known:
     def reuse(self, outcomes: list[Outcome], views: list[int]) -> FinishedRows:
         """Those of some rows that this data set lacks and others of the cache have."""
         keys = np.array([outcome.key.encode() for outcome in outcomes], "S64")
-        left = self.own.find(keys, np.array(views, np.int32)) < 0
+        wanted = np.array(views, np.int32)
+        lacking = np.flatnonzero(self.own.find(keys, wanted) < 0)
+        others = self._elsewhere(keys[lacking], wanted[lacking])
         taken: list[int] = []
         vectors = []
-        unchanged = np.array([outcome.key not in self.changed for outcome in outcomes])
-        for snapshot in self.everything[1:]:
-            is_earlier = self._is_earlier(snapshot)
-            asked = np.flatnonzero(left & unchanged if is_earlier else left)
-            positions = self._find(snapshot, keys[asked], np.array(views, np.int32)[asked])
-            there = positions >= 0
-            if there.any():
-                vectors.append(snapshot.read(positions[there]))
-                self._note_sizes(snapshot, positions[there], outcomes, asked[there])
-                taken += asked[there].tolist()
-                self.taken_over += int(there.sum()) if is_earlier else 0
-                left[asked[there]] = False
+        for snapshot, positions, places in others:
+            vectors.append(snapshot.read(positions))
+            sizes = snapshot.source_sizes(positions).tolist()
+            for place, (height, width) in zip(lacking[places].tolist(), sizes, strict=True):
+                outcomes[place].source_size = (height, width)
+                taken.append(place)
         return FinishedRows(
             vectors=np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
             outcomes=[outcomes[place] for place in taken],
             views=[views[place] for place in taken],
         )
-
-    def _find(self, snapshot: Snapshot, keys: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Positions of rows, -1 = missing; a plain recipe answers for view 0 alone."""
-        positions = snapshot.find(keys, views)
-        is_plain = any(snapshot is each for each in self.plain)
-        return np.where(views == 0, positions, -1) if is_plain else positions
-
-    @staticmethod
-    def _note_sizes(
-        snapshot: Snapshot, positions: np.ndarray, outcomes: list[Outcome], places: np.ndarray
-    ) -> None:
-        sizes = snapshot.source_sizes(positions).tolist()
-        for place, (height, width) in zip(places.tolist(), sizes, strict=True):
-            outcomes[place].source_size = (height, width)
 
 
 def provenance_of(proven: Proven | None, tap: int = 0) -> str:

@@ -11,20 +11,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from featcache.backbones import Network, recall_recipe
+from featcache.backbones.network import Network
+from featcache.backbones.opening import recall_recipe
 from featcache.errors import BadImage
 from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream, reading_notes
-from featcache.features.cache import FeatureCache
-from featcache.features.store import Snapshot
+from featcache.features.cache import FeatureCache, weights_hint
+from featcache.features.features import Features
+from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS, Content
 from featcache.images.earlier import reads_as_before
 from featcache.recipe import PIPELINE, Recipe
-from featcache.runtimes import Runtime, default_batch
+from featcache.runtimes.choice import default_batch
 from featcache.runtimes.proof import open_proven
 from featcache.runtimes.rounding import check_probe
+from featcache.runtimes.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,11 @@ class VectorSource:
     recipe: Recipe
     weights_hint: str
     probe: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features) -> VectorSource:
+        """That of features: what is beside them says where the weights lay."""
+        return cls(features.recipe, weights_hint(features.path.parent), features.probe)
 
     def open_network(self, weights: str | None, *, trusted: bool) -> Network:
         """The network of the recipe, with `weights` or those of the hint; the digest is checked."""
@@ -130,25 +138,24 @@ class _Cached:
         return [] if is_other else [0]
 
     def _has(self, snapshots: list[Snapshot], key: str) -> bool:
-        return any(self._find(each, [key])[0] >= 0 for each in snapshots)
+        return next(self._found(snapshots, [key]), None) is not None
 
     def read(self, outcomes: list[Outcome]) -> tuple[list[int], list[np.ndarray]]:
         """The rows of images that are all known: their indices and their vectors."""
         indices: list[int] = []
         vectors = []
-        for snapshot in (*self.snapshots, *self.others):
-            positions = self._find(snapshot, [outcome.key for outcome in outcomes])
-            there = positions >= 0
-            if there.any():
-                vectors.append(snapshot.read(positions[there]))
-                indices += [outcomes[place].index for place in np.flatnonzero(there)]
-                outcomes = [outcomes[place] for place in np.flatnonzero(~there)]
+        keys = [outcome.key for outcome in outcomes]
+        for snapshot, positions, places in self._found([*self.snapshots, *self.others], keys):
+            vectors.append(snapshot.read(positions))
+            indices += [outcomes[place].index for place in places.tolist()]
         return indices, vectors
 
     @staticmethod
-    def _find(snapshot: Snapshot, keys: list[str]) -> np.ndarray:
+    def _found(
+        snapshots: list[Snapshot], keys: list[str]
+    ) -> Iterator[tuple[Snapshot, np.ndarray, np.ndarray]]:
         wanted = np.array([key.encode() for key in keys], "S64")
-        return snapshot.find(wanted, np.zeros(len(keys), np.int32))
+        return found_in(snapshots, wanted, np.zeros(len(keys), np.int32))
 
 
 def look_up(

@@ -20,7 +20,7 @@ from featcache.extraction.reading import Outcome, Reading, Stream, ViewPixels, r
 from featcache.extraction.timing import Timing
 from featcache.images import ImageSet
 from featcache.images.threads import read_ahead
-from featcache.runtimes import Runtime
+from featcache.runtimes.runtime import Runtime
 
 #: Outcomes that need no network are handed on at least this often.
 CHUNK = 1024
@@ -109,13 +109,10 @@ class _Feeder:
         if self.inputs:
             yield from self.start(self.inputs)
             self.inputs = None
-        yield from self.finish_started()
-        if self.others:
-            yield self._hand_on()
-
-    def finish_started(self) -> Iterator[Batch]:
         while self.under_way:
             yield self.finish_oldest()
+        if self.others:
+            yield self._hand_on()
 
     def finish_oldest(self) -> Batch:
         inputs, others, result = self.under_way.popleft()

@@ -21,7 +21,7 @@ from featcache.images import ImageSet
 from featcache.images.decoder import Content, decode_all
 from featcache.images.samples import depth_advice
 from featcache.recipe import Decoding
-from featcache.runtimes import Runtime
+from featcache.runtimes.runtime import Runtime
 
 #: Pictures decoded ahead of the networks, at least: a large image does not make them wait.
 AHEAD = 32
@@ -81,18 +81,6 @@ class Reading:
     threads: int
     max_pixels: int
     timing: Timing = field(default_factory=Timing)
-
-
-def read_key(images: ImageSet, index: int) -> Outcome:
-    """Read and hash one image, without decoding it; never raises `BadImage`."""
-    outcome = Outcome(index, hashed_at=time.time_ns())
-    try:
-        image = images.read(index)
-    except BadImage as bad:
-        outcome.problem = (bad.code, bad.message)
-        return outcome
-    outcome.key, outcome.stamp = image.key, image.stamp
-    return outcome
 
 
 def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: Reading) -> Outcome:

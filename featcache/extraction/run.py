@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.extraction.filling import Filling, Saver
 from featcache.extraction.job import Job, Progress, Target
 from featcache.extraction.known import Known
@@ -22,8 +22,9 @@ from featcache.extraction.timing import Timing
 from featcache.images import STAT_CACHE, StatCache
 from featcache.images.augment import view
 from featcache.images.decoder import Content
-from featcache.runtimes import Runtime, default_batch
+from featcache.runtimes.choice import default_batch
 from featcache.runtimes.proof import open_proven
+from featcache.runtimes.runtime import Runtime
 
 STAT_CACHE_SECONDS = 60.0
 
@@ -56,7 +57,7 @@ class Run:
     keys: np.ndarray
     noted: np.ndarray
     computed: np.ndarray
-    timing: Timing
+    reading: Reading
     remarks: list[str]
     notes: Counter[str] = field(default_factory=Counter)
     peak: int = 0
@@ -143,9 +144,10 @@ class Run:
 @contextmanager
 def open_run(job: Job) -> Iterator[Run]:
     """Look at what is there already."""
-    timing, remarks = Timing(), list(job.remarks)
+    reading = Reading(job.settings.threads, job.settings.max_pixels)
+    remarks = list(job.remarks)
     with ThreadPoolExecutor(1, thread_name_prefix="featcache-write") as writer:
-        fillings = [_filling(job, target, writer, timing) for target in job.targets]
+        fillings = [_filling(job, target, writer, reading.timing) for target in job.targets]
         for problem in (each for filling in fillings for each in filling.known.own.problems):
             remarks.append(
                 f"{problem.path.name} is damaged ({problem.reason}): its rows are extracted "
@@ -160,7 +162,7 @@ def open_run(job: Job) -> Iterator[Run]:
             keys=np.zeros(len(job.images), "S64"),
             noted=np.zeros(len(job.images), bool),
             computed=np.zeros(len(job.images), bool),
-            timing=timing,
+            reading=reading,
             remarks=remarks,
         )
 
@@ -221,8 +223,3 @@ def _augmented(job: Job, pixels: np.ndarray, key: str, number: int) -> np.ndarra
     if job.views.augmentation is None:
         raise ValueError("this job has no augmentation")
     return view(pixels, job.views.augmentation, key=key, seed=job.views.seed, number=number)
-
-
-def reading_of(state: Run) -> Reading:
-    """How the images of a job are read."""
-    return Reading(state.job.settings.threads, state.job.settings.max_pixels, state.timing)

@@ -19,17 +19,19 @@ from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
 from featcache.extraction.reading import Stream, reading_notes
-from featcache.extraction.run import Run, find_groups, find_missing, open_run, reading_of, stream_of
+from featcache.extraction.run import Run, find_groups, find_missing, open_run, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
 from featcache.features.removal import RUNS
 from featcache.features.splits.partition import Carve
-from featcache.features.store import Failure, Identity, PackedFile, Snapshot, Stamp
+from featcache.features.store.packed_file import PackedFile
+from featcache.features.store.records import Failure, Identity, Stamp
+from featcache.features.store.snapshot import Snapshot
 from featcache.files.write import append_record
 from featcache.images import ImageSet, label_conflicts
 from featcache.images.first_look import none_usable
 from featcache.interruption import Interruption, watch_for_interruption
-from featcache.runtimes import Runtime
+from featcache.runtimes.runtime import Runtime
 
 SHOWN_CONFLICTS = 3
 
@@ -45,7 +47,7 @@ def run_job(
     """
     with open_run(job) as state:
         _fill(state, report)
-        with state.timing.measure("writing"):
+        with state.reading.timing.measure("writing"):
             packed = [_pack(state, filling) for filling in state.fillings]
         _log_run(state)
         return [
@@ -101,7 +103,7 @@ def _extract_missing(state: Run, missing: np.ndarray, report: Callable[[Progress
     streams = [stream_of(state, group) for group in state.groups]
     with watch_for_interruption() as interruption:
         streams = [_stoppable(stream, state, interruption) for stream in streams]
-        for batch in run_pass(job.images, indices, streams, reading_of(state)) if streams else ():
+        for batch in run_pass(job.images, indices, streams, state.reading) if streams else ():
             state.take(batch)
             report(state.progress())
             if interruption.requested or (state.failed and job.settings.on_error == "fail"):
@@ -175,7 +177,7 @@ def _result(
         choice=proven.runtime.choice if proven else "every row was known: no network ran",
         parity=proven.parities[tap] if proven else None,
         rounding=proven.roundings[tap] if proven else None,
-        bound=state.timing.bound(seconds) if proven else None,
+        bound=state.reading.timing.bound(seconds) if proven else None,
         remarks=[*state.remarks, *_warnings(state)],
     )
 
@@ -217,7 +219,7 @@ def _log_run(state: Run) -> None:
             "seconds": round(seconds, 3),
             "batch": proven.runtime.batch if proven else None,
             "threads": job.settings.threads,
-            "waited_for": state.timing.bound(seconds).shares if proven else None,
+            "waited_for": state.reading.timing.bound(seconds).shares if proven else None,
         }
         try:
             append_record(filling.target.directory / RUNS, record, base=job.cache.directory)

@@ -17,83 +17,18 @@ from pathlib import Path
 
 from featcache.errors import FeatcacheError
 from featcache.features import finding
-from featcache.features.claims import ANYWHERE, UNREADABLE, claim, claim_for_any, owner_of, slug
+from featcache.features.claims import ANYWHERE, UNREADABLE, claim, owner_of, slug
 from featcache.features.features import Features, open_features
-from featcache.features.finding import PACKED
+from featcache.features.finding import PACKED, Entry
 from featcache.features.removal import WEIGHTS_NOTE, remove_entry
-from featcache.features.store import (
-    GcResult,
-    RecipeStore,
-    Snapshot,
-    last_copies,
-    recipe_key_of,
-    recipe_text_of,
-)
+from featcache.features.store.clearing import last_copies
+from featcache.features.store.recipe_store import RecipeStore, recipe_key_of
+from featcache.features.store.records import GcResult
+from featcache.features.store.snapshot import Snapshot
 from featcache.files.small_files import read_json
 from featcache.files.write import write_whole
 from featcache.images import ImageSet
 from featcache.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One data set under one recipe: a folder of the cache."""
-
-    directory: Path
-
-    @property
-    def data_set(self) -> str:
-        return self.directory.parent.name
-
-    @property
-    def name(self) -> str:
-        """As the user may write it: ``photos/vgg16-1a2b3c4d``."""
-        return f"{self.data_set}/{self.directory.name}"
-
-    @property
-    def packed(self) -> Path:
-        return self.directory / PACKED
-
-    def files(self) -> list[Path]:
-        """Where its rows lie, or should: the packed file first."""
-        return [self.packed, *sorted((self.directory / "parts").glob("*.h5"))]
-
-    def recipe(self) -> str:
-        """The recipe's canonical text, from any file or part of the folder that still says it.
-
-        Raises `FeatcacheError` where there is none.
-        """
-        for path in self.files():
-            try:
-                if text := recipe_text_of(path):
-                    return text
-            except FeatcacheError:
-                continue  # missing, or no file at all: here another one will do
-        raise FeatcacheError(f"{self.directory}: no readable feature file in it")
-
-    def store(self) -> RecipeStore:
-        """The rows of the folder, whatever state its files are in."""
-        try:
-            recipe = self.recipe()
-        except FeatcacheError:
-            recipe = "{}"  # nobody's: every file that is there is damaged
-        return RecipeStore(self.directory, recipe)
-
-    @property
-    def summary(self) -> str:
-        """What tells it from other entries of its data set and backbone, in a few words."""
-        try:
-            return Recipe.from_json(self.recipe()).summary
-        except FeatcacheError:
-            return "not readable"
-
-    @property
-    def tap(self) -> str:
-        """The tapped layer and its pooling, "" where no file is readable."""
-        try:
-            return Recipe.from_json(self.recipe()).tap
-        except FeatcacheError:
-            return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +53,7 @@ class FeatureCache:
         folders = {path.parent if path.name == "parts" else path for path in found}
         entries = [Entry(folder) for folder in sorted(folders)]
         # A class of images may be called `parts` too.
-        return [
-            entry
-            for entry in entries
-            if finding.is_keyed(entry.directory) or finding.any_of_ours(entry.files())
-        ]
+        return [entry for entry in entries if finding.is_keyed(entry.directory) or entry.has_ours]
 
     def find(self, features: str | Path) -> Entry:
         """The one entry that `features` means: the name ``photos``, ``photos/vgg16`` or
@@ -198,13 +129,6 @@ class FeatureCache:
         A name belongs to one root; see `featcache.features.claims`.
         """
         return claim(self.directory, images, name)
-
-    def claim_for_any(self, name: str) -> Path:
-        """The folder for a data set of images from anywhere, which no root may take over.
-
-        Raises `FeatcacheError` where the name is that of another data set.
-        """
-        return claim_for_any(self.directory, name)
 
     @staticmethod
     def place(folder: Path, recipe: Recipe, name: str) -> Path:
@@ -300,7 +224,7 @@ def _at(text: str) -> Entry | Path | None:
     if kind == "file":
         return path if finding.is_path(text) or finding.is_ours(path) else None
     entry = Entry(path.absolute())
-    return entry if kind == "folder" and finding.any_of_ours(entry.files()) else None
+    return entry if kind == "folder" and entry.has_ours else None
 
 
 def _newest(matches: list[Entry]) -> list[Entry]:

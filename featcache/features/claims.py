@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
-from featcache.features.store import rows_of_place
+from featcache.features.store.snapshot import rows_of_place
 from featcache.files.folders import check_no_link
 from featcache.files.small_files import read_json
 from featcache.files.write import write_first, write_whole

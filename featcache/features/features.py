@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.features.store import Failure, FileIdentity, PackedFile, open_packed
+from featcache.features.store.disk import FileIdentity
+from featcache.features.store.packed_file import PackedFile, open_packed
+from featcache.features.store.records import Failure
 from featcache.recipe import PIPELINE, Recipe
 
 if TYPE_CHECKING:
@@ -88,6 +90,16 @@ class Features:
                 f"of which were misread when it was made. Run the same `featcache extract` again: "
                 f"rows whose pixels are the same are taken over without the network"
             )
+
+    @property
+    def name(self) -> str:
+        """As the user may write it: ``photos/vgg16-1a2b3c4d``."""
+        return f"{self.path.parent.parent.name}/{self.path.parent.name}"
+
+    @property
+    def probe(self) -> np.ndarray:
+        """(8, k) float32: what the network gave for the probe's images."""
+        return np.array(self._packed.probe)
 
     @property
     def X(self) -> np.ndarray:
@@ -237,8 +249,8 @@ class Features:
 
     def __repr__(self) -> str:
         return (
-            f"<Features {self.path.parent.parent.name}/{self.path.parent.name}: {len(self)} rows "
-            f"of {self.width} {self.recipe.dtype}, {len(self.classes)} classes>"
+            f"<Features {self.name}: {len(self)} rows of {self.width} {self.recipe.dtype}, "
+            f"{len(self.classes)} classes>"
         )
 
 

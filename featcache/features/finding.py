@@ -1,4 +1,4 @@
-"""Finding: which features a text means: a name in the cache, then a path, then a beginning.
+"""Finding: an entry of the cache, and which a text means: a name, then a path, then a beginning.
 
 A path counts only where a file of ours lies, so that a folder of images never stands for features.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.features.store import recipe_key_of
+from featcache.features.store.recipe_store import RecipeStore, recipe_key_of, recipe_text_of
+from featcache.recipe import Recipe
 
 PACKED = "features.h5"
 PARTS = "parts"
@@ -25,18 +25,70 @@ def is_keyed(folder: Path) -> bool:
     return KEYED.fullmatch(folder.name) is not None
 
 
-class Named(Protocol):
-    """What can be found: ``photos/vgg16-1a2b3c4d`` of the data set ``photos``, and its tap."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One data set under one recipe: a folder of the cache."""
+
+    directory: Path
 
     @property
-    def name(self) -> str: ...
-    @property
-    def data_set(self) -> str: ...
-    @property
-    def tap(self) -> str: ...
+    def data_set(self) -> str:
+        return self.directory.parent.name
 
+    @property
+    def name(self) -> str:
+        """As the user may write it: ``photos/vgg16-1a2b3c4d``."""
+        return f"{self.data_set}/{self.directory.name}"
 
-Found = TypeVar("Found", bound=Named)
+    @property
+    def packed(self) -> Path:
+        return self.directory / PACKED
+
+    def files(self) -> list[Path]:
+        """Where its rows lie, or should: the packed file first."""
+        return [self.packed, *sorted((self.directory / PARTS).glob("*.h5"))]
+
+    @property
+    def has_ours(self) -> bool:
+        """Whether one of its files has a header of ours."""
+        return any(map(is_ours, self.files()))
+
+    def recipe(self) -> str:
+        """The recipe's canonical text, from any file or part of the folder that still says it.
+
+        Raises `FeatcacheError` where there is none.
+        """
+        for path in self.files():
+            try:
+                if text := recipe_text_of(path):
+                    return text
+            except FeatcacheError:
+                continue  # missing, or no file at all: here another one will do
+        raise FeatcacheError(f"{self.directory}: no readable feature file in it")
+
+    def store(self) -> RecipeStore:
+        """The rows of the folder, whatever state its files are in."""
+        try:
+            recipe = self.recipe()
+        except FeatcacheError:
+            recipe = "{}"  # nobody's: every file that is there is damaged
+        return RecipeStore(self.directory, recipe)
+
+    @property
+    def summary(self) -> str:
+        """What tells it from other entries of its data set and backbone, in a few words."""
+        try:
+            return Recipe.from_json(self.recipe()).summary
+        except FeatcacheError:
+            return "not readable"
+
+    @property
+    def tap(self) -> str:
+        """The tapped layer and its pooling, "" where no file is readable."""
+        try:
+            return Recipe.from_json(self.recipe()).tap
+        except FeatcacheError:
+            return ""
 
 
 def is_path(text: str) -> bool:
@@ -44,13 +96,13 @@ def is_path(text: str) -> bool:
     return text.startswith(("/", "./", "../")) or text in (".", "..") or text.endswith(".h5")
 
 
-def whole_names(text: str, entries: Sequence[Found]) -> list[Found]:
+def whole_names(text: str, entries: list[Entry]) -> list[Entry]:
     """Those called exactly so, or all of the data set called exactly so."""
     whole = [entry for entry in entries if entry.name == text]
     return whole or [entry for entry in entries if entry.data_set == text]
 
 
-def names(text: str, entries: Sequence[Found]) -> list[Found]:
+def names(text: str, entries: list[Entry]) -> list[Entry]:
     """Those called exactly so: by whole name, data set, backbone, or backbone and tap."""
     above, _, tap = text.rpartition("/")
     return (
@@ -64,7 +116,7 @@ def names(text: str, entries: Sequence[Found]) -> list[Found]:
     )
 
 
-def beginnings(text: str, entries: Sequence[Found]) -> list[Found]:
+def beginnings(text: str, entries: list[Entry]) -> list[Entry]:
     """Those whose name begins so; nothing begins with nothing."""
     return [entry for entry in entries if text and entry.name.startswith(text)]
 
@@ -78,11 +130,6 @@ def is_ours(file: str | Path) -> bool:
     except (FeatcacheError, OSError, ValueError):
         return False
     return True
-
-
-def any_of_ours(files: Iterable[Path]) -> bool:
-    """Whether one of the files of a folder has a header of ours."""
-    return any(is_ours(file) for file in files)
 
 
 def folder_of(file: Path) -> Path:

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 from featcache.errors import FeatcacheError
 from featcache.features.claims import FORMAT, MARKER
-from featcache.features.store import GcResult, remove_place
+from featcache.features.store.clearing import remove_place
+from featcache.features.store.records import GcResult
 from featcache.files.folders import check_no_link, remove_folder
 from featcache.files.write import deleting, remove
 from featcache.images import STAT_CACHE, is_stat_cache

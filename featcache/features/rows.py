@@ -94,10 +94,6 @@ class LazyRows:
     def ndim(self) -> int:
         return 2
 
-    @property
-    def nbytes(self) -> int:
-        return len(self) * self.shape[1] * self.dtype.itemsize
-
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         numbers = self.numbers[rows]
         order = np.argsort(numbers, kind="stable")

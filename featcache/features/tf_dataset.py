@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, at_least
 
 if TYPE_CHECKING:
     import tensorflow
@@ -29,8 +29,7 @@ def tf_dataset(
     """
     import tensorflow as tf
 
-    if batch_size < 1:
-        raise FeatcacheError(f"batch_size {batch_size}: expected a whole number of at least 1")
+    at_least("batch_size", batch_size, 1)
     if not len(maps):
         raise FeatcacheError("there is no row to make a dataset of: choose other rows")
     epochs = iter(range(2**62))

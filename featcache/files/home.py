@@ -15,13 +15,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from featcache.errors import FeatcacheError
 from featcache.files.small_files import parse_json, read_small
-from featcache.files.write import write_first, write_whole
+from featcache.files.write import touch, write_first, write_whole
+
+Made = TypeVar("Made")
+
 
 #: What was not used for so long is deleted by `featcache gc`.
 UNUSED_DAYS = 30
@@ -83,6 +86,34 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     text = json.dumps(record, sort_keys=True).encode("ascii")
     digest = hashlib.sha256(text).hexdigest().encode("ascii")
     write_whole(path, digest + b"\n" + text, base=home())
+
+
+def note_path(*about: Any) -> Path:
+    """Where a note lies: its name is made of everything that what it says depends on."""
+    name = hashlib.sha256(json.dumps(about).encode("ascii")).hexdigest()
+    return home() / "notes" / f"{name}.note"
+
+
+def recall(note: Path, made: Callable[[dict[str, Any]], Made]) -> Made | None:
+    """What is `made` of a note; None where there is none, or it is not as `keep` writes it.
+
+    A checksum that is right says little: whoever can write here can make it right.
+    """
+    record = read_record(note)
+    if record is None:
+        return None
+    try:
+        known = made(record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        return None  # it is found out anew
+    touch(note, home())
+    return known
+
+
+def keep(note: Path, record: dict[str, Any]) -> None:
+    """Write a note; a home that cannot be written costs time at the next start, and no more."""
+    with contextlib.suppress(FeatcacheError):
+        write_record(note, record)
 
 
 def is_record(file: BinaryIO) -> bool:

@@ -24,6 +24,10 @@ MOST_OF_A_TABLE = 2**30
 # O_NONBLOCK: opening a pipe would wait for a writer. O_NOCTTY: a terminal stays a file.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
+#: Git's racy rule: a file written within this time of its reading may change once more without its
+#: times changing, where the file system's clock is coarse (2 s on FAT).
+RACY_NS = 2_000_000_000
+
 #: What stands in the place of a file's own digest while it is computed.
 ZEROS = "0" * 64
 _OWN = re.compile(rb'"digest": ?"([0-9a-f]{64})"')
@@ -77,6 +81,10 @@ class FileStamp:
     def of(cls, status: os.stat_result) -> FileStamp:
         """The stamp within what `os.stat` gave."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    def is_settled(self, now_ns: int) -> bool:
+        """Whether a file read at that time shows by its stamp when it changes (see `RACY_NS`)."""
+        return max(self.mtime_ns, self.ctime_ns) < now_ns - RACY_NS
 
 
 def sealed(content: bytes) -> bytes:

@@ -115,9 +115,9 @@ def sync(descriptor: int) -> None:
 
 
 @contextmanager
-def whole_text(target: Path, *, base: Path | None = None) -> Iterator[IO[str]]:
+def whole_text(target: Path) -> Iterator[IO[str]]:
     """`whole_stream` for UTF-8; line ends are written as they are given."""
-    with whole_stream(target, base=base) as file:
+    with whole_stream(target) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         yield text
         text.flush()
@@ -242,12 +242,11 @@ def put(folder: Path, names: Sequence[str], content: IO[bytes]) -> None:
         raise FeatcacheError(f"{'/'.join(names)!r} is not the path of a file below a folder")
     target = folder.joinpath(*names)
     make_folder(target.parent, folder)
-    with opened_folder(target.parent, folder) as inner, _created(inner, target.name) as file:
+    with (
+        opened_folder(target.parent, folder) as inner,
+        os.fdopen(create(inner, target.name), "wb") as file,
+    ):
         shutil.copyfileobj(content, file, 1 << 20)
-
-
-def _created(folder: int, name: str) -> BinaryIO:
-    return os.fdopen(create(folder, name), "wb")
 
 
 # What is there already

@@ -18,7 +18,8 @@ from featcache.finetuning.freezing import Cut, Freeze, list_cuts
 from featcache.finetuning.plan import FinetunePlan
 from featcache.finetuning.start import Start
 from featcache.heads.logistic.table import balanced_weights
-from featcache.training import Feed, Pictures, PixelFeed, RowFeed
+from featcache.training.feeds import Feed, RowFeed
+from featcache.training.pixels import Pictures, PixelFeed
 
 #: Cuts that spare less than the best one by no more than this are as good.
 AS_GOOD = 0.02
@@ -34,11 +35,6 @@ class CutChoice:
 
     cut: Cut | None
     reason: str
-
-    @property
-    def share(self) -> float:
-        """The part of the network's multiply-adds that every epoch takes."""
-        return 1 - self.cut.saved if self.cut else 1.0
 
 
 def choose_cut(base: object, frozen: Freeze, start: Start, plan: FinetunePlan) -> CutChoice:

@@ -19,7 +19,7 @@ from featcache.finetuning.cut import (
     feeds_of_rows,
     same_cut,
 )
-from featcache.finetuning.freezing import Freeze, freeze, remarks_on, total_multiply_adds
+from featcache.finetuning.freezing import Freeze, freeze, remarks_on
 from featcache.finetuning.graphs import Graphs, check_can_be_saved, gains_by_xla, mixed_precision
 from featcache.finetuning.options import FinetuneOptions
 from featcache.finetuning.outcome import Tuned, is_finished, recall_outcome, write_outcome
@@ -28,7 +28,9 @@ from featcache.finetuning.proofs import check_joined, check_start, rounding_at_s
 from featcache.finetuning.start import Draft, Say, Start, begin, look
 from featcache.heads.dense_training import keras_model_of
 from featcache.options import takes
-from featcache.training import Checkpoint, Learned, LearningOptions, learn
+from featcache.training.checkpoint import Checkpoint
+from featcache.training.loop import Learned, learn
+from featcache.training.options import LearningOptions
 from featcache.training.state import parameter_counts
 
 _LEARNING = {field.name for field in fields(LearningOptions)}
@@ -125,9 +127,7 @@ def _tuned(start: Start, plan: FinetunePlan, frozen: Freeze, say: Say) -> Tuned:
     say(agreement.words)
     cut = choice.cut.layer if choice.cut else None
     checkpoint = replace(checkpoint, settings={**start.settings, "cut": cut})
-    images = len(feeds.train) * plan.learning.epochs
-    work = images * _multiply_adds(graphs.base, frozen, choice)
-    learned = _learn(start, model, feeds, plan, checkpoint, work=work, say=say)
+    learned = _learn(start, model, feeds, plan, checkpoint, say=say)
     about = {
         "unfreeze_from": frozen.first,
         "cut": cut,
@@ -137,12 +137,6 @@ def _tuned(start: Start, plan: FinetunePlan, frozen: Freeze, say: Say) -> Tuned:
     }
     say("writing the new backbone, and judging it as any other")
     return write_outcome(start, graphs, learned, plan.out, about)
-
-
-def _multiply_adds(base: Any, frozen: Freeze, choice: CutChoice) -> float:
-    """Of an image in training: once forward, and twice backward where layers learn."""
-    forward = choice.share * total_multiply_adds(base)
-    return forward + 2 * total_multiply_adds(base, frozen.learning)
 
 
 def _choice(
@@ -162,10 +156,10 @@ def _learn(
     plan: FinetunePlan,
     checkpoint: Checkpoint,
     *,
-    work: float,
     say: Say,
 ) -> Learned:
-    compiled = not plan.mixed_precision and gains_by_xla(model, work)
+    images = len(feeds.train) * plan.learning.epochs
+    compiled = not plan.mixed_precision and gains_by_xla(model, images)
     if compiled:
         say("XLA compiles what is trained: the first epoch takes longer")
     with mixed_precision(model, plan.mixed_precision):

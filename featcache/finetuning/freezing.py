@@ -208,21 +208,6 @@ def multiply_adds(step: Step) -> float:
     return places * float(sum(np.prod(shape) for shape in kernel_shapes(layer)))
 
 
-def total_multiply_adds(network: Any, among: Collection[str] | None = None) -> float:
-    """Of all layers of a Keras network, or `among` some (canonical names), for one image.
-
-    0 where the network has no graph to look at.
-    """
-    if not has_graph(network):
-        return 0.0
-    names = canonical_names(network)
-    return sum(
-        multiply_adds(step)
-        for step in steps(network)
-        if among is None or names.get(step.operation.name) in among
-    )
-
-
 def kernel_shapes(layer: Any) -> list[tuple[int, ...]]:
     """The shapes of a layer's weights of two or more dimensions: no biases, no normalisation."""
     return [tuple(each.shape) for each in getattr(layer, "weights", ()) if len(each.shape) >= 2]

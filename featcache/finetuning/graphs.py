@@ -6,8 +6,8 @@ if it is logistic or linear.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.graph import tensor_of
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.layers import canonical_layers
-from featcache.backbones.network import each_tap, scale_pixels
+from featcache.backbones.layers import canonical_layers, computing_in
+from featcache.backbones.network import Network, each_tap, scale_pixels
 from featcache.backbones.tuned_record import CLASSES
 from featcache.backbones.tuned_record import CLASSIFIER as FILE
 from featcache.errors import FeatcacheError
@@ -32,11 +31,11 @@ from featcache.heads.model import Model
 from featcache.recipe import Decoding
 from featcache.training.state import inference_mode, without_wrappers
 
-#: Seconds that XLA saves of a multiply-add on two cores (8e-12 with VGG16, whole and from the cut),
-#: and seconds that it takes to compile a layer.
-SAVED, COMPILING = 6e-12, 0.2
-#: The names that Keras has for computing in half precision.
-MIXED = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+#: From so many images in all epochs on, XLA saves more time than compiling takes: at 224 x 224
+#: pixels VGG16 does from some 20 on, ResNet50 from 500; at fewer pixels, and from a cut, later.
+WORTH_COMPILING = 1000
+#: The types of half precision in which layers can be trained.
+HALVES = ("float16", "bfloat16")
 
 #: The kinds of heads that can become layers, with their default options at least.
 LAYERED = ("logreg", "dense", "ridge", "svm")
@@ -104,40 +103,27 @@ def _logits(features: Any, head: Any) -> Any:
     return head(features)
 
 
-def gains_by_xla(model: Any, multiply_adds: float) -> bool:
-    """Whether XLA makes a training of so many multiply-adds faster on a CPU.
+def gains_by_xla(model: Any, images: int) -> bool:
+    """Whether XLA makes a training of so many images, epochs counted, faster on a CPU.
 
     TensorFlow's own convolutions, above all their gradient, are slow: compiled, the whole of VGG16
     learned 1.7 times as fast, its last block 1.8, ResNet50's 1.9 times. A convolution of each
     channel by itself is slow in XLA: EfficientNet-Lite0 learned a tenth as fast. Compiling takes
-    its time for every layer, whatever the images.
+    0.2 s for every layer, whatever the images.
     """
-    layers = list(model._flatten_layers())
     channelwise = any(
         "Depthwise" in type(layer).__name__
         or "Separable" in type(layer).__name__
         or getattr(layer, "groups", 1) not in (1, None)
-        for layer in layers
+        for layer in model._flatten_layers()
     )
-    return not channelwise and SAVED * multiply_adds > COMPILING * len(layers)
+    return not channelwise and images >= WORTH_COMPILING
 
 
-@contextmanager
-def mixed_precision(model: Any, half: str | None) -> Iterator[None]:
-    """Let the model's layers compute in "float16" or "bfloat16"; their weights stay float32."""
-    if half is None:
-        yield
-        return
-    keras = import_keras()
-    layers = {id(layer): layer for layer in model._flatten_layers()}.values()
-    before = [layer.dtype_policy for layer in layers]
-    try:
-        for layer in layers:
-            layer.dtype_policy = keras.DTypePolicy(MIXED[half])
-        yield
-    finally:
-        for layer, policy in zip(layers, before, strict=True):
-            layer.dtype_policy = policy
+def mixed_precision(model: Any, half: str | None) -> AbstractContextManager[None]:
+    """Let all of the model's layers compute in `half`, one of `HALVES`; None: in float32."""
+    layers = {id(layer): layer for layer in model._flatten_layers()}
+    return computing_in(list(layers.values()), half or "float32")
 
 
 def build_classifier(whole: Any, decoding: Decoding) -> Any:

@@ -22,15 +22,14 @@ from featcache.evaluation.comparison import Comparison, compare
 from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
 from featcache.extraction.lookup import VectorSource
-from featcache.features.cache import weights_hint
 from featcache.features.features import Features
-from featcache.features.store import Failure, open_packed
+from featcache.features.store.records import Failure
 from featcache.finetuning.graphs import Graphs, build_classifier, save_classifier
 from featcache.finetuning.proofs import check_classifier
 from featcache.finetuning.start import Start
 from featcache.heads.dense_training import head_of
 from featcache.heads.head import Head
-from featcache.training import Learned
+from featcache.training.loop import Learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,7 @@ def _extracted(start: Start, folder: Path) -> Features:
 
 def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any]) -> Head:
     """The Keras head as it is now, with everything needed to use it."""
-    roles, packed = start.roles, open_packed(features.path)
+    roles = start.roles
     # Without times: the same fine-tuning gives the same bytes.
     learned = {name: value for name, value in about["learned"].items() if name != "seconds"}
     settings = {"finetuned": {**about, "learned": learned}, "history": learned["history"]}
@@ -152,7 +151,7 @@ def _head(start: Start, features: Features, graphs: Graphs, about: dict[str, Any
         kind="dense",
         model=head_of(graphs.head, start.layers.layers, settings),
         classes=start.head.classes,
-        source=VectorSource(features.recipe, weights_hint(features.path.parent), packed.probe),
+        source=VectorSource.of(features),
         trained_on=np.union1d(start.head.trained_on, used),
         protocol=f"{roles.protocol}; fine-tuned from {about['unfreeze_from']} on",
         metrics={},

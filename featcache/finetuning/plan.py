@@ -24,7 +24,8 @@ from featcache.files.home import expanded
 from featcache.heads.dense import DenseHead
 from featcache.images.augment import Augmentation
 from featcache.recipe import StoredType
-from featcache.training import Checkpoint, LearningOptions, differences, digest_of
+from featcache.training.checkpoint import Checkpoint, differences, digest_of
+from featcache.training.options import LearningOptions
 
 #: Beside what comes out, while the training lasts.
 CHECKPOINT = "checkpoint.safetensors"
@@ -92,7 +93,7 @@ def image_settings(features: Features, roles: Roles) -> FinetuneSettings:
 
 
 def head_settings(kind: str, layers: DenseHead) -> FinetuneSettings:
-    """The head that it begins with."""
+    """The head that it starts from."""
     total = hashlib.sha256()
     for name, array in sorted(layers.arrays.items()):
         total.update(f"{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())

@@ -1,4 +1,4 @@
-"""Proofs: what fine-tuning begins with is what was cached, and what comes out is one whole."""
+"""Proofs: what fine-tuning starts from is what was cached, and what comes out is one whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featcache.backbones.keras_import import import_keras
 from featcache.errors import FeatcacheError
 from featcache.extraction.known import roundings_of
 from featcache.features.features import Features
-from featcache.features.store import open_packed
+from featcache.features.store.packed_file import open_packed
 from featcache.finetuning.cut import Feeds
 from featcache.finetuning.graphs import as_layers, resizes_inside
 from featcache.finetuning.start import Start
@@ -22,7 +22,7 @@ from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 from featcache.runtimes.probe import probe_pixels
 from featcache.runtimes.rounding import allowed_error, rounding_of
-from featcache.training import Feed
+from featcache.training.feeds import Feed
 
 #: How far logits may be from the cached head's where float16 was stored, as a share of the size of
 #: their terms: below the cut its rounding passes through the rest of the network.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.backbones.tuned import check_writable
 from featcache.errors import FeatcacheError
 from featcache.evaluation.evaluate import judge, prefixes
@@ -101,7 +101,7 @@ def look(
         say(f"the head {given.path}: {given.kind}, {_named(given.classes)}")
     elif "backbone" not in options:
         raise FeatcacheError(
-            "--backbone: which network shall be fine-tuned? Name one, such as vgg16, or give "
+            "--backbone: which network is to be fine-tuned? Name one, such as vgg16, or give "
             "--head FILE, a head that `featcache fit-head` saved"
         )
     job = prepare(images, **options)
@@ -149,14 +149,14 @@ def _check_job(job: Job) -> None:
     recipe = job.targets[0].recipe
     if recipe.precision != "float32":
         raise FeatcacheError(
-            f"--precision {recipe.precision}: fine-tuning begins with float32 features; on a GPU, "
+            f"--precision {recipe.precision}: fine-tuning starts from float32 features; on a GPU, "
             f"--mixed-precision float16 makes the training itself faster"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What fine-tuning begins with.
+    """What fine-tuning starts from.
 
     Attributes
     ----------

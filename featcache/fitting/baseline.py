@@ -26,17 +26,12 @@ from featcache.images.augment import Augmentation
 from featcache.images.decoder import MAX_PIXELS
 from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding
-from featcache.training import (
-    Checkpoint,
-    Learned,
-    LearningOptions,
-    Pictures,
-    PixelFeed,
-    digest_of,
-    learn,
-    predict_proba,
-)
+from featcache.training.checkpoint import Checkpoint, digest_of
+from featcache.training.loop import Learned, learn
+from featcache.training.options import LearningOptions
+from featcache.training.pixels import Pictures, PixelFeed
 from featcache.training.state import parameter_counts
+from featcache.training.steps import predict_proba
 
 #: The training of the baseline, where nothing else is asked for.
 DEFAULTS = LearningOptions(optimizer="rmsprop", learning_rate=1e-3, epochs=15, batch_size=32)

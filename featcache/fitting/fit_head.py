@@ -15,11 +15,10 @@ from featcache.errors import FeatcacheError, checked_seed
 from featcache.evaluation.evaluate import judge, prefixes
 from featcache.evaluation.report import Report
 from featcache.extraction.lookup import VectorSource
-from featcache.features.cache import images_root, weights_hint
+from featcache.features.cache import images_root
 from featcache.features.features import Features
 from featcache.features.splits.roles import Roles, assign_roles
 from featcache.features.splits.ties import Ties
-from featcache.features.store import open_packed
 from featcache.files.write import check_output
 from featcache.heads.calibration import check_enough, fit_temperature, no_temperature
 from featcache.heads.head import Head
@@ -135,7 +134,8 @@ def fit(
     model, how = fit_model(training, head, chosen)
     kind = head if isinstance(head, str) else type(head).__name__
     if selection:
-        how = "; ".join([how] * bool(how) + [_selected(selection)])
+        selected = f"the best of {selection.candidates} candidates, {selection.words}"
+        how = "; ".join([how] * bool(how) + [selected])
     fitted = _head(features, roles, kind, model, f"{roles.protocol}{how and '; ' + how}")
     remarks = _all_remarks(features, roles, model)
     if calibrate and training.validation:
@@ -160,10 +160,6 @@ def _images(features: Features) -> list[Path]:
     root = images_root(features.path.parent)
     names = dict.fromkeys(split_page(name)[0] for name in features.names.tolist())
     return [Path(root, name) for name in names] if root else []
-
-
-def _selected(selection: Selection) -> str:
-    return f"the best of {selection.candidates} candidates, {selection.words}"
 
 
 def _chosen(head: Any, options: dict[str, Any], out: str | Path | None) -> Any:
@@ -205,9 +201,7 @@ def _head(features: Features, roles: Roles, kind: str, model: Model, protocol: s
         kind=kind,
         model=model,
         classes=features[roles.train].classes,
-        source=VectorSource(
-            features.recipe, weights_hint(features.path.parent), open_packed(features.path).probe
-        ),
+        source=VectorSource.of(features),
         trained_on=np.unique(prefixes(features.keys[roles.used(features)])),
         protocol=protocol,
         metrics={},

@@ -35,37 +35,66 @@ def rescale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return rescaled
 
 
-def fit_temperature(scores: np.ndarray, codes: np.ndarray, *, logits: bool = False) -> float:
+def fit_temperature(probabilities: np.ndarray, codes: np.ndarray) -> float:
     """The temperature with the least log loss on rows that the head was not fitted on.
 
     Parameters
     ----------
-    scores: (n, K) probabilities, or with `logits` what the softmax is taken of.
+    probabilities: (n, K).
     codes: (n,) the true classes, 0 to K - 1.
 
     Raises
     ------
     FeatcacheError: wrong codes, fewer than `FEWEST` rows, or no temperature has the least loss:
-        every row is right (the sharper, the better), or the scores are no better than none (the
+        every row is right (the sharper, the better), or the head is no better than guessing (the
         softer, the better).
     """
-    from scipy.optimize import minimize_scalar
-
-    margins = _margins(scores, codes, logits=logits)
-    if reason := _no_optimum(margins):
+    if reason := no_temperature(probabilities, codes):
         raise FeatcacheError(f"no temperature can be told: {reason}")
-    best = minimize_scalar(
-        lambda sharpness: _loss(margins, np.exp(sharpness)),
-        bounds=(-12.0, 12.0),
-        method="bounded",
-        options={"xatol": 1e-7},
-    )
-    return float(np.exp(-best.x))
+    return 1 / find_sharpness(_logarithms(probabilities), codes, np.ones(len(codes)))
+
+
+def find_sharpness(scores: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> float:
+    """1 / temperature: the factor of scores (n, K) with the least weighted log loss, 1e-6 to 1e6.
+
+    The loss is convex in the factor: it is least where its slope is 0, first of all where it is so
+    everywhere behind.
+    """
+    from scipy.optimize import brentq
+
+    scores = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    true = float(weights @ scores[np.arange(len(codes)), codes])
+
+    def slope(power: float) -> float:
+        shares = np.exp(np.exp(power) * scores)
+        expected = np.einsum("nk,nk->n", shares, scores) / shares.sum(axis=1)
+        # Where sharper changes nothing any more, it is sharp enough.
+        return float(weights @ expected) - true or 1e-300
+
+    low, high = np.log([1e-6, 1e6])
+    if slope(low) > 0 or slope(high) < 0:
+        return 1e-6 if slope(low) > 0 else 1e6
+    return float(np.exp(brentq(slope, low, high, xtol=1e-10)))
 
 
 def no_temperature(probabilities: np.ndarray, codes: np.ndarray) -> str:
-    """Why these rows tell no temperature (see `fit_temperature`); "" where they tell one."""
-    return _no_optimum(_margins(probabilities, codes))
+    """Why these rows tell no temperature (see `fit_temperature`); "" where they tell one.
+
+    By the slopes of the loss at both ends. Raises `FeatcacheError` for wrong codes or too few rows.
+    """
+    rows, classes = probabilities.shape
+    if rows != len(codes) or not ((codes >= 0) & (codes < classes)).all():
+        raise FeatcacheError(
+            f"calibration: expected a true class out of {classes} for each of {rows} rows"
+        )
+    check_enough(rows)
+    logarithms = _logarithms(probabilities)
+    margins = logarithms - logarithms[np.arange(rows), codes, np.newaxis]
+    if not (margins > 0).any():
+        return f"all {rows} rows are named right (the sharper, the better)"
+    if margins.mean() >= 0:
+        return f"on these {rows} rows the head is no better than guessing"
+    return ""
 
 
 def check_enough(rows: int) -> None:
@@ -78,36 +107,6 @@ def check_enough(rows: int) -> None:
         )
 
 
-def _check_rows(scores: np.ndarray, codes: np.ndarray) -> None:
-    classes = scores.shape[1]
-    if len(scores) != len(codes) or not ((codes >= 0) & (codes < classes)).all():
-        raise FeatcacheError(
-            f"calibration: expected a true class out of {classes} for each of {len(scores)} rows"
-        )
-    check_enough(len(codes))
-
-
-def _margins(scores: np.ndarray, codes: np.ndarray, *, logits: bool = False) -> np.ndarray:
-    """(n, K) float64: by how much each class's logit is above the true one's; rows are checked."""
-    _check_rows(scores, codes)
-    logarithms = scores if logits else np.log(np.maximum(scores, TINY), dtype=float)
-    logarithms = logarithms.astype(np.float64)
-    true = logarithms[np.arange(len(codes)), codes]
-    margins: np.ndarray = logarithms - true[:, np.newaxis]
-    return margins
-
-
-def _loss(margins: np.ndarray, sharpness: float) -> float:
-    """Log loss of the logits times `sharpness` (= 1 / temperature): convex in it."""
-    scaled = margins * sharpness
-    top = scaled.max(axis=1)
-    return float((top + np.log(np.exp(scaled - top[:, np.newaxis]).sum(axis=1))).mean())
-
-
-def _no_optimum(margins: np.ndarray) -> str:
-    """Why the least loss is at no temperature, by the slopes at both ends; "" where it is."""
-    if not (margins > 0).any():
-        return f"all {len(margins)} rows are named right (the sharper, the better)"
-    if margins.mean() >= 0:
-        return f"on these {len(margins)} rows the head is no better than guessing"
-    return ""
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    logarithms: np.ndarray = np.log(np.maximum(probabilities, TINY), dtype=np.float64)
+    return logarithms

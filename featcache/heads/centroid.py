@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from featcache.errors import one_of
+from featcache.heads.calibration import find_sharpness
 from featcache.heads.linear import (
     LinearHead,
-    find_sharpness,
     linear_head,
     spread_rows,
     unit_length,

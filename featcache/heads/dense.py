@@ -7,14 +7,14 @@ deserialised. `dense_training` has the training.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from featcache.errors import FeatcacheError, above_zero, at_least, one_of, share
 from featcache.heads.model import floats, in_blocks
-from featcache.training.options import OPTIMIZERS
+from featcache.training.options import LearningOptions
 from featcache.training.steps import softmax
 
 
@@ -83,18 +83,14 @@ class DenseOptions:
             at_least("--hidden", units, 1)
         share("--dropout", self.dropout)
         one_of("--activation", self.activation, tuple(ACTIVATIONS))
-        one_of("--optimizer", self.optimizer, OPTIMIZERS)
-        above_zero("--learning-rate", self.learning_rate, "0.001")
-        at_least("--epochs", self.epochs, 1)
-        at_least("--batch-size", self.batch_size, 1)
-        share("--label-smoothing", self.label_smoothing)
         one_of("--class-weight", self.class_weight, ("none", "balanced"))
-        if self.steps_per_epoch is not None:
-            at_least("--steps-per-epoch", self.steps_per_epoch, 1)
-        if self.patience is not None:
-            at_least("--patience", self.patience, 1)
-        if self.stop_at is not None:
-            share("--stop-at", self.stop_at, one=True)
+        _ = self.learning
+
+    @property
+    def learning(self) -> LearningOptions:
+        """Those of them that any training has, checked."""
+        names = {field.name for field in fields(LearningOptions)} - {"seed"}
+        return LearningOptions(**{name: getattr(self, name) for name in names})
 
     @property
     def units(self) -> tuple[int, ...]:

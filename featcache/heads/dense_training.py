@@ -17,7 +17,7 @@ from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
 from featcache.heads.model import blocks
 from featcache.heads.training_set import TrainingSet, moments
-from featcache.training.feeds import Order, pieces
+from featcache.training.feeds import Order, in_batches
 from featcache.training.history import TrainingHistory, is_finite
 from featcache.training.state import parameter_counts
 from featcache.training.steps import loss_of, optimizer_of
@@ -26,8 +26,11 @@ from featcache.training.steps import loss_of, optimizer_of
 HELD_BYTES = 2 * 2**30
 
 
-def train(training: TrainingSet, options: DenseOptions) -> DenseHead:
-    """See `featcache.heads.dense_training.fit`."""
+def fit(training: TrainingSet, options: DenseOptions) -> DenseHead:
+    """Train the layers with Keras; keeps the epoch with the best validation loss.
+
+    Raises `FeatcacheError` where the loss is no number any more.
+    """
     layers = options.layers(training.classes)
     model = keras_model(layers, training.width, training.seed)
     if options.standardize:
@@ -142,7 +145,7 @@ class _Learner:
     def run(self) -> TrainingHistory:
         """Train; the model then has the weights of the best epoch."""
         training, validation = self.training, self.training.validation
-        progress = TrainingHistory(self.options, validated=validation is not None)
+        progress = TrainingHistory(self.options.learning, validated=validation is not None)
         training.say(progress.begin(self.measure(validation or training)))
         feed, best = EpochFeed.open(training, self.options), None
         for number in range(self.options.epochs):
@@ -203,14 +206,14 @@ class EpochFeed:
     def epoch(self, number: int) -> Iterator[tuple[Any, Any, Any, Any]]:
         """(rows, order, codes, weights), one after the other, until the epoch is complete."""
         options, training = self.options, self.training
-        count = options.steps_per_epoch and options.steps_per_epoch * options.batch_size
-        order = self.order.epoch(number, count)
+        order = self.order.epoch(number, options.learning.images_per_epoch)
         if self.held:
             rows, codes, weights = self.held
             yield rows, order.astype(np.int32), codes, weights
             return
         most = HELD_BYTES // _bytes(training, 1)
-        for piece in pieces(order, options.batch_size, most):
+        size = options.batch_size
+        for piece in in_batches(order, max(size, most // size * size)):
             chosen = np.sort(piece)
             yield (
                 np.ascontiguousarray(training.vectors[chosen]),
@@ -265,13 +268,3 @@ def _judge_graph(model: Any, loss: Any) -> Any:
 
     kinds = [tf.TensorSpec([None, model.inputs[0].shape[1]]), tf.TensorSpec([None], tf.int32)]
     return tf.function(judge, input_signature=kinds)
-
-
-def fit(training: TrainingSet, options: DenseOptions) -> DenseHead:
-    """Train the layers with Keras; keeps the epoch with the best validation loss.
-
-    Raises `FeatcacheError` where the loss is no number any more.
-    """
-    # Keras takes seconds to import, and using a head needs none of it.
-
-    return train(training, options)

@@ -16,13 +16,13 @@ import numpy as np
 
 from featcache.backbones.tuned import weights_in
 from featcache.backbones.tuned_record import HEAD as TUNED_HEAD
-from featcache.errors import FeatcacheError, above_zero
+from featcache.errors import FeatcacheError, above_zero, at_least
 from featcache.extraction.lookup import LookupOptions, VectorSource, look_up
 from featcache.features.cache import FeatureCache
 from featcache.features.features import Features
 from featcache.files.write import write_whole
 from featcache.heads.calibration import rescale
-from featcache.heads.head_file import damaged_head, pack_head, read_head
+from featcache.heads.head_file import Newer, damaged_head, pack_head, read_head
 from featcache.heads.kinds import HEADS
 from featcache.heads.model import Model
 from featcache.images import ImageSet, find_images
@@ -37,6 +37,15 @@ class Prediction:
     classes: list[str]
     probabilities: list[float]
     failure: str = ""
+
+    @classmethod
+    def of(
+        cls, name: str, classes: Sequence[str], probabilities: np.ndarray, top: int
+    ) -> Prediction:
+        """The `top` most likely of some classes, by their probabilities (K,)."""
+        best = np.argsort(-probabilities, kind="stable")[:top].tolist()
+        chances = [float(probabilities[place]) for place in best]
+        return cls(name, [classes[place] for place in best], chances)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +164,7 @@ class Head:
         of your own run again, where the features were made with one. `say` is told which runtime
         computes the others, and why.
         """
-        top = _checked_top(top, len(self.classes))
+        at_least("--top", top, 1)
         answers = look_up(
             images,
             self.source,
@@ -173,17 +182,9 @@ class Head:
                 flat = answer.vectors.reshape(len(answer.vectors), -1)
                 rows = self._probabilities(flat, [images.names[i] for i in answer.indices])
                 for index, row in zip(answer.indices, rows, strict=True):
-                    found[index] = self._prediction(images.names[index], row, top)
+                    found[index] = Prediction.of(images.names[index], self.classes, row, top)
             for index in sorted(found):
                 yield found[index]
-
-    def _prediction(self, name: str, probabilities: np.ndarray, top: int) -> Prediction:
-        order = np.argsort(-probabilities, kind="stable")[:top].tolist()
-        return Prediction(
-            name=name,
-            classes=[self.classes[place] for place in order],
-            probabilities=[float(probabilities[place]) for place in order],
-        )
 
     def save(self, path: str | Path, *, base: Path | None = None) -> Path:
         """Write the head as one file, whole or not at all.
@@ -223,7 +224,7 @@ class Head:
         arrays, record, is_digested = read_head(target)
         try:
             head = _head_of(record, arrays)
-        except _Unknown as error:
+        except Newer as error:
             raise FeatcacheError(f"{target}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise damaged_head(target, error) from error
@@ -232,14 +233,10 @@ class Head:
         return replace(head, source=source, path=target, is_digested=is_digested)
 
 
-class _Unknown(Exception):
-    """Nothing is wrong with the file: this featcache is too old for it."""
-
-
 def _head_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Head:
     kind = HEADS.get(record["kind"])
     if kind is None:
-        raise _Unknown(f"unknown kind of head {record['kind']!r}: upgrade featcache")
+        raise Newer(f"unknown kind of head {record['kind']!r}: upgrade featcache")
     state = {
         name.removeprefix("model."): array
         for name, array in arrays.items()
@@ -279,9 +276,3 @@ def _head_file(path: Path) -> Path:
     if not path.is_file():
         raise FeatcacheError(f"{path}: no such head file; `featcache fit-head` makes one")
     return path
-
-
-def _checked_top(top: int, classes: int) -> int:
-    if top < 1:
-        raise FeatcacheError(f"--top {top}: expected a whole number of at least 1")
-    return min(top, classes)

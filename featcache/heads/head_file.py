@@ -71,7 +71,7 @@ def read_head(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], bool]:
         _check_version(metadata["version"], is_digested=bool(is_digested))
         arrays = _arrays(content)
         return arrays, _checked(parse_json(metadata["head"]), arrays), bool(is_digested)
-    except _Newer as error:
+    except Newer as error:
         raise FeatcacheError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         if not any(mark in content[:_SEARCHED] for mark in _MARKS):
@@ -86,7 +86,7 @@ def damaged_head(path: Path, error: Exception) -> DamagedFile:
     return DamagedFile(f"{path}: a damaged head: {error}. Fit it again, or copy it again")
 
 
-class _Newer(Exception):
+class Newer(Exception):
     """The file is whole, and this featcache is too old for it."""
 
 
@@ -103,7 +103,7 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 def _check_version(version: str, *, is_digested: bool) -> None:
     if version not in {str(each + 1) for each in range(VERSION)}:
-        raise _Newer(
+        raise Newer(
             f"a head of format {version}, this featcache reads 1 to {VERSION}: upgrade featcache"
         )
     if is_digested != (int(version) >= _DIGESTED):

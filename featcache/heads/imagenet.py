@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from featcache.backbones import BackboneSource, Network, Tap, class_names, recall_backbone
+from featcache.backbones.imagenet_labels import class_names
+from featcache.backbones.network import Network, Tap
+from featcache.backbones.opening import BackboneSource, recall_backbone
 from featcache.backbones.tuned import TunedBackbone
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, at_least
 from featcache.extraction.pipeline import Batch, run_pass
 from featcache.extraction.reading import AHEAD, Reading, Stream
 from featcache.heads.head import Prediction
 from featcache.images import ImageSet
 from featcache.images.decoder import MAX_PIXELS
 from featcache.recipe import Decoding, Recipe
-from featcache.runtimes import Runtime
 from featcache.runtimes.proof import open_proven
+from featcache.runtimes.runtime import Runtime
 
 #: The layer of the classifier's probabilities, in every network.
 _PREDICTIONS = "predictions"
@@ -36,8 +38,7 @@ def classify(
     Memory does not grow with the number of images. Raises `FeatcacheError` where the weights
     cannot be loaded, have no top, or have one that is not ImageNet's.
     """
-    if top < 1:
-        raise FeatcacheError(f"--top {top}: expected at least 1 class")
+    at_least("--top", top, 1)
     network, tap = _open_top(backbone, source)
     names = class_names(tap.row_shape[-1])
     decoding = Decoding(network.size)
@@ -88,13 +89,8 @@ def _predictions(
         if outcome.problem
     }
     for row, outputs in zip(batch.rows, batch.vectors[0] if batch.rows else (), strict=True):
-        chances = _probabilities(outputs)
-        best = np.argsort(-chances, kind="stable")[:top].tolist()
-        found[row.outcome.index] = Prediction(
-            images.names[row.outcome.index],
-            [names[place] for place in best],
-            [float(chances[place]) for place in best],
-        )
+        name = images.names[row.outcome.index]
+        found[row.outcome.index] = Prediction.of(name, names, _probabilities(outputs), top)
     for index in sorted(found):
         yield found[index]
 

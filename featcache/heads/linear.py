@@ -1,8 +1,7 @@
 """Linear heads: softmax of linear scores. `ridge`, `svm` and `centroid` all end as one of these.
 
-Their scores are no probabilities. So the scores are multiplied by one number, the sharpness, that
-makes the log loss smallest on rows that the scores were not fitted on (Guo et al. 2017,
-"On calibration of modern neural networks": temperature scaling; sharpness = 1 / temperature).
+Their scores are no probabilities. So the scores are multiplied by one number, the sharpness (see
+`calibration`), that makes the log loss smallest on rows that the scores were not fitted on.
 It changes no ranking.
 """
 
@@ -91,22 +90,3 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 def spread_rows(count: int) -> np.ndarray:
     """Row numbers, at most `ENOUGH`, evenly spread (files are sorted by class)."""
     return np.unique(np.linspace(0, count - 1, min(count, ENOUGH)).astype(int))
-
-
-def find_sharpness(scores: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> float:
-    """The factor of the scores with the smallest weighted log loss; from 1e-6 to 1e6.
-
-    The loss is convex in the factor: its slope is followed to 0 by halving.
-    """
-    scores = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    true = scores[np.arange(len(codes)), codes]
-
-    def slope(factor: float) -> float:
-        expected = (softmax(factor * scores) * scores).sum(axis=1)
-        return float(weights @ (expected - true))
-
-    low, high = -6.0, 6.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(10**middle) < 0 else (low, middle)
-    return float(10 ** ((low + high) / 2))

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import FeatcacheError, above_zero, one_of
-from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, fold_scores, solve_path
+from featcache.heads.logistic.path import SEARCH_LOSS_TOL, Solution, fold_scores, solve_path
+from featcache.heads.model import floats, in_blocks
 from featcache.heads.training_set import TrainingSet
-
-#: Rows standardised and multiplied at a time in `predict_proba`.
-BLOCK = 8192
+from featcache.training.steps import softmax
 
 #: The values of C that cross-validation compares; vectors are standardised first.
 C_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
@@ -88,18 +87,15 @@ class LogisticHead:
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
         """Class probabilities (n, K), float32, of (n, D) vectors; works in blocks of rows."""
         weights = self.coefficients.astype(np.float64) / self.scale
-        offset = self.intercept - weights @ self.mean
-        parts = [
-            vectors[start : start + BLOCK].astype(np.float32) @ weights.T.astype(np.float32)
-            for start in range(0, len(vectors), BLOCK)
-        ]
-        empty = np.zeros((0, len(self.intercept)), np.float32)
-        logits = (np.concatenate(parts) if parts else empty) + offset
-        if logits.shape[1] == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: np.ndarray = exponent / exponent.sum(axis=1, keepdims=True)
-        return probabilities.astype(np.float32)
+        offset, columns = self.intercept - weights @ self.mean, weights.T.astype(np.float32)
+
+        def probabilities(rows: np.ndarray) -> np.ndarray:
+            logits = rows @ columns + offset
+            if logits.shape[1] == 1:
+                logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+            return softmax(logits)
+
+        return in_blocks(vectors, self.outputs, probabilities)
 
     @property
     def outputs(self) -> int:
@@ -119,24 +115,10 @@ class LogisticHead:
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], settings: dict[str, Any]) -> LogisticHead:
         """The head that `state` described; raises `FeatcacheError` where the arrays do not fit."""
-        head = cls(settings=settings, **{name: state[name] for name in cls._shapes(state)})
-        for name, array in head.state().items():
-            if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise FeatcacheError(f"the array {name!r} is not finite float32")
-        return head
-
-    @staticmethod
-    def _shapes(state: dict[str, np.ndarray]) -> tuple[str, ...]:
-        names = ("coefficients", "intercept", "mean", "scale")
-        lacking = [name for name in names if name not in state]
-        if lacking:
-            raise FeatcacheError(f"the arrays {lacking} are missing")
         rows, width = state["coefficients"].shape
-        if state["intercept"].shape != (rows,) or any(
-            state[name].shape != (width,) for name in ("mean", "scale")
-        ):
-            raise FeatcacheError("the arrays of the head do not fit together")
-        return names
+        shapes = {"coefficients": (rows, width), "intercept": (rows,)}
+        arrays = floats(state, {**shapes, "mean": (width,), "scale": (width,)})
+        return cls(settings=settings, **arrays)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from featcache.errors import FeatcacheError, above_zero, one_of
-from featcache.heads.linear import LinearHead, find_sharpness, linear_head, spread_rows
+from featcache.heads.calibration import find_sharpness
+from featcache.heads.linear import LinearHead, linear_head, spread_rows
 from featcache.heads.model import blocks
 from featcache.heads.training_set import TrainingSet, moments
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import above_zero, one_of
-from featcache.heads.linear import LinearHead, find_sharpness, linear_head
+from featcache.heads.calibration import find_sharpness
+from featcache.heads.linear import LinearHead, linear_head
 from featcache.heads.training_set import TrainingSet, moments
 
 #: Of the training rows, this part measures how sharp the probabilities are.

@@ -17,10 +17,6 @@ from typing import Any, BinaryIO
 from featcache.files.small_files import FileStamp, open_regular
 from featcache.files.write import whole_stream
 
-#: Git's racy rule: a file written within this time of its hashing may change once more without
-#: its times changing, where the file system's clock is coarse (2 s on FAT).
-RACY_NS = 2_000_000_000
-
 #: What it is called, beside the folders of a data set's features.
 STAT_CACHE = "scan.json.gz"
 
@@ -63,11 +59,11 @@ class StatCache:
         return str(digest.hex())
 
     def remember(self, name: str, stamp: FileStamp, key: str, hashed_at_ns: int) -> None:
-        """Keep the key, unless the file may still change unseen (see `RACY_NS`).
+        """Keep the key, unless the file may still change unseen (see `FileStamp.is_settled`).
 
         `hashed_at_ns` is the time (`time.time_ns`) just before the file was opened for hashing.
         """
-        if max(stamp.mtime_ns, stamp.ctime_ns) < hashed_at_ns - RACY_NS:
+        if stamp.is_settled(hashed_at_ns):
             self._known[name] = _pack(stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, key)
         else:
             self._known.pop(name, None)

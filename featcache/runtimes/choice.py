@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.runtimes.openvino_import import import_openvino
 
 RUNTIMES = ("auto", "tensorflow", "openvino")
@@ -30,8 +30,7 @@ def choose_runtime(name: str) -> RuntimeChoice:
 
     Raises `FeatcacheError` for an unknown name, or a runtime that is not installed.
     """
-    if name not in RUNTIMES:
-        raise FeatcacheError(f"--runtime {name!r} is not one of {', '.join(RUNTIMES)}")
+    one_of("--runtime", name, RUNTIMES)
     if name == "openvino" and not has_openvino():
         raise FeatcacheError(
             "--runtime openvino: OpenVINO is not installed: pip install openvino, "

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from featcache.backbones import Network
+from featcache.backbones.network import Network
 from featcache.errors import FeatcacheError, StorageFailure
 from featcache.files.folders import (
     draft_name,
@@ -33,7 +34,7 @@ from featcache.files.folders import (
     remove_folder,
     scratch_folder,
 )
-from featcache.files.home import home, is_record, read_record, tag_home, unused, write_record
+from featcache.files.home import home, is_record, recall, tag_home, unused, write_record
 from featcache.files.write import finish_folder, remove, touch
 from featcache.recipe import NETWORK_RULES
 from featcache.runtimes.openvino_import import import_openvino
@@ -86,24 +87,24 @@ def graph_key(network: Network, *, pixel_type: str, precision: str) -> str:
 def find_graph(key: str) -> KeptGraph | None:
     """The kept graph, checked byte for byte; None where there is none, or it is damaged."""
     folder = _folder(key)
-    record = read_record(folder / _PROOF)
-    if record is None:
-        return None
+    graph = recall(folder / _PROOF, partial(_checked, folder))
+    if graph:
+        touch(folder, home())
+    return graph
+
+
+def _checked(folder: Path, record: dict[str, Any]) -> KeptGraph | None:
+    """The graph that a proof tells of, with as many parities as probes."""
+    probes = [
+        np.frombuffer(base64.b64decode(probe), "<f4").reshape(8, -1) for probe in record["probes"]
+    ]
+    parities = [float(parity) for _, parity in zip(probes, record["parities"], strict=True)]
+    versions = {str(name): str(version) for name, version in record["versions"].items()}
     # OpenVINO takes as long to import as its graph to check: both at once, on two cores.
     with ThreadPoolExecutor(1) as second:
         second.submit(import_openvino)
-        if not _is_whole(folder, record["files"]):
-            return None
-    touch(folder, home())
-    return KeptGraph(
-        path=folder / _GRAPH,
-        probes=[
-            np.frombuffer(base64.b64decode(probe), "<f4").reshape(8, -1)
-            for probe in record["probes"]
-        ],
-        parities=[float(parity) for parity in record["parities"]],
-        versions=dict(record["versions"]),
-    )
+        is_whole = _is_whole(folder, record["files"])
+    return KeptGraph(folder / _GRAPH, probes, parities, versions) if is_whole else None
 
 
 def _is_whole(folder: Path, digests: dict[str, str]) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import joblib
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
+from featcache.backbones.network import Network
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import RuntimeChoice, check_precision
 from featcache.runtimes.openvino_import import import_openvino
@@ -121,7 +121,6 @@ def compile_graph(
         shape=shape,
         pixel_type=pixel_type,
         launch=_launcher(requests, openvino.Tensor, _taps(compiled)),
-        count_traces=lambda: 1,
         precision=precision,
         lanes=lanes,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.backbones import Network, Tap
+from featcache.backbones.network import Network, Tap
 from featcache.errors import FeatcacheError
 from featcache.recipe import Recipe
 from featcache.runtimes.choice import RuntimeChoice, check_precision, choose_runtime, default_batch
@@ -138,7 +138,7 @@ def open_proven(name: str, network: Network, recipe: Recipe, *, batch: int | Non
 def _from_kept(order: _Order) -> Proven | None:
     """A kept graph that still gives its kept probe; None where there is none, and it is made."""
     graph = find_graph(order.key)
-    if graph is None:
+    if graph is None or len(graph.probes) != len(order.network.taps):
         return None
     try:
         runtime = order.load(graph.path, order.recipe.precision)

@@ -5,19 +5,15 @@ Errors are those of `probe.row_error`: max|a - b| / max|b| of each row.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.keras_import import keras_versions
-from featcache.errors import FeatcacheError, StorageFailure
-from featcache.files.home import home, read_record, write_record
-from featcache.files.write import touch
+from featcache.backbones.network import Network
+from featcache.errors import FeatcacheError
+from featcache.files.home import keep, note_path, recall
 from featcache.recipe import NETWORK_RULES
 from featcache.runtimes.probe import measure_error, row_error
 
@@ -46,19 +42,17 @@ def rounding_of(
     `live` is what live Keras gives for them, where that is known. See `measure_rounding`.
     """
     note = _note_path(network)
-    record = read_record(note)
-    if record is not None:
-        touch(note, home())
-        return [float(each) for each in record["roundings"]]
+    known = recall(note, lambda record: [float(each) for each in record["roundings"]])
+    if known and len(known) == len(network.taps) and all(0 <= each < np.inf for each in known):
+        return known
     roundings = measure_rounding(network, pixels, live or network.live(pixels))
-    with suppress(StorageFailure):  # a home that cannot be written costs time at the next start
-        write_record(note, {"roundings": roundings})
+    keep(note, {"roundings": roundings})
     return roundings
 
 
 def _note_path(network: Network) -> Path:
     """Where the note is: its name is made of everything that the rounding depends on."""
-    parts = [
+    return note_path(
         "rounding",
         NETWORK_RULES,
         network.backbone.name,
@@ -66,9 +60,7 @@ def _note_path(network: Network) -> Path:
         network.size,
         repr(network.backbone.scaling),
         keras_versions(),
-    ]
-    name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
-    return home() / "notes" / f"{name}.note"
+    )
 
 
 def measure_rounding(network: Network, pixels: np.ndarray, live: list[np.ndarray]) -> list[float]:

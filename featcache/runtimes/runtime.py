@@ -29,7 +29,6 @@ class Runtime:
     precision: the type it computes in.
     lanes: batches that may be under way at once.
     versions: of the libraries that compute.
-    traces: how often the network was traced; 1, always.
     remarks: what the user should know of how it was made.
     """
 
@@ -40,7 +39,6 @@ class Runtime:
     shape: tuple[int, int, int, int]
     pixel_type: str
     launch: Callable[[Array], Result] = field(repr=False)
-    count_traces: Callable[[], int] = field(repr=False)
     precision: str = "float32"
     lanes: int = 1
     remarks: tuple[str, ...] = ()
@@ -48,10 +46,6 @@ class Runtime:
     @property
     def batch(self) -> int:
         return self.shape[0]
-
-    @property
-    def traces(self) -> int:
-        return self.count_traces()
 
     def start(self, pixels: Array) -> Result:
         """Begin a batch; the result is taken with a call, and is one float32 array for each tap.
@@ -66,10 +60,6 @@ class Runtime:
                 f"{self.pixel_type} {self.shape}: pad the last batch"
             )
         return self.launch(pixels)
-
-    def run(self, pixels: Array) -> list[Array]:
-        """One batch, from pixels to one array for each tap; see `start`."""
-        return self.start(pixels)()
 
 
 def run_padded(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:

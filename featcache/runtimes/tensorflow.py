@@ -6,16 +6,15 @@ float16 or bfloat16 where it was asked for.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.backbones import Network
 from featcache.backbones.keras_import import import_keras, import_tensorflow
-from featcache.backbones.network import each_tap
+from featcache.backbones.layers import computing_in
+from featcache.backbones.network import Network, each_tap
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.runtime import Array, Result, Runtime
@@ -56,12 +55,10 @@ def compile_network(
     tensorflow, keras = import_tensorflow(), import_keras()
     shape = (batch, *network.size, 3)
     device = device_name(tensorflow)
-    traced: list[str] = []
     call = _inference(tensorflow, network.model)
 
     def forward(pixels: Any) -> list[Any]:
-        traced.append(network.backbone.name)
-        with computing_in(precision, network.model):
+        with computing_in(computing_layers(network.model), precision):
             rows = call(tensorflow.cast(pixels, "float32"))
         return [tensorflow.cast(each, "float32") for each in each_tap(rows)]
 
@@ -77,7 +74,6 @@ def compile_network(
         shape=shape,
         pixel_type=pixel_type,
         launch=_launcher(graph, tensorflow.constant),
-        count_traces=lambda: len(traced),
         precision=precision,
         lanes=1 if device == "CPU" else GPU_LANES,
     )
@@ -193,30 +189,12 @@ def tried(runtime: Runtime) -> Runtime:
     return runtime
 
 
-@contextlib.contextmanager
-def computing_in(precision: str, model: Any) -> Iterator[None]:
-    """Within it, calls of a Keras model compute in `precision`; weights stay float32 values.
-
-    The policy is Keras's own mixed one, set on the layers that are there: no weight is copied or
-    changed, and afterwards, or in float32, the model is what it was.
-    """
-    layers = [] if precision == "float32" else _layers(model)
-    before = [layer.dtype_policy for layer in layers]
-    try:
-        for layer in layers:
-            layer.dtype_policy = f"mixed_{precision}"
-        yield
-    finally:
-        for layer, policy in zip(layers, before, strict=True):
-            layer.dtype_policy = policy
-
-
-def _layers(model: Any) -> list[Any]:
+def computing_layers(model: Any) -> list[Any]:
     """The layers that compute, those of models inside the model included."""
     found = []
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            found += _layers(layer)
+            found += computing_layers(layer)
         elif type(layer).__name__ not in _FULL:
             found.append(layer)
     return found

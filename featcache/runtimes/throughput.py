@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.backbones import Backbone, Network, open_network
+from featcache.backbones.network import Network, open_network
+from featcache.backbones.table import Backbone
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import check_precision, choose_runtime, default_batch
 from featcache.runtimes.runtime import Runtime

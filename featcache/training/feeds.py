@@ -154,10 +154,3 @@ class Order:
         first, last = start // len(self), (start + count - 1) // len(self)
         passes = np.concatenate([self.pass_over(each) for each in range(first, last + 1)])
         return passes[start - first * len(self) :][:count]
-
-
-def pieces(order: np.ndarray, batch: int, most: int) -> Iterator[np.ndarray]:
-    """Cut an order into pieces of at most `most` rows, but whole batches."""
-    size = max(batch, most // batch * batch)
-    for start in range(0, len(order), size):
-        yield order[start : start + size]

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
+
+from featcache.training.options import LearningOptions
 
 #: Loss and accuracy.
 Pair = tuple[float, float]
 #: Lists over the epochs; None where an earlier training did not note a quantity.
 History = dict[str, list[Any]]
-
-
-class Pace(Protocol):
-    """The options that say how long a training goes on."""
-
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def patience(self) -> int | None: ...
-    @property
-    def stop_at(self) -> float | None: ...
 
 
 @dataclass
@@ -38,7 +29,7 @@ class TrainingHistory:
     best: the number of its best epoch, from 0 for the very first one.
     """
 
-    options: Pace
+    options: LearningOptions
     validated: bool
     history: History = field(default_factory=dict)
     first_epoch: int = 0

@@ -190,14 +190,12 @@ class _Training:
             return "the loss is not a number any more"
         if not all(np.isfinite(values).all() for values in self.weights):
             return "weights are not numbers any more"
-        loss, limit = (found or learned)[0], DIVERGED * self._loss_of_guessing()
+        # The loss where all classes are as likely.
+        guessing = float(np.log(max(2, self.model.output_shape[-1])))
+        loss, limit = (found or learned)[0], DIVERGED * guessing
         if loss > max(limit, DIVERGED * self.progress.before):
             return f"the training has diverged: the loss is {loss:.3g}, {limit:.3g} is hopeless"
         return ""
-
-    def _loss_of_guessing(self) -> float:
-        """The loss where all classes are as likely."""
-        return float(np.log(max(2, self.model.output_shape[-1])))
 
     def saved(self) -> Saved:
         """Everything that the next epoch depends on."""

@@ -59,7 +59,7 @@ class Steps:
         `compiled`: XLA compiles the step that learns.
         """
         optimizer = optimizer_of(options.optimizer, options.learning_rate)
-        if computes_in_half(model):
+        if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             import keras
 
             # Gradients of float16 would vanish: the loss is scaled up, and they down again.
@@ -69,11 +69,6 @@ class Steps:
         loss = loss_of(sigmoid=is_sigmoid, smoothing=options.label_smoothing)
         learn = _learning(model, optimizer, loss)
         return cls(optimizer, Graph(learn, compiled), Graph(_judging(model, loss)))
-
-
-def computes_in_half(model: Any) -> bool:
-    """Whether a layer of the model computes in float16."""
-    return any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
 
 
 def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:

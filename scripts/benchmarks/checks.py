@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 import featcache
-from featcache.features.store import Block, Identity, RecipeStore, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block, Identity, Stamp
 from featcache.recipe import Decoding, Recipe, Scaling
 
 CLASSES = [f"class {code}" for code in range(10)]

@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 
 import featcache
 from featcache.evaluation.metrics import wilson
-from featcache.heads.logistic import solve_path
+from featcache.heads.logistic.path import solve_path
 
 
 def main() -> None:

@@ -24,17 +24,16 @@ import numpy as np
 from PIL import Image
 from shared import photographs
 
-from featcache.backbones import Network, find_backbone, open_network
 from featcache.backbones.construct import preprocess
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.network import with_scaling
-from featcache.backbones.table import BACKBONES
+from featcache.backbones.layers import computing_in
+from featcache.backbones.network import Network, open_network, with_scaling
+from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.recipe import Decoding
-from featcache.runtimes import open_runtime
 from featcache.runtimes.probe import measure_error, probe_pixels
 from featcache.runtimes.rounding import allowed_error, disturbed_rounding, measure_rounding
 from featcache.runtimes.runtime import run_padded
-from featcache.runtimes.tensorflow import computing_in
+from featcache.runtimes.throughput import open_runtime
 
 LITE = "efficientnet_lite0"
 #: (input side, weights); 0 is the smallest side that a network takes.

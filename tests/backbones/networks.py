@@ -7,9 +7,10 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from featcache.backbones import Network, find_backbone, open_network
 from featcache.backbones.construct import preprocess
 from featcache.backbones.keras_import import import_keras
+from featcache.backbones.network import Network, open_network
+from featcache.backbones.table import find_backbone
 
 #: One small network of every family; the first ones, quick to build, have every kind of scaling.
 QUICK_FAMILIES = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.backbones import BACKBONES, find_backbone, list_layers, penultimate_layer
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.graph import cut_places, steps, stride_layers
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import aliases, find_layer
+from featcache.backbones.listing import list_layers
+from featcache.backbones.table import BACKBONES, find_backbone
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import FAMILIES
 
@@ -149,9 +150,9 @@ def test_an_alias_has_the_map_it_promises_in_the_other_families(name):
 def check_penultimate(name: str) -> None:
     row = BACKBONES[name]
     network = construct(row, Shape((row.size, row.size), include_top=True))
-    assert aliases(network)["penultimate"] == penultimate_layer(row)
+    assert aliases(network)["penultimate"] == row.penultimate
     canonical, layer = find_layer(network, "penultimate")
-    assert canonical == penultimate_layer(row)
+    assert canonical == row.penultimate
     if not canonical:
         assert layer.output.shape[-1] == row.width
     assert "penultimate" not in aliases(construct(row, Shape((row.size, row.size), "avg")))
@@ -172,9 +173,9 @@ def test_penultimate_is_what_the_classifier_reads_in_the_other_families(name):
 
 def test_penultimate_is_fc2_in_vgg_and_the_pooled_output_elsewhere():
     """The two kinds of tops, and MobileNetV3 whose top has a convolution of its own."""
-    assert penultimate_layer(find_backbone("vgg19")) == "fc2"
-    assert penultimate_layer(find_backbone("resnet50")) == ""
-    assert penultimate_layer(find_backbone("mobilenetv3small")) == "activation_18"
+    assert find_backbone("vgg19").penultimate == "fc2"
+    assert find_backbone("resnet50").penultimate == ""
+    assert find_backbone("mobilenetv3small").penultimate == "activation_18"
 
 
 def test_a_layer_is_found_by_alias_index_or_name():

@@ -11,10 +11,11 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from featcache.backbones import find_backbone, open_classifier, open_network
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import canonical_layers
+from featcache.backbones.network import open_network
+from featcache.backbones.table import find_backbone
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import error_norm, grace_hopper, photographs
 
@@ -32,8 +33,9 @@ def test_the_embedded_network_names_a_portrait_and_a_cat():
     """Grace Hopper is a military uniform (652), Chelsea an Egyptian cat (285) with p near 0.8."""
     pictures = [Image.open(grace_hopper()).convert("RGB"), Image.fromarray(skimage.data.chelsea())]
     pixels = np.stack([np.asarray(p.resize((224, 224), Image.BICUBIC)) for p in pictures])
-    model = open_classifier(find_backbone("efficientnet_lite0"), weights=None)
-    chances = np.asarray(model(pixels.astype("float32"), training=False))
+    row = find_backbone("efficientnet_lite0")
+    network = open_network(row, weights=None, size=(224, 224), layer="predictions")
+    chances = np.asarray(network.model(pixels.astype("float32"), training=False))
     assert chances.argmax(axis=1).tolist() == [652, 285]
     assert 0.7 < chances[1, 285] < 0.9
 
@@ -169,11 +171,12 @@ def test_opening_a_network_leaves_the_terminal_clean():
     """Opening and running a network prints nothing, neither to stdout nor to stderr."""
     code = (
         "import numpy as np\n"
-        "from featcache.backbones import find_backbone, open_network\n"
-        "from featcache.runtimes import open_runtime\n"
+        "from featcache.backbones.network import open_network\n"
+        "from featcache.backbones.table import find_backbone\n"
+        "from featcache.runtimes.throughput import open_runtime\n"
         "n = open_network(find_backbone('mobilenet'), weights='random', size=(32, 32))\n"
         "r = open_runtime('auto', n, batch=1, pixel_type='uint8')\n"
-        "r.run(np.zeros((1, 32, 32, 3), np.uint8)); n.live(np.zeros((1, 32, 32, 3)))[0]\n"
+        "r.start(np.zeros((1, 32, 32, 3), np.uint8))(); n.live(np.zeros((1, 32, 32, 3)))[0]\n"
     )
     done = run_python(code, TF_CPP_MIN_LOG_LEVEL="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

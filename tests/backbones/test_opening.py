@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from featcache.backbones import Network, find_backbone, open_network
+from featcache.backbones.network import Network, open_network
 from featcache.backbones.opening import recall_taps
+from featcache.backbones.table import find_backbone
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record, write_record
 

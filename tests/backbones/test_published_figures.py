@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.backbones import BACKBONES, class_names, published, whereabouts
 from featcache.backbones.construct import Shape, construct
-from featcache.backbones.imagenet_labels import synsets
+from featcache.backbones.imagenet_labels import class_names, synsets
 from featcache.backbones.keras_import import import_keras
+from featcache.backbones.table import BACKBONES, published, whereabouts
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import FAMILIES, QUICK_FAMILIES
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from featcache.backbones import find_backbone, open_classifier, open_network
 from featcache.backbones.construct import Shape, construct
 from featcache.backbones.keras_import import import_keras
+from featcache.backbones.network import open_network
+from featcache.backbones.table import find_backbone
 from featcache.backbones.weights_file import canonical_paths
 from featcache.errors import FeatcacheError
 from tests.backbones.networks import error_norm, photographs
@@ -255,4 +256,4 @@ def test_a_file_without_its_top_cannot_classify(source, tmp_path):
     """Class names need a top, and a file without one says so."""
     path = save(source, tmp_path / "w.weights.h5")
     with pytest.raises(FeatcacheError, match="the file has 260 weights, the network 262"):
-        open_classifier(BACKBONE, weights=str(path))
+        open_network(BACKBONE, weights=str(path), size=(BACKBONE.size,) * 2, layer="predictions")

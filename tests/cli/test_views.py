@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from featcache.cli import app
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.evaluation.plots import draw_grid
+from featcache.evaluation.plots.pictures import draw_grid
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding

@@ -10,16 +10,14 @@ import pytest
 from PIL import Image
 
 from featcache.errors import FeatcacheError, StorageFailure
-from featcache.evaluation.plots import (
-    draw_confusion,
+from featcache.evaluation.plots.curves import (
+    _remarks,
     draw_history,
     draw_learning_curve,
-    draw_predictions,
-    draw_reliability,
     draw_sweep,
-    plots_of_report,
 )
-from featcache.evaluation.plots.curves import _remarks
+from featcache.evaluation.plots.pictures import draw_predictions
+from featcache.evaluation.plots.reports import draw_confusion, draw_reliability, plots_of_report
 
 HISTORY = {"loss": [1.0, 0.5, 0.4], "val_loss": [1.1, 0.7, 0.6], "accuracy": [0.5, 0.7, 0.8]}
 

@@ -263,7 +263,8 @@ def test_keras_interpolation_equals_the_hand_written_loop(photos, cache, count):
     loop = keras.utils.image_dataset_from_directory(
         flat.parent, labels=None, shuffle=False, image_size=(96, 96), batch_size=32, verbose=False
     ).map(keras.applications.mobilenet_v2.preprocess_input)
-    from featcache.backbones import find_backbone, open_network
+    from featcache.backbones.network import open_network
+    from featcache.backbones.table import find_backbone
 
     network = open_network(find_backbone("mobilenetv2"), weights="random:3", size=(96, 96))
     want = network.base.predict(loop, verbose=0)

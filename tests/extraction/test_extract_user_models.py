@@ -125,7 +125,7 @@ def test_scale_belongs_to_own_models(photos, cache):
 
 def test_what_can_be_tapped_is_listed(own, hub):
     """featcache layers names the taps of a user's model and says what can be done with it."""
-    from featcache.backbones import list_user_layers
+    from featcache.backbones.listing import list_user_layers
 
     rows, words = list_user_layers(own, trusted=True)
     assert len(rows) > 3

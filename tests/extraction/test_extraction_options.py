@@ -24,8 +24,8 @@ from featcache.finetuning.plan import FinetunePlan
 from featcache.images.decoder import MAX_PIXELS
 from featcache.options import flag, options_in
 from featcache.recipe import Pooling
-from featcache.runtimes import RUNTIMES
-from featcache.training import LearningOptions
+from featcache.runtimes.choice import RUNTIMES
+from featcache.training.options import LearningOptions
 
 #: What a function takes beside the options of its list.
 OWN = {
@@ -131,7 +131,7 @@ def test_python_callers_get_the_names_of_python(wrong, words, tmp_path):
         (lambda: featcache.FeatureExtractor(size="big").fit(["x.png"]), "size 'big': expected"),
         (lambda: featcache.finetune("x", out="y", epoch=3), "did you mean epochs"),
         (lambda: featcache.finetune("x", out="y", epochs="3"), "epochs '3': expected a whole"),
-        (lambda: featcache.finetune("x", out="y"), "which network shall be fine-tuned"),
+        (lambda: featcache.finetune("x", out="y"), "which network is to be fine-tuned"),
         (lambda: featcache.finetune("x", backbone="vgg16"), "required argument: 'out'"),
     ],
 )  # fmt: skip

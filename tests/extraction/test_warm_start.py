@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from featcache import extract
 
 HEAVY = ("tensorflow", "keras", "openvino")
 COMMAND = (
@@ -52,3 +55,34 @@ def test_only_the_first_run_needs_keras(photos, cache, own_home, photographs):
     Image.fromarray(photographs[1][::-1]).save(photos.parent / "one.png")
     answer, heavy = featcache("predict", head["head"], photos.parent / "one.png", "--cache", cache)
     assert (answer["failed"], heavy) == (0, ["openvino"])
+
+
+def forge(path: Path, change: dict) -> None:
+    """Other values in a record of the home, behind a right checksum."""
+    record = json.loads(path.read_bytes().split(b"\n", 1)[1])
+    text = json.dumps({**record, **change}).encode()
+    path.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+
+
+TAP = {"layer": "", "pooling": "avg", "row_shape": [1280], "weights": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("proof", "tap", "rounding"),
+    [
+        ({"files": 3}, {**TAP, "row_shape": [[1, 2, 3]]}, []),
+        ({"parities": []}, {**TAP, "weights": 7}, {"x": 1}),
+        ({"versions": [1], "probes": []}, {**TAP, "pooling": {}}, ["nan"]),
+    ],
+)
+def test_a_forged_home_costs_time_alone(proof, tap, rounding, photos, cache, own_home):
+    """Notes and proofs of other types or lengths behind right checksums are made again."""
+    small = photos / "flower"
+    options = {"backbone": "efficientnet_lite0", "size": 32, "runtime": "openvino"}
+    first = extract(small, cache=cache, **options)
+    forge(next(own_home.glob("graphs/*/proof")), proof)
+    for note in own_home.glob("notes/*.note"):
+        key = "roundings" if b'"roundings"' in note.read_bytes() else "networks"
+        forge(note, {key: rounding if key == "roundings" else [[tap]]})
+    again = extract(small, cache=cache.parent / "another", **options)
+    assert again.path.read_bytes() == first.path.read_bytes()

@@ -19,7 +19,7 @@ import featcache
 from featcache.cli import app
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.features.features import open_features
-from featcache.features.store import row_checks
+from featcache.features.store import packed_file
 from featcache.fitting.sweeping.tasks import Side, Task
 from tests.made_features import ROW, damage, make_features, make_images
 
@@ -98,9 +98,9 @@ def test_exports_are_checked(bad):
 def test_a_row_is_read_for_its_checksum_once_in_a_process(made, monkeypatch):
     """However often a file is opened and used, a row is checked once, until the file changes."""
     read = []
-    real = row_checks._checksums
+    real = packed_file._checksums
     monkeypatch.setattr(
-        row_checks, "_checksums", lambda vectors, rows: (read.extend(rows), real(vectors, rows))[1]
+        packed_file, "_checksums", lambda vectors, rows: (read.extend(rows), real(vectors, rows))[1]
     )
     first = featcache.load(made)
     first[:10].check()
@@ -130,14 +130,14 @@ def test_a_long_check_is_told(made, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "featcache"):
         _ = featcache.load(made).vectors
         assert not caplog.records
-        monkeypatch.setattr(row_checks, "_LONG", 24 * ROW)
+        monkeypatch.setattr(packed_file, "_LONG", 24 * ROW)
         os.utime(made / "features.h5")
         _ = featcache.load(made).vectors
     assert "against their checksums" in caplog.text
     code = (
-        "import sys; from featcache.features.store import row_checks; "
+        "import sys; from featcache.features.store import packed_file; "
         "from featcache.cli import main; "
-        "row_checks._LONG = 500; sys.argv[1:] = ['fit-head', sys.argv[1], '--head', 'centroid']; "
+        "packed_file._LONG = 500; sys.argv[1:] = ['fit-head', sys.argv[1], '--head', 'centroid']; "
         "main()"
     )
     done = subprocess.run([sys.executable, "-c", code, made], capture_output=True, text=True)

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import featcache
 from featcache.cli import app
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.features.cache import Entry, FeatureCache
+from featcache.features.cache import FeatureCache
+from featcache.features.finding import Entry
 
 
 def run(*arguments: object):

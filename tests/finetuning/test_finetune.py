@@ -318,7 +318,7 @@ def test_wrong_options_are_refused_before_the_images_are_read(digits, network, t
 
 def test_a_diverging_training_leaves_nothing_broken(digits, network, tmp_path):
     """With a rate far too high the first epoch is an error, and no backbone is written."""
-    with pytest.raises(FeatcacheError, match=r"diverged|no number.*--learning-rate"):
+    with pytest.raises(FeatcacheError, match=r"diverged|not a number.*--learning-rate"):
         tuned(digits, network, tmp_path / "out", learning_rate=1e4, optimizer="sgd")
     assert not (tmp_path / "out" / "finetuned.json").exists()
 
@@ -359,7 +359,7 @@ def test_half_precision_learns_and_leaves(bfloat16, digits, network, tmp_path):
 
 def test_a_tuned_backbone_names_no_imagenet_classes(outcome, digits):
     """classify refuses it, and says which command names its own classes."""
-    from featcache.backbones import BackboneSource
+    from featcache.backbones.opening import BackboneSource
     from featcache.heads.imagenet import classify
 
     out = str(outcome[0].folder)
@@ -373,7 +373,7 @@ def test_a_tuned_backbone_names_no_imagenet_classes(outcome, digits):
 )
 def test_a_damaged_record_is_named(record, words, tmp_path):
     """A folder whose record is damaged, or newer, is refused by its file's name."""
-    from featcache.backbones import BackboneSource, recall_backbone
+    from featcache.backbones.opening import BackboneSource, recall_backbone
 
     (tmp_path / "finetuned.json").write_text(record)
     with pytest.raises(FeatcacheError, match=words) as caught:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from featcache.backbones.keras_import import import_keras
-from featcache.finetuning.freezing import total_multiply_adds
 from featcache.finetuning.graphs import gains_by_xla
 
 
@@ -23,22 +22,14 @@ def network(kind: str) -> object:
 
 
 @pytest.mark.parametrize(
-    ("kind", "work", "expected"),
+    ("kind", "images", "expected"),
     [
-        ("plain", 1e13, True),
-        ("plain", 1e9, False),
-        ("depthwise", 1e13, False),
-        ("grouped", 1e13, False),
+        ("plain", 1000, True),
+        ("plain", 999, False),
+        ("depthwise", 1000, False),
+        ("grouped", 1000, False),
     ],
 )
-def test_long_trainings_without_channelwise_convolutions_are_compiled(kind, work, expected):
+def test_long_trainings_without_channelwise_convolutions_are_compiled(kind, images, expected):
     """A short one would not make up for the compiling; channel by channel XLA is slow."""
-    assert gains_by_xla(network(kind), work) == expected
-
-
-def test_multiply_adds_are_those_of_the_kernels():
-    """Of all layers, or of some: pixels x kernel numbers."""
-    model = network("plain")
-    first, second = 64 * 3 * 3 * 3 * 4, 64 * 3 * 3 * 4 * 4
-    assert total_multiply_adds(model) == first + second
-    assert total_multiply_adds(model, ["second"]) == second
+    assert gains_by_xla(network(kind), images) == expected

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import featcache
-from featcache.backbones import BackboneSource, recall_backbone
+from featcache.backbones.opening import BackboneSource, recall_backbone
 from featcache.backbones.tuned import check_writable
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.finetuning.plan import check_folder

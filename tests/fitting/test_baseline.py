@@ -20,7 +20,7 @@ from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Ties
 from featcache.fitting.baseline import BaselinePlan, Found, small_network, train_baseline
 from featcache.images import find_images
-from featcache.training import LearningOptions
+from featcache.training.options import LearningOptions
 
 # Keras's own, when it saves a model.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

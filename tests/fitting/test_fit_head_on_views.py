@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import featcache
-from featcache.fitting.fit_head import assign_roles
+from featcache.features.splits.roles import assign_roles
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,6 @@ def honest():
 def test_the_temperature_that_was_put_in_comes_out(honest, factor):
     """Logits that are `factor` times too large have the temperature `factor`."""
     logits, codes = honest
-    assert fit_temperature(logits * factor, codes, logits=True) == pytest.approx(factor, rel=0.03)
     exponent = np.exp(logits * factor)
     probabilities = (exponent / exponent.sum(axis=1, keepdims=True)).astype(np.float32)
     temperature = fit_temperature(probabilities, codes)

@@ -14,7 +14,7 @@ from featcache.heads import dense_training
 from featcache.heads.dense import ACTIVATIONS, DenseHead, DenseOptions
 from featcache.heads.dense_training import fit
 from featcache.heads.training_set import TrainingSet
-from featcache.training.feeds import Order, pieces
+from featcache.training.feeds import Order, in_batches
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_steps_per_epoch_go_on_where_the_last_epoch_ended():
     stream = np.concatenate([order.epoch(number, 30) for number in range(5)])
     passes = np.concatenate([order.pass_over(number) for number in range(3)])
     assert np.array_equal(stream, passes)
-    assert [len(piece) for piece in pieces(stream, 20, 45)] == [40, 40, 40, 30]
+    assert [len(piece) for piece in in_batches(stream, 40)] == [40, 40, 40, 30]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends(training):

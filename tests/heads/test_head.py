@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import featcache
 from featcache.errors import DamagedFile, FeatcacheError
 from featcache.evaluation.evaluate import prefixes
-from featcache.heads.logistic import solve_path
+from featcache.heads.logistic.path import solve_path
 from featcache.heads.logreg import LogisticHead
 from featcache.images import find_images
 

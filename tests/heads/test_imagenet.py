@@ -15,7 +15,7 @@ import skimage.data
 from PIL import Image
 from typer.testing import CliRunner
 
-from featcache.backbones import BackboneSource
+from featcache.backbones.opening import BackboneSource
 from featcache.cli import app
 from featcache.errors import FeatcacheError
 from featcache.heads.imagenet import classify

@@ -15,8 +15,9 @@ from sklearn.svm import LinearSVC
 
 from featcache.errors import FeatcacheError
 from featcache.heads import model as training_module
+from featcache.heads.calibration import find_sharpness
 from featcache.heads.kinds import HEADS, options_of
-from featcache.heads.linear import find_sharpness, unit_length
+from featcache.heads.linear import unit_length
 from featcache.heads.ridge import _Basis
 from featcache.heads.training_set import TrainingSet, moments
 

@@ -208,9 +208,12 @@ HEAD = (
 ENTRY = "work/cache/photos/efficientnet_lite0-*"
 TUNE = (("finetune", "photos", *LITE, "--epochs", "1", "--out", "tuning"),)
 TUNED = (("extract", "photos", "--backbone", "tuned", "--dry-run"), ("layers", "tuned"))
+#: New images go through the network: notes, proofs and graphs are looked at.
+COMPUTE = (("predict", "photos.head", "../canary/pictures"),)
 FORMATS = (
     Format("head", "work/photos.head", HEAD, reseal_head),
-    Format("note", "home/notes/*.note", EXTRACT, reseal_note),
+    Format("note", "home/notes/*.note", (*EXTRACT, *COMPUTE), reseal_note),
+    Format("kept graph", "home/graphs/*/proof", COMPUTE, reseal_note),
     Format("proof", "home/graphs/*/proof", (*EXTRACT, ("gc",)), reseal_note),
     Format("marker", "work/cache/photos/featcache.json", (*CARE, *EXTRACT), reseal_json),
     Format("weights note", f"{ENTRY}/weights.json", (*CARE, HEAD[1]), reseal_json),
@@ -224,7 +227,7 @@ FORMATS = (
     Format("checkpoint", "work/tuning/checkpoint.safetensors", TUNE, reseal_head),
 )
 #: Without them a network is built again, or one is asked for: that takes seconds.
-DEEP = {"note", "tuned"}
+DEEP = {"kept graph", "note", "tuned"}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ PATIENCE = 30
 LIGHT = (
     "featcache.extraction.extract", "featcache.evaluation.audit", "featcache.fitting.baseline",
     "featcache.heads.imagenet", "featcache.images.datasets", "featcache.evaluation.evaluate",
-    "featcache.finetuning.finetune", "featcache.heads.head", "featcache.evaluation.plots",
+    "featcache.finetuning.finetune", "featcache.heads.head", "featcache.evaluation.plots.reports",
     "featcache.features.splits.division", "featcache.fitting.sweeping.sweep",
     "sklearn.linear_model",
 )  # fmt: skip

@@ -8,8 +8,16 @@ import sys
 import pytest
 
 from featcache.errors import FeatcacheError
-from featcache.runtimes import check_precision, choice, choose_runtime, default_batch
-from featcache.runtimes.choice import available_precisions, cpu_batch, gpu_batch, gpu_precisions
+from featcache.runtimes import choice
+from featcache.runtimes.choice import (
+    available_precisions,
+    check_precision,
+    choose_runtime,
+    cpu_batch,
+    default_batch,
+    gpu_batch,
+    gpu_precisions,
+)
 
 
 def test_auto_is_openvino_without_a_gpu_and_imports_nothing_to_tell():

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.backbones import Network, Tap, find_backbone
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.network import Built, with_scaling
+from featcache.backbones.network import Built, Network, Tap, with_scaling
+from featcache.backbones.table import find_backbone
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record, write_record
 from featcache.recipe import Decoding, Recipe
-from featcache.runtimes import delete_unused_graphs
 from featcache.runtimes.choice import available_precisions
+from featcache.runtimes.kept_graphs import delete_unused_graphs
 from featcache.runtimes.probe import probe_pixels, row_error
 from featcache.runtimes.proof import Proven, open_proven
 from featcache.runtimes.runtime import run_padded

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.backbones import Network, find_backbone, open_network
 from featcache.backbones.float64 import in_float64
 from featcache.backbones.keras_import import import_keras
-from featcache.backbones.network import with_scaling
+from featcache.backbones.layers import computing_in
+from featcache.backbones.network import Network, open_network, with_scaling
+from featcache.backbones.table import find_backbone
 from featcache.errors import FeatcacheError
 from featcache.files.home import read_record
 from featcache.recipe import Decoding, Recipe
@@ -27,7 +28,7 @@ from featcache.runtimes.rounding import (
     measure_rounding,
 )
 from featcache.runtimes.runtime import run_padded
-from featcache.runtimes.tensorflow import computing_in
+from featcache.runtimes.tensorflow import computing_layers
 from tests.backbones.networks import photographs, set_statistics, small_network
 
 
@@ -104,7 +105,7 @@ def without_a_layer(network: Network, pixels: np.ndarray) -> np.ndarray:
 
 
 def in_bfloat16(network: Network, pixels: np.ndarray) -> np.ndarray:
-    with computing_in("bfloat16", network.model):
+    with computing_in(computing_layers(network.model), "bfloat16"):
         return np.asarray(network.model(pixels, training=False), np.float32)
 
 

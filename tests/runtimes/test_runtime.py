@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from featcache.backbones import Network
+from featcache.backbones.keras_import import import_keras
+from featcache.backbones.network import Network, assemble
 from featcache.errors import FeatcacheError
-from featcache.runtimes import Runtime, open_runtime
+from featcache.runtimes.runtime import Runtime
+from featcache.runtimes.throughput import open_runtime
 from tests.backbones.networks import error_norm, photographs, small_network
 
 
@@ -25,27 +28,42 @@ def runtime(request, network) -> Runtime:
 
 
 def test_many_batches_are_one_trace(runtime, network):
-    """The network is traced once, whatever the number of batches."""
+    """Keras calls the network's layers to make the graph, and never while batches run."""
+    keras, calls = import_keras(), []
+
+    class Counted(keras.layers.Layer):
+        def call(self, rows):
+            calls.append(rows)
+            return rows
+
+    rows = Counted()(network.base.output)
+    counted = replace(
+        network,
+        build=lambda: assemble(network.base.input, [rows], network.backbone, network.size),
+    )
+    made = open_runtime(runtime.name, counted, batch=2, pixel_type="uint8")
+    traced = len(calls)
     for number in range(10):
-        runtime.run(np.full((2, *network.size, 3), number, np.uint8))
-    assert runtime.traces == 1
+        made.start(np.full((2, *network.size, 3), number, np.uint8))()
+    assert traced > 0
+    assert len(calls) == traced
 
 
 def test_uint8_and_float32_pixels_give_the_same_rows(runtime, network):
     """The pixel type is a matter of transport: whole pixels give equal rows either way."""
     pixels = photographs(network.size, 2)
     floats_in = open_runtime(runtime.name, network, batch=2, pixel_type="float32")
-    rows = floats_in.run(pixels.astype("float32"))[0]
+    rows = floats_in.start(pixels.astype("float32"))()[0]
     # OpenVINO chooses another first convolution for bytes, which sums in another order.
-    assert error_norm(runtime.run(pixels)[0], rows) <= 1e-5
+    assert error_norm(runtime.start(pixels)()[0], rows) <= 1e-5
 
 
 def test_a_result_stays_what_it_was(runtime, network):
     """A result is owned, writable memory that later batches do not touch."""
-    (first,) = runtime.run(photographs(network.size, 2))
+    (first,) = runtime.start(photographs(network.size, 2))()
     kept = first.copy()
     for _ in range(runtime.lanes + 1):
-        runtime.run(np.zeros((2, *network.size, 3), np.uint8))
+        runtime.start(np.zeros((2, *network.size, 3), np.uint8))()
     np.testing.assert_array_equal(first, kept)
     assert first.dtype == np.float32
     assert first.flags.owndata
@@ -59,13 +77,13 @@ def test_batches_under_way_at_once_keep_their_results(runtime, network):
     results = [runtime.start(batch) for batch in batches]
     rows = [result()[0] for result in reversed(results)]
     for row, batch in zip(reversed(rows), batches, strict=True):
-        np.testing.assert_array_equal(row, runtime.run(batch)[0])
+        np.testing.assert_array_equal(row, runtime.start(batch)()[0])
 
 
 def test_running_changes_no_weight(runtime, network):
     """BatchNorm's moving statistics, and every other weight, are the same after a run."""
     before = [weight.numpy() for weight in network.base.weights]
-    runtime.run(photographs(network.size, 2))
+    runtime.start(photographs(network.size, 2))()
     network.live(photographs(network.size, 4))
     for weight, value in zip(network.base.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
@@ -81,9 +99,9 @@ def test_it_says_what_runs_it(runtime):
 def test_another_shape_or_type_is_refused(runtime, network):
     """A batch of another length or pixel type is an error that says what is expected."""
     with pytest.raises(FeatcacheError, match="pad the last batch"):
-        runtime.run(np.zeros((1, *network.size, 3), np.uint8))
+        runtime.start(np.zeros((1, *network.size, 3), np.uint8))()
     with pytest.raises(FeatcacheError, match="takes uint8"):
-        runtime.run(np.zeros((2, *network.size, 3), np.float32))
+        runtime.start(np.zeros((2, *network.size, 3), np.float32))()
 
 
 def test_more_batches_than_lanes_are_refused(network):

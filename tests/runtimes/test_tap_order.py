@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.backbones import Network, Tap, find_backbone
 from featcache.backbones.keras_import import import_keras
 from featcache.backbones.layers import pooled
-from featcache.backbones.network import Built
-from featcache.runtimes import open_runtime
+from featcache.backbones.network import Built, Network, Tap
+from featcache.backbones.table import find_backbone
 from featcache.runtimes.choice import RuntimeChoice
 from featcache.runtimes.openvino import compile_graph, convert_network, read_graph, save_graph
+from featcache.runtimes.throughput import open_runtime
 from tests.backbones.networks import error_norm, photographs
 
 SIZE = (32, 32)
@@ -43,7 +43,7 @@ def test_taps_come_in_the_order_of_the_model(network, name):
     """Each tap is its own float32 array, equal to live Keras's output of the same place."""
     pixels = photographs(SIZE, 3)
     live = [np.asarray(tap) for tap in network.model(pixels.astype("float32"), training=False)]
-    taps = open_runtime(name, network, batch=3, pixel_type="uint8").run(pixels)
+    taps = open_runtime(name, network, batch=3, pixel_type="uint8").start(pixels)()
     assert [tap.shape for tap in taps] == [tap.shape for tap in live]
     for tap, expected in zip(taps, live, strict=True):
         assert error_norm(tap, expected) <= 1e-5
@@ -63,7 +63,7 @@ def test_a_kept_graph_gives_its_taps_in_the_same_order(network, tmp_path: Path):
     )
     pixels = photographs(SIZE, 2).astype("float32")
     live = network.model(pixels, training=False)
-    for tap, expected in zip(runtime.run(pixels), live, strict=True):
+    for tap, expected in zip(runtime.start(pixels)(), live, strict=True):
         assert error_norm(tap, np.asarray(expected)) <= 1e-5
 
 
@@ -83,5 +83,5 @@ def test_the_mean_of_a_large_map_keeps_its_precision(name):
     backbone = find_backbone("efficientnet_lite0")
     network = Network(backbone, "none", size, taps, lambda: Built(model, model))
     runtime = open_runtime(name, network, batch=2, pixel_type="uint8")
-    for mean, rows in (runtime.run(photographs(size, 2)), network.live(photographs(size, 2))):
+    for mean, rows in (runtime.start(photographs(size, 2))(), network.live(photographs(size, 2))):
         assert error_norm(mean, rows.astype(np.float64).mean(axis=(1, 2))) <= 5e-7

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from featcache.backbones.keras_import import import_tensorflow
+from featcache.backbones.layers import computing_in
 from featcache.errors import FeatcacheError
-from featcache.runtimes import Runtime
 from featcache.runtimes.choice import RuntimeChoice
+from featcache.runtimes.runtime import Runtime
 from featcache.runtimes.tensorflow import (
     compile_fitting,
     compile_network,
-    computing_in,
+    computing_layers,
     halved_until_it_fits,
     tried,
     with_or_without_xla,
@@ -84,7 +85,7 @@ def test_xla_that_fails_is_replaced_aloud(network):
         "XLA does not compile this network (no kernel for Roll): TensorFlow runs it without",
     )
     pixels = photographs(network.size, 2)
-    assert error_norm(runtime.run(pixels)[0], network.live(pixels)[0]) <= 1e-5
+    assert error_norm(runtime.start(pixels)()[0], network.live(pixels)[0]) <= 1e-5
 
 
 def test_a_batch_too_large_for_xla_is_no_fault_of_xla():
@@ -101,8 +102,7 @@ def test_xla_gives_the_rows_of_keras(network):
     """The graph that XLA compiles, here for the CPU, agrees with live Keras to 1e-5."""
     runtime = tried(compiled(network, 2, xla=True))
     pixels = photographs(network.size, 2)
-    assert error_norm(runtime.run(pixels)[0], network.live(pixels)[0]) <= 1e-5
-    assert runtime.traces == 1
+    assert error_norm(runtime.start(pixels)()[0], network.live(pixels)[0]) <= 1e-5
 
 
 def test_a_cpu_is_given_the_batch_that_was_asked_for(network):
@@ -120,7 +120,7 @@ def test_reduced_precision_has_the_error_of_its_bits(network):
     errors = {}
     for precision in ("bfloat16", "float16"):
         runtime = compiled(network, 4, precision=precision)
-        rows = runtime.run(pixels)[0]
+        rows = runtime.start(pixels)()[0]
         assert rows.dtype == np.float32
         assert runtime.precision == precision
         errors[precision] = error_norm(rows, live)
@@ -135,7 +135,7 @@ def test_a_network_is_what_it_was_after_reduced_precision(network):
     before = network.live(pixels)[0]
     policies = [layer.dtype_policy.name for layer in network.base.layers]
     for _ in range(2):
-        with computing_in("float16", network.model):
+        with computing_in(computing_layers(network.model), "float16"):
             assert network.base.layers[2].dtype_policy.name == "mixed_float16"
     assert [layer.dtype_policy.name for layer in network.base.layers] == policies
     np.testing.assert_array_equal(network.live(pixels)[0], before)
@@ -145,7 +145,7 @@ def test_weights_too_large_for_constants_stay_variables(network, monkeypatch):
     """Above the limit the graph reads variables, and gives the rows of Keras."""
     monkeypatch.setattr("featcache.runtimes.tensorflow.CONSTANT_BYTES", 1000)
     pixels = photographs(network.size, 2)
-    assert error_norm(compiled(network, 2).run(pixels)[0], network.live(pixels)[0]) <= 1e-5
+    assert error_norm(compiled(network, 2).start(pixels)()[0], network.live(pixels)[0]) <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 from learning_samples import Disturbed, feed, rows, small_net
 
-from featcache.training import Checkpoint, LearningOptions, RowFeed, TrainingBatch, learn
+from featcache.training.checkpoint import Checkpoint
+from featcache.training.feeds import RowFeed, TrainingBatch
+from featcache.training.loop import learn
+from featcache.training.options import LearningOptions
 
 OPTIONS = LearningOptions("adam", 5e-3, epochs=6, batch_size=16)
 SETTINGS = {"seed": 0, "images": {"train": "a1", "validation": "b2"}}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras
-from featcache.training import LearningOptions, RowFeed, TrainingBatch
+from featcache.training.feeds import RowFeed, TrainingBatch
+from featcache.training.options import LearningOptions
 
 SHAPE = (6, 6, 3)
 

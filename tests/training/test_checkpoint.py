@@ -13,8 +13,7 @@ import pytest
 from killed_training import SETTINGS
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.training import Checkpoint
-from featcache.training.checkpoint import Saved
+from featcache.training.checkpoint import Checkpoint, Saved
 
 SAVED = Saved(
     weights=[np.arange(6, dtype=np.float32).reshape(2, 3).T, np.float32(2)],

@@ -15,8 +15,11 @@ from featcache.images import ImageSet, find_images
 from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding
-from featcache.training import LearningOptions, PixelFeed, RowFeed, pixels
 from featcache.training import feeds as rows_module
+from featcache.training import pixels
+from featcache.training.feeds import RowFeed
+from featcache.training.options import LearningOptions
+from featcache.training.pixels import PixelFeed
 
 OPTIONS = LearningOptions(batch_size=4, seed=5)
 DECODING = Decoding((20, 24))

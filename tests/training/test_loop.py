@@ -7,8 +7,12 @@ import pytest
 from learning_samples import SHAPE, Disturbed, broken_in, feed, rows, small_net
 
 from featcache.errors import FeatcacheError
-from featcache.training import LearningOptions, RowFeed, learn, loop, predict_logits, predict_proba
+from featcache.training import loop
+from featcache.training.feeds import RowFeed
+from featcache.training.loop import learn
+from featcache.training.options import LearningOptions
 from featcache.training.state import changing_weights, seed_generators
+from featcache.training.steps import predict_logits, predict_proba
 
 
 def quietly(line: str) -> None:

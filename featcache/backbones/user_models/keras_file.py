@@ -1,6 +1,6 @@
 """A ``.keras`` file as a backbone: its archive is checked, then Keras loads it in safe mode.
 
-What the model does first to its pixels says whether it scales them from 0..255 itself.
+Its first layer may say that it scales pixels from 0..255 itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NEUTRAL = {
     "Cast",
 }  # fmt: skip
 
-#: A divisor, mean or inverse factor from here on is made for 0..255; for 0..1 they are near 1.
+#: A mean or inverse factor from here on is made for 0..255; for 0..1 they are near 1.
 _BYTES = 30.0
 
 
@@ -198,81 +198,32 @@ class Call:
 def scales_itself(pixels: Any, calls: list[Call]) -> str:
     """How the model brings pixels in 0..255 to its range, as a clause; "" where it does not tell.
 
-    Only a single chain of steps from the input counts: with two branches nothing is certain.
+    A layer made for that tells, as the first that does anything in a single chain from the input:
+    with two branches, or arithmetic between layers, nothing is certain.
     """
-    first = _takers(pixels, calls)
-    if all(type(call.layer).__name__ == "GetItem" for call in first):
-        # Keras turns RGB round to BGR by taking the channels one by one and stacking them again.
-        first = _one_each([taker for call in first for taker in _takers(call.output, calls)])
-        if [type(call.layer).__name__ for call in first] == ["Stack"]:
-            return scales_itself(first[0].output, calls)
-    if len(first) != 1:
+    flatten = import_keras().tree.flatten
+    takers = [call for call in calls if any(given is pixels for given in flatten(call.inputs))]
+    if len(takers) != 1:
         return ""
-    layer = first[0].layer
-    if hasattr(layer, "layers"):
-        return _nested(layer) or _follow(first[0], calls)
-    if _takes_bytes(first[0]):
-        return f"the model scales pixels 0..255 itself, in its layer {layer.name!r}"
-    return _follow(first[0], calls) if _is_neutral(layer) else ""
-
-
-def _takers(tensor: Any, calls: list[Call]) -> list[Call]:
-    """The calls that a tensor goes into, alone or in a list."""
-    return [call for call in calls if any(given is tensor for given in _flat(call.inputs))]
-
-
-def _one_each(calls: list[Call]) -> list[Call]:
-    return list({id(call): call for call in calls}.values())
-
-
-def _flat(inputs: Any) -> list[Any]:
-    if not isinstance(inputs, (list, tuple)):
-        return [inputs]
-    return [value for each in inputs for value in _flat(each)]
-
-
-def _follow(call: Call, calls: list[Call]) -> str:
-    neutral = all(_is_neutral(layer) for layer in _inner(call.layer))
-    return scales_itself(call.output, calls) if neutral else ""
-
-
-def _nested(model: Any) -> str:
-    """The same of a model in the model, whose layers stand in order."""
-    for layer in _inner(model):
-        if _takes_bytes(Call(layer, (), None)):
+    for layer in _inner(takers[0].layer):
+        if _takes_bytes(layer):
             return f"the model scales pixels 0..255 itself, in its layer {layer.name!r}"
-        if not _is_neutral(layer):
+        if not (type(layer).__name__ in _NEUTRAL or type(layer).__name__.startswith("Random")):
             return ""
-    return ""
+    return scales_itself(takers[0].output, calls)
 
 
 def _inner(layer: Any) -> list[Any]:
+    """The layers of a model in the model, which stand in order; of any other layer, itself."""
     if not hasattr(layer, "layers"):
         return [layer]
     return [inner for each in layer.layers for inner in _inner(each)]
 
 
-def _is_neutral(layer: Any) -> bool:
-    kind = type(layer).__name__
-    return kind in _NEUTRAL or kind.startswith("Random")
-
-
-def _takes_bytes(call: Call) -> bool:
-    """Whether a step's constants are made for pixels in 0..255."""
-    kind = type(call.layer).__name__
-    if kind == "Rescaling":
-        return bool(np.max(np.abs(call.layer.scale)) <= 1 / _BYTES)
-    if kind == "Normalization":
-        return bool(np.max(np.abs(np.asarray(call.layer.mean))) >= _BYTES)
-    constants = [np.asarray(value, np.float64) for value in call.inputs if _is_number(value)]
-    if not constants:
-        return False
-    largest = float(np.max(np.abs(constants[0])))
-    if kind == "Multiply":
-        return largest <= 1 / _BYTES
-    return kind in ("TrueDivide", "Divide", "Subtract", "Add") and largest >= _BYTES
-
-
-def _is_number(value: Any) -> bool:
-    """A constant in a graph of layers: a number, an array, or an eager tensor."""
-    return isinstance(value, (int, float, np.ndarray)) or hasattr(value, "numpy")
+def _takes_bytes(layer: Any) -> bool:
+    """Whether a layer's constants are made for pixels in 0..255."""
+    if type(layer).__name__ == "Rescaling":
+        return bool(np.max(np.abs(layer.scale)) <= 1 / _BYTES)
+    if type(layer).__name__ == "Normalization":
+        return bool(np.max(np.abs(np.asarray(layer.mean))) >= _BYTES)
+    return False

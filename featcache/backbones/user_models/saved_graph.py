@@ -7,7 +7,6 @@ the shapes of tensors, any operation whose inputs it knows already. The rest run
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -117,27 +116,23 @@ def _check_everything(path: Path, program: Program) -> None:
     To learn shapes it computes every operation that it counts as stateless and whose inputs are
     constants. Those that are allowed may be; those that have a state run only where reached.
     """
-    is_stateful = _registry()
     for name in program.functions:
-        if is_stateful(name) is not None:
+        if _is_stateful(name) is not None:
             raise FeatcacheError(_refusal(path, f"its function {name!r} has an operation's name"))
     for function, node in program.everything():
         if node.op in program.functions or node.op in ALLOWED_OPERATIONS:
             continue
-        if not is_stateful(node.op):
+        if not _is_stateful(node.op):
             problem = f"{place(function, node)}, which can run as soon as it is read"
             raise FeatcacheError(_refusal(path, problem))
 
 
-def _registry() -> Callable[[str], bool | None]:
+def _is_stateful(name: str) -> bool | None:
     """Whether TensorFlow counts an operation as having a state; None where it has none so named."""
     from tensorflow.python.framework import op_def_registry
 
-    def is_stateful(name: str) -> bool | None:
-        definition = op_def_registry.get(name)
-        return None if definition is None else bool(definition.is_stateful)
-
-    return is_stateful
+    definition = op_def_registry.get(name)
+    return None if definition is None else bool(definition.is_stateful)
 
 
 def _check_asset(path: Path, name: str) -> None:

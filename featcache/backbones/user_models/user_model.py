@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.keras_import import import_keras
 from featcache.backbones.table import BACKBONES
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, one_of
 from featcache.recipe import Scaling
 
 #: What --scale may say -> the pixel scaling. Families of the table that have them supply theirs.
@@ -23,9 +22,6 @@ SCALES: dict[str, Scaling] = {
     "torch": BACKBONES["densenet121"].scaling,
     "none": Scaling(),
 }
-
-#: Widths of an ImageNet classifier: 1000 classes, or a background class and 1000.
-_IMAGENET = (1000, 1001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +58,6 @@ class UserModel:
         """The names of everything that can be tapped."""
         return tuple(self.tensors)
 
-    @property
-    def model(self) -> Any:
-        """Keras model from SCALED pixels to the feature output; weights are shared, not copied.
-
-        Raises `FeatcacheError` where it is not clear which output that is.
-        """
-        return self.cut("")
-
-    @property
-    def classes(self) -> int | None:
-        """1000 or 1001 where the feature output evidently is an ImageNet classifier's."""
-        shape = tuple(self.tensors[self.feature].shape[1:]) if self.feature else ()
-        return shape[0] if len(shape) == 1 and shape[0] in _IMAGENET else None
-
     def tap(self, layer: str) -> tuple[str, Any]:
         """The full name of a tap and its symbolic output; "" is the feature, "-2" the last but one.
 
@@ -96,18 +78,14 @@ class UserModel:
             f"nearest are {', '.join(near)}"
         )
 
-    def cut(self, layer: str) -> Any:
-        """Keras model from SCALED pixels to one tap, unpooled."""
-        return import_keras().Model(self.network.input, self.tap(layer)[1])
-
 
 def settle_scale(path: Path, scale: str | None, known: str) -> tuple[Scaling, tuple[str, ...]]:
     """The scaling, and what to remark about it; `known` says why the model takes 0..255, or "".
 
     Raises `FeatcacheError` where it was not asked for and the model does not tell.
     """
-    if scale is not None and scale not in SCALES:
-        raise FeatcacheError(f"--scale {scale!r} is not one of {', '.join(SCALES)}")
+    if scale is not None:
+        one_of("--scale", scale, tuple(SCALES))
     if scale is None and not known:
         raise FeatcacheError(
             f"{path} does not tell which pixel range it was trained on: give --scale, one of",

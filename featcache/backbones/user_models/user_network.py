@@ -10,10 +10,9 @@ note about it holds as long as the bytes do.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,14 @@ from featcache.backbones.network import (
     assemble,
     row_shape,
 )
+from featcache.backbones.noted import noted_sides, noted_tap
 from featcache.backbones.table import Backbone
 from featcache.backbones.user_models.keras_file import open_keras_file
 from featcache.backbones.user_models.saved_model import open_saved_model
 from featcache.backbones.user_models.user_model import SCALES, UserModel, settle_scale
 from featcache.errors import FeatcacheError
-from featcache.files.home import expanded, home, read_record, write_record
-from featcache.files.write import touch
+from featcache.files.home import expanded, keep, note_path, recall
+from featcache.files.small_files import digest_of_file
 from featcache.recipe import NETWORK_RULES, Scaling
 
 _GRAPH = "saved_model.pb"
@@ -45,7 +45,7 @@ _GRAPH = "saved_model.pb"
 #: reads.
 _PARTS = ("variables", "assets")
 
-#: What the name of a backbone begins with where the SHA-256 of a model's file follows.
+#: What the name of a backbone starts with where the SHA-256 of a model's file follows.
 USER = "sha256:"
 
 
@@ -64,10 +64,10 @@ def digest_user_model(path: Path) -> str:
     _check_path(path)
     try:
         if path.is_file():
-            return _file_digest(path)
+            return digest_of_file(path)
         digest = hashlib.sha256()
         for name, file in sorted(_saved_files(path)):
-            digest.update(f"{_file_digest(file)} {name}\n".encode())
+            digest.update(f"{digest_of_file(file)} {name}\n".encode())
         return digest.hexdigest()
     except OSError as error:
         raise FeatcacheError(f"{path} cannot be read: {error}") from error
@@ -98,7 +98,13 @@ def check_trust(path: Path, *, trusted: bool) -> None:
     path = expanded(path)
     _check_path(path)
     if not trusted:
-        raise FeatcacheError(_untrusted(path))
+        kind = "A .keras file" if path.is_file() else "A SavedModel"
+        raise FeatcacheError(
+            f"{path} was not opened: it is a program, and has to be trusted. {kind} from a "
+            "stranger can read, change and send off your files when it is run. If you made it, or "
+            "trust who did, say --trust-model (in Python: trust_model=True). Weights-only files "
+            "(.weights.h5, .h5, .safetensors, by --weights) need no trust"
+        )
 
 
 def _check_path(path: Path) -> None:
@@ -117,26 +123,11 @@ def _check_path(path: Path) -> None:
     raise FeatcacheError(f"{path} is not a SavedModel: it has no {_GRAPH}{hint}")
 
 
-def _untrusted(path: Path) -> str:
-    kind = "A .keras file" if path.is_file() else "A SavedModel"
-    return (
-        f"{path} was not opened: it is a program, and has to be trusted. {kind} of unknown "
-        "origin can read, change and upload your files when it runs. If you made it, or trust who "
-        "did, say --trust-model (in Python: trust_model=True). Weights-only files (.weights.h5, "
-        ".h5, .safetensors, by --weights) need no trust"
-    )
-
-
 def _saved_files(path: Path) -> list[tuple[str, Path]]:
     files = [path / _GRAPH]
     for part in _PARTS:
         files += [file for file in (path / part).rglob("*") if file.is_file()]
     return [(file.relative_to(path).as_posix(), file) for file in files]
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +148,13 @@ def recall_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> list[tuple
     """
     check_trust(own.path, trusted=own.trusted)
     digest = digest_user_model(own.path)
-    parts: list[Any] = [
+    note = note_path(
         NETWORK_RULES, "own", digest, own.size, own.scale, list(asked), keras_versions()
-    ]  # fmt: skip
-    name = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
-    note = home() / "notes" / f"{name}.note"
-    network = _recalled(own, asked, note, digest)
+    )
+    network = recall(note, partial(_network, own, asked, digest))
     if network is None:
         network = open_user_taps(own, asked)
-        _keep(note, network)
+        keep(note, _record(network))
     return [(network, tap) for tap in network.taps]
 
 
@@ -195,26 +184,13 @@ def scale_of(scaling: Scaling) -> str:
     return next(name for name, known in SCALES.items() if known == scaling)
 
 
-def _recalled(
-    own: UserModelSource, asked: Sequence[Asked], note: Path, digest: str
-) -> Network | None:
-    record = read_record(note)
-    if record is None:
-        return None
-    touch(note, home())
-    try:
-        return _network(own, asked, digest, record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return None  # not as `_keep` writes it: found out anew
-
-
 def _network(
     own: UserModelSource, asked: Sequence[Asked], digest: str, record: dict[str, Any]
 ) -> Network:
     """The network that a note tells of."""
-    noted = record["scaling"]
-    scaling = Scaling(**{**noted, "mean": tuple(noted["mean"]), "std": tuple(noted["std"])})
-    size = (record["size"][0], record["size"][1])
+    scaling = Scaling.of(record["scaling"])
+    height, width = noted_sides(record["size"])
+    size = (height, width)
 
     def build() -> Built:
         return open_user_taps(own, asked).built
@@ -223,22 +199,20 @@ def _network(
         backbone=_backbone(digest, size, scaling),
         weights_hint=_hint(own),
         size=size,
-        taps=tuple(Tap(**{**tap, "row_shape": tuple(tap["row_shape"])}) for tap in record["taps"]),
+        taps=tuple(noted_tap(tap) for tap in record["taps"]),
         build=build,
-        remarks=tuple(record["remarks"]),
+        remarks=tuple(map(str, record["remarks"])),
     )
 
 
-def _keep(note: Path, network: Network) -> None:
-    record = {
+def _record(network: Network) -> dict[str, Any]:
+    """What a note tells of a network; see `_network`."""
+    return {
         "scaling": asdict(network.backbone.scaling),
         "size": network.size,
         "taps": [asdict(tap) for tap in network.taps],
         "remarks": network.remarks,
     }
-    # A home that cannot be written costs time at the next start, and nothing else.
-    with suppress(FeatcacheError):
-        write_record(note, record)
 
 
 def _backbone(digest: str, size: tuple[int, int], scaling: Scaling) -> Backbone:

@@ -56,13 +56,14 @@ class Judged(Protocol):
     def classes(self) -> list[str]: ...
     @property
     def confusion(self) -> list[list[int]]: ...
+    @property
+    def reliability(self) -> Sequence[BinFigures]: ...
 
 
 def plots_of_report(
     report: Judged,
     directory: str | Path,
     *,
-    bins: Sequence[BinFigures] | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
     mark: int | None = None,
     kept: int | None = None,
@@ -72,7 +73,6 @@ def plots_of_report(
     Parameters
     ----------
     directory: it is made where it is not there.
-    bins: (mean confidence, accuracy, count) of the calibration's bins; None: `report.reliability`.
     history: loss and accuracy by epoch, for heads that are trained in epochs; `mark` is the last
         epoch before fine-tuning, `kept` the one whose weights the head has.
 
@@ -81,13 +81,14 @@ def plots_of_report(
     list[Path]: the files that were written.
     """
     folder = make_plots_folder(directory)
-    bins = getattr(report, "reliability", None) if bins is None else bins
     heading = f"accuracy {report.accuracy:.4f} on {report.rows:,} images"
     drawn = [
         draw_confusion(report.confusion, report.classes, folder / "confusion.png", heading=heading)
     ]
-    if bins and any(each[2] for each in bins):
-        drawn.append(draw_reliability(bins, folder / "reliability.png", heading=heading))
+    if report.reliability:
+        drawn.append(
+            draw_reliability(report.reliability, folder / "reliability.png", heading=heading)
+        )
     if history and any(len(values) for values in history.values()):
         # No point of the curves is the accuracy that is reported: other rows judge.
         drawn.append(

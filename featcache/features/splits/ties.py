@@ -64,7 +64,7 @@ def find_ties(rows: Rows, others: Sequence[Features] = ()) -> Ties:
 
 def _pairs(features: Features) -> tuple[np.ndarray, str]:
     """Near duplicates among the labelled plain images, or why there are none to be told."""
-    name = f"{features.path.parent.parent.name}/{features.path.parent.name}"
+    name = features.name
     plain = np.flatnonzero((features.labels != "") & (features.views == 0))
     if len(plain) > ROWS or len(plain) * features.width > NUMBERS:
         return _NO_PAIRS, (

@@ -28,25 +28,22 @@ _ASIDE = re.compile(r"(features|(p|left)-[0-9a-f]{16})(-[0-9]+)?\.h5")
 _OLD_DRAFT = re.compile(r"\.tmp-[a-z0-9._]+-[0-9]+-[0-9a-f]+")
 
 
-def gc(place: Place, spare: Collection[Path] = ()) -> GcResult:
+def collect(folder: Path, spare: Collection[Path] = (), disk: Disk | None = None) -> GcResult:
     """Delete the quarantine, rows that the last pack found no image for, and stale drafts.
 
     `spare` are files that stay. Where there is nothing to delete, nothing is written either.
+    Raises `StorageFailure`.
     """
-    if not _garbage(place, spare):
-        return GcResult(0, 0, _unrecognised(place))
-    with place.locked_there():
-        result = _delete(place, _garbage(place, spare))
-        for folder in (place.folder, place.parts, place.quarantine):
-            if place.disk.is_folder(folder):
-                place.disk.sync_folder(folder)
-    return GcResult(result.files, result.bytes, _unrecognised(place))
-
-
-def collect(folder: Path, spare: Collection[Path] = ()) -> GcResult:
-    """`gc` of a folder of a cache, whatever is in it; raises `StorageFailure`."""
+    place = place_of(folder, disk=disk)
     with storage_errors(folder):
-        return gc(place_of(folder), spare)
+        if not _garbage(place, spare):
+            return GcResult(0, 0, _unrecognised(place))
+        with place.locked_there():
+            result = _delete(place, _garbage(place, spare))
+            for each in (place.folder, place.parts, place.quarantine):
+                if place.disk.is_folder(each):
+                    place.disk.sync_folder(each)
+        return GcResult(result.files, result.bytes, _unrecognised(place))
 
 
 def drop_drafts(place: Place) -> None:

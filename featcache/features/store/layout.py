@@ -136,7 +136,7 @@ def parse_header(block: bytes) -> Layout:
     it was ours once. The messages name no file: the caller does.
     """
     if not block.startswith(FEATURES):
-        raise FeatcacheError("not a featcache file: it does not begin with 'featcache-h5'")
+        raise FeatcacheError("not a featcache file: it does not start with 'featcache-h5'")
     check_version(block)
     lines = block.split(b"\n", 3)
     if len(block) != BLOCK or len(lines) != 4 or lines[3].strip(b"\0"):

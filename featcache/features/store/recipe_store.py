@@ -16,7 +16,7 @@ from featcache.features.store.disk import Disk, make_folder, opened, storage_err
 from featcache.features.store.layout import BLOCK, Extent, parse_header
 from featcache.features.store.packed_file import PackedFile
 from featcache.features.store.place import place_of
-from featcache.features.store.records import Block, GcResult, Identity, Problem, RepairResult, Stamp
+from featcache.features.store.records import Block, Identity, Problem, RepairResult, Stamp
 from featcache.features.store.recovery import recipe_of, recovered_file
 from featcache.features.store.skeleton import build_skeleton
 from featcache.features.store.snapshot import Snapshot
@@ -106,11 +106,6 @@ class RecipeStore:
         """Move a damaged file that lies beside the rows to ``quarantine/``; gives its new place."""
         with storage_errors(path), self._place.locked():
             return self._place.put_aside(path)
-
-    def gc(self) -> GcResult:
-        """Delete the quarantine, rows without an image, and what dead processes left."""
-        with storage_errors(self._place.folder):
-            return clearing.gc(self._place)
 
     def _make_folder(self, needed: int) -> None:
         if not self._has_folder:

@@ -136,11 +136,8 @@ def _marked(provenance: bytes) -> str:
 
 
 def _are_texts(column: Array) -> Array:
-    return np.array([_is_text(each) for each in column.tolist()], dtype=bool)
-
-
-def _is_text(content: bytes) -> bool:
-    return content.decode("utf-8", "replace").encode("utf-8") == content
+    texts = [each.decode("utf-8", "replace").encode("utf-8") == each for each in column.tolist()]
+    return np.array(texts, dtype=bool)
 
 
 def _hold_together(columns: dict[str, Array]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +110,26 @@ class Snapshot:
                 "read; run the same command again"
             )
         return fresh.read(found)
+
+
+def found_in(
+    snapshots: Sequence[Snapshot], keys: Array, views: Array, *, plain: Sequence[Snapshot] = ()
+) -> Iterator[tuple[Snapshot, Array, Array]]:
+    """Where rows are: (snapshot, positions in it, which of the rows); the first that has it.
+
+    `plain`, asked last, are of a recipe without augmentation: they answer for view 0 alone.
+    """
+    left = np.arange(len(keys))
+    for number, snapshot in enumerate((*snapshots, *plain)):
+        if not len(left):
+            return
+        positions = snapshot.find(keys[left], views[left])
+        if number >= len(snapshots):
+            positions = np.where(views[left] == 0, positions, -1)
+        there = positions >= 0
+        if there.any():
+            yield snapshot, positions[there], left[there]
+            left = left[~there]
 
 
 def take_snapshot(place: Place) -> Snapshot:

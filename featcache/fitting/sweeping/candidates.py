@@ -23,9 +23,9 @@ from featcache.fitting.sweeping.tasks import Score, TaskOutcome
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A candidate before it has a score: which of the taps, which head, which settings."""
+    """A candidate before it has a score: which features, which head, which settings."""
 
-    tap: int
+    tap: Features
     head: str
     settings: HeadSettings
 
@@ -87,12 +87,13 @@ class NotFitted:
 
 
 def candidate_of(
-    tap: Features, choice: Contender, scores: Sequence[Score], units: Sequence[np.ndarray] | None
+    choice: Contender, scores: Sequence[Score], units: Sequence[np.ndarray] | None
 ) -> Candidate:
     """The row of a choice with its scores on every part; `units` are those of the parts' rows."""
+    tap = choice.tap
     right = [score.right for score in scores]
     return Candidate(
-        features=name_of(tap),
+        features=tap.name,
         path=tap.path,
         head=choice.head,
         settings=choice.settings,
@@ -104,18 +105,6 @@ def candidate_of(
         size=round(np.mean([score.size for score in scores])),
         tap=tap.recipe.tap,
     )
-
-
-def not_fitted(tap: Features, choice: Contender, reason: str) -> NotFitted:
-    """The row of a choice that failed."""
-    return NotFitted(
-        name_of(tap), tap.path, choice.head, choice.settings, reason, tap=tap.recipe.tap
-    )
-
-
-def name_of(features: Features) -> str:
-    """DATASET/BACKBONE."""
-    return f"{features.path.parent.parent.name}/{features.path.parent.name}"
 
 
 def interval_of(folds: Sequence[np.ndarray], units: Sequence[np.ndarray] | None = None) -> Interval:

@@ -26,11 +26,6 @@ class Part:
     train: np.ndarray
     judged: np.ndarray
 
-    @property
-    def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both."""
-        return self.train, self.judged
-
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
@@ -99,7 +94,10 @@ def _by_folds(features: Features, roles: Roles, *, folds: int, nested: bool | No
     parts = [_without(features, fold, [each]) for each in range(folds)]
     _check_classes(features, parts, "cross-validation")
     is_nested = not set(features.splits) & {"validation", "test"} if nested is None else nested
-    pairs = _pairs(features, fold, folds) if is_nested else {}
+    pairs = {
+        pair: _without(features, fold, list(pair))
+        for pair in (combinations(range(folds), 2) if is_nested else ())
+    }
     try:
         _check_classes(features, list(pairs.values()), "nested cross-validation (--nested)")
     except FeatcacheError as error:
@@ -110,11 +108,6 @@ def _by_folds(features: Features, roles: Roles, *, folds: int, nested: bool | No
     words = f"chosen by {folds}-fold cross-validation on {len(train)} training rows"
     words += ", itself judged by nested cross-validation" if pairs else ""
     return SweepPlan(parts, words, pairs, fold, roles.unit, remarks)
-
-
-def _pairs(features: Features, fold: np.ndarray, folds: int) -> dict[tuple[int, int], Part]:
-    """The parts of the nested cross-validation."""
-    return {pair: _without(features, fold, list(pair)) for pair in combinations(range(folds), 2)}
 
 
 def _check_classes(features: Features, parts: list[Part], what: str) -> None:
@@ -217,22 +210,8 @@ def _ordered(
     return [(number, int(codes[row])) for *_, number, row in sorted(found)]
 
 
-@dataclass(frozen=True, slots=True)
-class Aligned:
-    """Features of the same images, row by row.
-
-    Attributes
-    ----------
-    taps: the features, each restricted to the shared rows, in the same order.
-    remarks: what was left out.
-    """
-
-    taps: list[Features]
-    remarks: list[str]
-
-
-def align(features: Sequence[Features]) -> Aligned:
-    """The rows (image and view) that all features have, in the order of the first.
+def align(features: Sequence[Features]) -> tuple[list[Features], list[str]]:
+    """The rows (image and view) that all features have, in the order of the first; remarks.
 
     Raises `FeatcacheError` where they share none, or do not agree about labels, splits or groups.
     """
@@ -242,7 +221,7 @@ def align(features: Sequence[Features]) -> Aligned:
         shared = np.intersect1d(shared, _identities(each))
     if not len(shared):
         raise FeatcacheError(
-            f"{_name(features[0])} and {_name(features[-1])} share no image: a sweep compares "
+            f"{features[0].name} and {features[-1].name} share no image: a sweep compares "
             f"features of the same images under the same names"
         )
     order = first[np.isin(first, shared)]
@@ -251,7 +230,7 @@ def align(features: Sequence[Features]) -> Aligned:
         _check_same(taps[0], other)
     left_out = max(len(each) for each in features) - len(order)
     remarks = [f"{left_out} rows are not in all of the features: left out"] if left_out else []
-    return Aligned(taps, remarks)
+    return taps, remarks
 
 
 def _identities(features: Features) -> np.ndarray:
@@ -272,11 +251,7 @@ def _check_same(first: Features, other: Features) -> None:
         if len(differ):
             row = differ[0]
             raise FeatcacheError(
-                f"{first.names[row]!r} has other {column} in {_name(first)} "
-                f"({str(getattr(first, column)[row])!r}) than in {_name(other)} "
+                f"{first.names[row]!r} has other {column} in {first.name} "
+                f"({str(getattr(first, column)[row])!r}) than in {other.name} "
                 f"({str(getattr(other, column)[row])!r}): run `featcache extract` again for both"
             )
-
-
-def _name(features: Features) -> str:
-    return f"{features.path.parent.parent.name}/{features.path.parent.name}"

@@ -72,13 +72,8 @@ def is_one_apart(grid: Sequence[HeadSettings], name: str) -> bool:
 
 
 def label_of(head: str, settings: HeadSettings) -> str:
-    """What tells a candidate from the others: head and settings."""
-    return f"{head} {words_of(settings)}".strip()
-
-
-def words_of(settings: HeadSettings) -> str:
-    """Settings as a person writes them: "C=0.01", "hidden=1024x64"."""
-    return " ".join(f"{name}={_value_words(value)}" for name, value in settings.items())
+    """What tells a candidate from the others, as a person writes it: "dense hidden=1024x64"."""
+    return " ".join([head, *(f"{name}={_value_words(each)}" for name, each in settings.items())])
 
 
 def _value_words(value: Any) -> str:
@@ -167,44 +162,26 @@ def _value(head: str, option: str, word: str) -> Any:
     kinds = get_args(hint) or (hint,)
     if type(None) in kinds and word == "none":
         return None
-    if any(get_origin(kind) is Sequence for kind in kinds):
-        return _units(word)
-    return _READERS.get(kinds[0], str)(word)
-
-
-def _switch(word: str) -> bool:
-    if word.lower() not in _SWITCH:
-        raise FeatcacheError(f"{word}: expected true or false")
-    return _SWITCH[word.lower()]
-
-
-def _whole(word: str) -> int:
+    kind = next((Sequence for each in kinds if get_origin(each) is Sequence), kinds[0])
+    read, expected = _READERS.get(kind, (str, "a text"))
     try:
-        return int(word)
-    except ValueError as error:
-        raise FeatcacheError(f"{word}: expected a whole number") from error
-
-
-def _number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError as error:
-        raise FeatcacheError(f"{word}: expected a number") from error
-
-
-_READERS: dict[Any, Callable[[str], Any]] = {bool: _switch, int: _whole, float: _number}
+        return read(word)
+    except (ValueError, KeyError) as error:
+        raise FeatcacheError(f"{word}: expected {expected}") from error
 
 
 def _units(word: str) -> tuple[int, ...]:
     """Layers: 1024x64 are two, none is none."""
-    if word == "none":
-        return ()
-    try:
-        return tuple(int(piece) for piece in word.split("x"))
-    except ValueError as error:
-        raise FeatcacheError(
-            f"{word}: expected the units of each layer, such as 64 or 1024x64, or none"
-        ) from error
+    return () if word == "none" else tuple(int(piece) for piece in word.split("x"))
+
+
+#: By the type of an option: how a word is read, and what is expected of it.
+_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (lambda word: _SWITCH[word.lower()], "true or false"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    Sequence: (_units, "the units of each layer, such as 64 or 1024x64, or none"),
+}
 
 
 def _usual(head: str, Cs: Sequence[float] | None) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,8 @@ from featcache.fitting.sweeping.candidates import (
     NotFitted,
     candidate_of,
     judge_choosing,
-    not_fitted,
 )
-from featcache.fitting.sweeping.folds import Aligned, SweepPlan, align, make_plan
+from featcache.fitting.sweeping.folds import SweepPlan, align, make_plan
 from featcache.fitting.sweeping.grids import HeadSettings, choose_grids, pieces_of
 from featcache.fitting.sweeping.learning_curve import (
     Gain,
@@ -40,15 +40,6 @@ NO_NESTED = "no nested accuracy: with two folds left out, not one candidate coul
 
 #: Fits at a time, at most: each is a process.
 MOST_JOBS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """How fits run: their seed, how many at a time, and who is told."""
-
-    seed: int
-    jobs: int | None
-    say: Callable[[str], None]
 
 
 def sweep(
@@ -94,28 +85,33 @@ def sweep(
     _check_jobs(jobs)
     checked_seed(seed)
     chosen = choose_grids(heads, Cs, grids)
-    aligned = align([features] if isinstance(features, Features) else list(features))
-    for each in aligned.taps:
-        each.check_reading()
+    taps, left_out = align([features] if isinstance(features, Features) else list(features))
+    for tap in taps:
+        tap.check_reading()
     # Images that are near duplicates for one layer stay on one side for all of them.
-    ties = find_ties(aligned.taps[0], aligned.taps[1:])
-    plan = make_plan(aligned.taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
-    running = _Running(seed, jobs, say)
-    compared = _compare(aligned, plan, chosen, running)
+    ties = find_ties(taps[0], taps[1:])
+    plan = make_plan(taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
+    candidates = len(taps) * sum(map(len, chosen.values()))
+    say(f"{candidates} candidates, {plan.words}: {candidates * len(plan.every)} fits")
+    compared = _compare(taps, plan, chosen, partial(run_tasks, jobs=jobs, say=say), seed)
     best = compared.choices[compared.best]
-    tap = aligned.taps[best.tap]
     fitted = fit(
-        tap,
+        best.tap,
         head=best.head,
         seed=seed,
-        out=out or tap.path.parent / "sweep.head",
+        out=out or best.tap.path.parent / "sweep.head",
         sample_weight=None,
         ties=ties,
         selection=Selection(len(compared.candidates), plan.words, plan.split),
         say=say,
         **best.settings,
     )
-    curve = _learning_curve(tap, plan, best, running) if learning_curve else LearningCurve()
+    curve = LearningCurve()
+    if learning_curve:
+        curve = measure_learning_curve(
+            best.tap, plan.parts, head=best.head, settings=best.settings,
+            seed=seed, jobs=jobs, say=say,
+        )  # fmt: skip
     judged = judge_choosing(plan, compared.candidates, compared.outcomes)
     lost = [NO_NESTED] if plan.pairs and judged is None else []
     return Sweep(
@@ -129,7 +125,7 @@ def sweep(
         learning_curve=curve.points,
         gain=curve.gain,
         protocol=plan.words,
-        remarks=[*aligned.remarks, *plan.remarks, *lost, *curve.remarks],
+        remarks=[*left_out, *plan.remarks, *lost, *curve.remarks],
         seconds=time.monotonic() - began,
     )
 
@@ -159,7 +155,11 @@ class _Compared:
 
 
 def _compare(
-    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+    taps: list[Features],
+    plan: SweepPlan,
+    grids: dict[str, list[HeadSettings]],
+    run: Callable[[list[Task]], list[list[TaskOutcome]]],
+    seed: int,
 ) -> _Compared:
     """Every candidate on every part of the plan.
 
@@ -167,23 +167,26 @@ def _compare(
     """
     choices = [
         Contender(tap, head, settings)
-        for tap in range(len(aligned.taps))
+        for tap in taps
         for head, grid in grids.items()
         for settings in grid
     ]
-    fits = len(choices) * len(plan.every)
-    running.say(f"{len(choices)} candidates, {plan.words}: {fits} fits")
     units = plan.units_of(plan.parts)
     compared = _Compared([], [], [], [])
-    for choice, outcomes in zip(choices, _outcomes(aligned, plan, grids, running), strict=True):
-        tap, tried = aligned.taps[choice.tap], outcomes[: len(plan.parts)]
+    for choice, outcomes in zip(choices, _outcomes(taps, plan, grids, run, seed), strict=True):
+        tried = outcomes[: len(plan.parts)]
         scores = [each for each in tried if isinstance(each, Score)]
         if len(scores) < len(tried):
             reason = next(each.reason for each in tried if isinstance(each, FailedTask))
-            compared.not_fitted.append(not_fitted(tap, choice, reason))
+            compared.not_fitted.append(
+                NotFitted(
+                    choice.tap.name, choice.tap.path, choice.head, choice.settings, reason,
+                    choice.tap.recipe.tap,
+                )
+            )  # fmt: skip
             continue
         compared.choices.append(choice)
-        compared.candidates.append(candidate_of(tap, choice, scores, units))
+        compared.candidates.append(candidate_of(choice, scores, units))
         compared.outcomes.append(outcomes)
     _check_any(compared)
     return compared
@@ -200,43 +203,35 @@ def _check_any(compared: _Compared) -> None:
 
 
 def _outcomes(
-    aligned: Aligned, plan: SweepPlan, grids: dict[str, list[HeadSettings]], running: _Running
+    taps: list[Features],
+    plan: SweepPlan,
+    grids: dict[str, list[HeadSettings]],
+    run: Callable[[list[Task]], list[list[TaskOutcome]]],
+    seed: int,
 ) -> list[list[TaskOutcome]]:
     """For every candidate, in order, its outcomes on every part of the plan."""
-    used = np.unique(np.concatenate([rows for part in plan.every for rows in part.rows]))
-    for tap in aligned.taps:  # here and once: the tasks may be many, in many processes
+    used = np.unique(
+        np.concatenate([rows for part in plan.every for rows in (part.train, part.judged)])
+    )
+    for tap in taps:  # here and once: the tasks may be many, in many processes
         tap[used].check()
     tasks = [
         Task(
             tap.path, tap.identity, head, piece,
-            Side.of(tap, part.train), Side.of(tap, part.judged), running.seed,
+            Side.of(tap, part.train), Side.of(tap, part.judged), seed,
         )
-        for tap in aligned.taps
+        for tap in taps
         for head, grid in grids.items()
         for piece in pieces_of(head, grid)
         for part in plan.every
     ]  # fmt: skip
-    results = run_tasks(tasks, running.jobs, running.say)
+    results = run(tasks)
     count = len(plan.every)
     return [
         [of_settings[setting] for of_settings in results[start : start + count]]
         for start in range(0, len(results), count)
         for setting in range(len(results[start]))
     ]
-
-
-def _learning_curve(
-    tap: Features, plan: SweepPlan, best: Contender, running: _Running
-) -> LearningCurve:
-    return measure_learning_curve(
-        tap,
-        plan.parts,
-        head=best.head,
-        settings=best.settings,
-        seed=running.seed,
-        jobs=running.jobs,
-        say=running.say,
-    )
 
 
 @dataclass(frozen=True, slots=True)

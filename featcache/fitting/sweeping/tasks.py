@@ -21,11 +21,11 @@ from featcache.features.rows import rows_of
 from featcache.features.splits.partition import units
 from featcache.features.splits.roles import assign_roles
 from featcache.features.splits.ties import Ties
-from featcache.features.store import FileIdentity
+from featcache.features.store.disk import FileIdentity
 from featcache.fitting.sweeping.grids import HeadSettings, is_one_apart
 from featcache.heads import knn
 from featcache.heads.kinds import HEADS, fit_model, options_of
-from featcache.heads.logistic import SEARCH_LOSS_TOL, Solution, predictions, solve_path
+from featcache.heads.logistic.path import SEARCH_LOSS_TOL, Solution, predictions, solve_path
 from featcache.heads.logistic.table import balanced_weights
 from featcache.heads.logreg import LogisticHead
 from featcache.heads.model import Model

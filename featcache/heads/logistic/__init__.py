@@ -10,13 +10,3 @@
 
 `estimators` has scikit-learn's interface to it.
 """
-
-from featcache.heads.logistic.path import (
-    SEARCH_LOSS_TOL,
-    Solution,
-    fold_scores,
-    predictions,
-    solve_path,
-)
-
-__all__ = ["SEARCH_LOSS_TOL", "Solution", "fold_scores", "predictions", "solve_path"]

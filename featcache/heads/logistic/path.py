@@ -20,7 +20,7 @@ from featcache.heads.logistic.blocks import (
 )
 from featcache.heads.logistic.curvature import FlatCurvature, flat_curvature, shares_of
 from featcache.heads.logistic.losses import Losses
-from featcache.heads.logistic.minimise import Goal, minimise
+from featcache.heads.logistic.minimise import Goal, Walk, minimise
 from featcache.heads.logistic.table import (
     Table,
     balanced_weights,
@@ -28,7 +28,6 @@ from featcache.heads.logistic.table import (
     row_weights,
     used_rows,
 )
-from featcache.heads.logistic.walk import Walk
 
 #: Columns, and numbers of all unknowns, that are solved together at most.
 COLUMNS, UNKNOWNS = 640, 2**21
@@ -80,14 +79,14 @@ def solve_path(
     FeatcacheError: one class, C not above 0, NaN (it names the row), a fold that lacks a class.
     """
     classes = checked_classes(vectors, codes, Cs)
-    numbers, used = used_rows(folds, len(codes))
+    used = used_rows(folds, len(codes))
     weights = row_weights(codes, classes, sample_weight, used)
     with blocks_of(vectors) as blocks:
         with one_blas_thread_each():
             table = _table(blocks, codes, classes, weights, standardize=standardize)
             table = _class_weighted(table, class_weight)
             # All folds of a C are neighbours: they share a curvature, and end at about one time.
-            pairs = [(fold, C) for C in Cs for fold in range(len(numbers))]
+            pairs = [(fold, C) for C in Cs for fold in range(len(used))]
             folds_of, Cs_of = np.array([fold for fold, _ in pairs]), np.array([C for _, C in pairs])
             losses = Losses(table, blocks, folds_of, 1 / (Cs_of * table.totals[folds_of]))
             places = _places(losses, start)
@@ -96,8 +95,8 @@ def solve_path(
             goal = Goal(tol, tol if loss_tol is None else loss_tol, max_iter)
             walks = _in_parts(losses, curvature, places, goal)
     return [
-        _solution(walks[place * len(numbers) + fold], table, fold, number, float(C))
-        for fold, number in enumerate(numbers)
+        _solution(walks[place * len(used) + fold], table, fold, float(C))
+        for fold in range(len(used))
         for place, C in enumerate(Cs)
     ]
 
@@ -161,11 +160,10 @@ def _in_parts(
     return walks
 
 
-def _solution(walk: Walk, table: Table, fold: int, number: int | None, C: float) -> Solution:
+def _solution(walk: Walk, table: Table, fold: int, C: float) -> Solution:
     coefficients, intercept = table.plain(walk.place, fold)
     return Solution(
         C=C,
-        fold=number,
         coefficients=coefficients,
         intercept=intercept,
         mean=table.means[fold],
@@ -183,7 +181,6 @@ class Solution:
     Attributes
     ----------
     C: inverse strength of the penalty, as in scikit-learn.
-    fold: the fold that was left out; None: all rows were used.
     coefficients, intercept: (K, D) and (K,), float64, on the vectors **as given**; (1, D) and (1,)
         for two classes.
     mean, scale: (D,), of the rows that were used; zeros and ones where not standardised.
@@ -191,7 +188,6 @@ class Solution:
     """
 
     C: float
-    fold: int | None
     coefficients: np.ndarray
     intercept: np.ndarray
     mean: np.ndarray
@@ -204,11 +200,6 @@ class Solution:
     def place(self) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and intercept: where another fit may start."""
         return self.coefficients, self.intercept
-
-    def predict(self, vectors: np.ndarray) -> np.ndarray:
-        """(n,) the code of the likeliest class of each row."""
-        codes: np.ndarray = predictions([self], vectors, np.arange(len(vectors)))[0]
-        return codes
 
 
 def predictions(solutions: Sequence[Solution], vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:

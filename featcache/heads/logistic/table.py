@@ -96,17 +96,16 @@ def checked_classes(vectors: np.ndarray, codes: np.ndarray, Cs: Sequence[float])
     return len(counts)
 
 
-def used_rows(folds: np.ndarray | None, rows: int) -> tuple[list[int | None], np.ndarray]:
-    """The folds' numbers, and (F, n) booleans: the rows that each uses."""
+def used_rows(folds: np.ndarray | None, rows: int) -> np.ndarray:
+    """(F, n) booleans: the rows that each fold uses."""
     if folds is None:
-        return [None], np.ones((1, rows), bool)
+        return np.ones((1, rows), bool)
     folds = np.asarray(folds)
     if folds.shape[-1:] != (rows,) or folds.ndim > 2:
         raise FeatcacheError(f"folds: expected {rows} numbers, or F x {rows} booleans")
     if folds.ndim == 2:
-        return list(range(len(folds))), folds.astype(bool)
-    numbers = sorted(set(np.unique(folds).tolist()) - {-1})
-    return numbers, np.array([folds != number for number in numbers])
+        return folds.astype(bool)
+    return np.array([folds != number for number in np.unique(folds) if number != -1])
 
 
 def row_weights(

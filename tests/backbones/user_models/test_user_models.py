@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from featcache.backbones.network import with_scaling
 from featcache.backbones.user_models.keras_archive import check_archive
-from featcache.backbones.user_models.user_model import SCALES
+from featcache.backbones.user_models.user_model import SCALES, UserModel
 from featcache.backbones.user_models.user_network import (
     digest_user_model,
     is_user_model,
@@ -49,6 +49,11 @@ def own_rows(path: Path, pixels: np.ndarray) -> np.ndarray:
     (name,) = signature.structured_input_signature[1]
     rows = signature(**{name: tf.constant(pixels)})
     return rows.get("default", next(iter(rows.values()))).numpy()
+
+
+def tapped(opened: UserModel, layer: str = "") -> keras.Model:
+    """The model from scaled pixels to one of its taps."""
+    return keras.Model(opened.network.input, opened.tap(layer)[1])
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +103,7 @@ def test_rows_are_those_of_the_model_itself(models, kind):
     pixels = photographs(SIZE, 5).astype(np.float32)
     given = pixels if scale == "none" else pixels / np.float32(127.5) - np.float32(1)
     wanted = own_rows(models[kind], given.astype("uint8") if kind == "bytes" else given)
-    network = with_scaling(opened.model, opened.scaling, opened.size)
+    network = with_scaling(tapped(opened), opened.scaling, opened.size)
     graph = tf.function(network, autograph=False, jit_compile=False)
     assert error_norm(graph(pixels, training=False).numpy(), wanted) <= 1e-5
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -117,7 +122,7 @@ def test_every_layer_of_a_keras_file_is_a_tap(models):
     whole = keras.saving.load_model(models["keras"])
     pixels = photographs(SIZE, 2).astype(np.float32)
     wanted = keras.Model(whole.input, whole.get_layer("relu").output)(pixels)
-    assert error_norm(np.asarray(opened.cut("relu")(pixels)), np.asarray(wanted)) <= 1e-6
+    assert error_norm(np.asarray(tapped(opened, "relu")(pixels)), np.asarray(wanted)) <= 1e-6
     assert opened.tap("-2")[0] == "relu"
     with pytest.raises(FeatcacheError, match=r"--layer 'relu7' is not a layer.*nearest are relu"):
         opened.tap("relu7")
@@ -130,7 +135,7 @@ def test_a_nested_base_is_a_tap(models):
     pixels = photographs(SIZE, 2).astype(np.float32)
     wanted = whole.get_layer("base")(pixels / np.float32(127.5) - np.float32(1))
     assert (
-        error_norm(np.asarray(opened.cut("base")(pixels, training=False)), np.asarray(wanted))
+        error_norm(np.asarray(tapped(opened, "base")(pixels, training=False)), np.asarray(wanted))
         <= 1e-5
     )
 
@@ -144,7 +149,7 @@ def test_a_layer_that_is_called_twice_is_no_tap(tmp_path):
     assert opened.outputs == ("conv", "bn", "relu", "pool", "output")
     pixels = np.ones((2, *SIZE, 3), np.float32)
     wanted = np.asarray(model(pixels, training=False))
-    assert error_norm(np.asarray(opened.model(pixels, training=False)), wanted) <= 1e-6
+    assert error_norm(np.asarray(tapped(opened)(pixels, training=False)), wanted) <= 1e-6
 
 
 def test_outputs_of_a_saved_model_are_taps(models):
@@ -155,7 +160,7 @@ def test_outputs_of_a_saved_model_are_taps(models):
     assert not opened.taps
     assert opened.tap("hub/layer_1")[1].shape == (None, 24, 20, 8)
     pixels = np.ones((3, 48, 40, 3), np.float32)
-    assert opened.cut("hub/layer_1")(pixels).shape == (3, 24, 20, 8)
+    assert tapped(opened, "hub/layer_1")(pixels).shape == (3, 24, 20, 8)
 
 
 def test_outputs_that_are_not_clear_are_asked_for(tmp_path):
@@ -169,19 +174,8 @@ def test_outputs_that_are_not_clear_are_asked_for(tmp_path):
     opened = open_user_model(path, trusted=True, scale="none")
     assert opened.feature == ""
     with pytest.raises(FeatcacheError, match=r"choose one by --layer: first, second$"):
-        _ = opened.model
+        opened.tap("")
     assert opened.tap("second")[0] == "second"
-
-
-def test_a_classifier_is_told_by_its_width(tmp_path):
-    """1000 and 1001 columns are an ImageNet classifier's, with or without a background class."""
-    x = made.image()
-    for width in (1000, 1001, 1002):
-        model = keras.Model(x, made.features(x, width=width))
-        opened = open_user_model(
-            made.save(model, tmp_path / f"{width}.keras"), trusted=True, scale="torch"
-        )
-        assert opened.classes == (None if width == 1002 else width)
 
 
 @pytest.mark.parametrize("kind", ["keras", "keras export", "hub", "hub without signature"])
@@ -190,7 +184,7 @@ def test_its_weights_can_be_trained(models, kind):
     opened = open_user_model(models[kind], trusted=True, size=SIZE, scale="0..1")
     assert opened.finetune == (kind == "keras")
     pixels = photographs(SIZE, 3).astype(np.float32) / np.float32(255)
-    model = opened.model
+    model = tapped(opened)
     before = model(pixels).numpy()
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(pixels, training=False) ** 2)
@@ -205,7 +199,7 @@ def test_its_weights_can_be_trained(models, kind):
 
 def test_a_frozen_function_cannot_be_trained(models):
     """A SavedModel of constants has nothing that could learn."""
-    assert not open_user_model(models["bytes"], trusted=True).model.trainable_weights
+    assert not tapped(open_user_model(models["bytes"], trusted=True)).trainable_weights
 
 
 def test_nothing_is_read_without_trust(models, tmp_path):
@@ -296,9 +290,6 @@ KNOWN = {
     "Rescaling": layers.Rescaling(1 / 255),
     "to -1..1": layers.Rescaling(1 / 127.5, offset=-1),
     "Normalization": layers.Normalization(mean=[120.0, 115.0, 100.0], variance=[4e3, 4e3, 4e3]),
-    "arithmetic": lambda x: x / 255.0,
-    "torch in the graph": keras.applications.densenet.preprocess_input,
-    "caffe in the graph": keras.applications.resnet.preprocess_input,
     "behind augmentation": lambda x: layers.Rescaling(1 / 255)(layers.RandomRotation(0.2)(x)),
     "in a nested model": keras.Sequential([layers.RandomFlip(), layers.Rescaling(1 / 255)]),
 }
@@ -306,7 +297,9 @@ UNKNOWN = {
     "nothing": layers.Identity(),
     "Rescaling of 0..1": layers.Rescaling(2.0, offset=-1),
     "Normalization of 0..1": layers.Normalization(mean=[0.4, 0.4, 0.4], variance=[0.1, 0.1, 0.1]),
-    "arithmetic of 0..1": lambda x: (x - 0.5) / 0.5,
+    "arithmetic": lambda x: x / 255.0,
+    "torch in the graph": keras.applications.densenet.preprocess_input,
+    "caffe in the graph": keras.applications.resnet.preprocess_input,
     "a branch beside it": lambda x: layers.Rescaling(1 / 255)(x) + x,
     "a convolution before it": lambda x: layers.Rescaling(1 / 255)(layers.Conv2D(3, 1)(x)),
 }
@@ -314,7 +307,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("first", KNOWN)
 def test_a_model_that_scales_itself_is_known(tmp_path, first):
-    """Its own Rescaling, Normalization or arithmetic means "none", and that is said."""
+    """Its own Rescaling or Normalization means "none", and that is said."""
     path = made.save(scaled_by(KNOWN[first]), tmp_path / "m.keras")
     opened = open_user_model(path, trusted=True)
     assert opened.scaling == SCALES["none"]
@@ -326,7 +319,7 @@ def test_a_model_that_scales_itself_is_known(tmp_path, first):
 
 @pytest.mark.parametrize("first", UNKNOWN)
 def test_a_scaling_of_other_pixels_is_not_taken_for_it(tmp_path, first):
-    """A layer that expects 0..1, or stands elsewhere, does not tell."""
+    """A layer that expects 0..1, or stands elsewhere, does not tell; nor does arithmetic."""
     path = made.save(scaled_by(UNKNOWN[first]), tmp_path / "m.keras")
     with pytest.raises(FeatcacheError, match="give --scale"):
         open_user_model(path, trusted=True)
@@ -345,7 +338,7 @@ def test_sizes(models, kind):
         open_user_model(path, trusted=True, scale="tf")
     opened = open_user_model(path, trusted=True, size=(48, 40), scale="tf")
     assert opened.size == (48, 40)
-    assert opened.model.output_shape == (None, 8)
+    assert tapped(opened).output_shape == (None, 8)
 
 
 def refused(path: Path, match: str) -> None:
@@ -419,8 +412,8 @@ def test_a_keras_file_with_two_outputs_is_tapped_by_name(tmp_path):
     path = made.save(two_outputs(), tmp_path / "m.keras")
     opened = open_user_model(path, trusted=True, scale="0..1")
     with pytest.raises(FeatcacheError, match="several outputs"):
-        _ = opened.model
-    assert opened.cut("b").output_shape == (None, 4)
+        opened.tap("")
+    assert tapped(opened, "b").output_shape == (None, 4)
 
 
 def repack(source: Path, target: Path, **members: bytes | None) -> Path:

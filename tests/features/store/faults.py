@@ -18,7 +18,7 @@ from model_disk import ModelDisk
 from store_samples import RECIPE, STAMP, block, identity, keys, vectors, views
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.features.store import RecipeStore
+from featcache.features.store.recipe_store import RecipeStore
 
 FOLDER = Path("/cache/photos/tiny-12345678")
 UNIVERSE = range(12)

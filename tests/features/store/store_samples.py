@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.features.store import Block, Failure, Identity, RecipeStore, Stamp
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block, Failure, Identity, Stamp
 
 RECIPE = json.dumps({"backbone": "tiny", "pipeline": 1}, separators=(",", ":"))
 OTHER_RECIPE = json.dumps({"backbone": "other", "pipeline": 1}, separators=(",", ":"))

@@ -12,6 +12,7 @@ import pytest
 from crafting import overwrite
 from store_samples import STAMP, block, failure, identity, keys, packed, store, vectors, views
 
+from featcache.features.store.clearing import collect
 from featcache.files.folders import create, draft_name, opened_folder
 
 
@@ -108,27 +109,27 @@ def test_gc_frees_what_nobody_needs(tmp_path):
     folder = made.packed_path.parent
     doomed = [*(folder / "quarantine").iterdir(), *(folder / "parts").glob("left-*")]
     size = sum(each.stat().st_size for each in doomed)
-    result = made.gc()
+    result = collect(made.packed_path.parent)
     assert (result.files, result.bytes) == (2, size)
     assert _present(tmp_path, range(9)) == [1, 2, 8]
     assert fresh.exists()
-    assert made.gc().files == 0
+    assert collect(made.packed_path.parent).files == 0
 
 
 def test_gc_keeps_the_work_of_an_unfinished_run(tmp_path):
     """Finished rows that are not packed yet are work, not garbage."""
     made = store(tmp_path)
     made.commit(block([1, 2]), STAMP)
-    assert made.gc().files == 0
+    assert collect(made.packed_path.parent).files == 0
     packed(tmp_path, [3])
     made.commit(block([4]), STAMP)
-    made.gc()
+    collect(made.packed_path.parent)
     assert _present(tmp_path, range(5)) == [3, 4]
 
 
 def test_gc_of_nowhere_makes_no_folder(tmp_path):
     """A place that does not exist is not made."""
-    assert store(tmp_path).gc().files == 0
+    assert collect(store(tmp_path).packed_path.parent).files == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,11 +147,11 @@ def test_gc_sweeps_only_stale_drafts(tmp_path):
         (parts / name).write_bytes(b"x")
     for name in (old, theirs, living):
         os.utime(parts / name, (yesterday, yesterday))
-    assert made.gc().files == 2
+    assert collect(made.packed_path.parent).files == 2
     assert {living, young, theirs} <= {each.name for each in parts.iterdir()}
     assert {dead, old}.isdisjoint(each.name for each in parts.iterdir())
     os.close(descriptor)
-    assert made.gc().files == 1
+    assert collect(made.packed_path.parent).files == 1
 
 
 def test_a_good_file_that_comes_while_repair_looks_is_not_put_aside(tmp_path, monkeypatch):

@@ -26,7 +26,10 @@ from store_samples import (
 )
 
 from featcache.errors import FeatcacheError
-from featcache.features.store import Disk, RecipeStore, Stamp, stored_file
+from featcache.features.store import stored_file
+from featcache.features.store.disk import Disk
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Stamp
 
 
 def test_rows_are_found_and_read(tmp_path):

@@ -17,7 +17,9 @@ import psutil
 import pytest
 from store_samples import RECIPE, STAMP, block, identity, keys, name, packed, store, vectors, views
 
-from featcache.features.store import Disk, RecipeStore, open_packed
+from featcache.features.store.disk import Disk
+from featcache.features.store.packed_file import open_packed
+from featcache.features.store.recipe_store import RecipeStore
 from featcache.features.store.stored_file import load
 
 # A writer commits images of its own, tells each on stdout once it is acknowledged, and packs.

@@ -15,7 +15,7 @@ from crafting import BLOCK, MAGIC, header_of, overwrite, signed, with_header, wi
 from store_samples import RECIPE, STAMP, block, identity, packed, store
 
 from featcache.errors import DamagedFile, FeatcacheError
-from featcache.features.store import open_packed
+from featcache.features.store.packed_file import open_packed
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from crafting import overwrite, with_metadata
 from store_samples import STAMP, block, identity, keys, packed, store, vectors, views
 
 from featcache.errors import DamagedFile, FeatcacheError, StorageFailure
-from featcache.features.store import Disk, open_packed
+from featcache.features.store.disk import Disk
+from featcache.features.store.packed_file import open_packed
 from featcache.features.store.stored_file import load
 
 IMAGES = range(3)

@@ -23,7 +23,10 @@ from model_disk import ModelDisk
 from store_samples import RECIPE, STAMP, block, identity
 
 from featcache.errors import DamagedFile, StorageFailure
-from featcache.features.store import Disk, RecipeStore, care, pack, recipe_store, writing
+from featcache.features.store import care, pack, recipe_store, writing
+from featcache.features.store.clearing import collect
+from featcache.features.store.disk import Disk
+from featcache.features.store.recipe_store import RecipeStore
 from featcache.features.store.skeleton import build_skeleton
 
 FIRST, SECOND = [0, 1, 2, 3, 4], [2, 3, 4, 5, 6]
@@ -109,10 +112,10 @@ def _gc() -> Scenario:
     store.repair()
     disk.create(FOLDER / "parts" / ".tmp-host-1-0")
 
-    def collect(disk: Any, acknowledged: set[int]) -> None:
-        RecipeStore(FOLDER, RECIPE, disk).gc()
+    def gc(disk: Any, acknowledged: set[int]) -> None:
+        collect(FOLDER, disk=disk)
 
-    return Scenario("gc", _durable(disk), frozenset(FIRST), collect)
+    return Scenario("gc", _durable(disk), frozenset(FIRST), gc)
 
 
 def _rotten_row() -> Scenario:

@@ -27,7 +27,7 @@ from store_samples import (
     vectors,
 )
 
-from featcache.features.store import open_packed
+from featcache.features.store.packed_file import open_packed
 
 SHAPES = [((5,), "float32"), ((5,), "float16"), ((3, 2, 7), "float32"), ((1,), "float32")]
 

@@ -13,7 +13,8 @@ import pytest
 from crafting import header_of
 from store_samples import STAMP, block, keys, packed, store, vectors, views
 
-from featcache.features.store import Block, RecipeStore
+from featcache.features.store.recipe_store import RecipeStore
+from featcache.features.store.records import Block
 
 IMAGES = range(6)
 
