@@ -92,8 +92,8 @@ def test_a_view_depends_on_the_bytes_and_not_on_the_name(photos, cache, tmp_path
         ({"views": 2, "augment": None}, "--views 2 without --augment"),
         ({"views": 0}, "--augment without --views"),
         ({"views": 2, "augment": "rotte=3"}, "rotate"),
-        ({"views": 2, "seed": -1}, "--seed -1"),
-        ({"views": -1}, "--views -1"),
+        ({"views": 2, "seed": -1}, "seed -1: expected"),
+        ({"views": -1}, "views -1: expected"),
     ],
 )
 def test_wrong_options_are_answered(photos, cache, options, says):

@@ -51,10 +51,6 @@ def writers():
         with files.whole_stream(target, base=base) as file:
             file.write(b"new\n")
 
-    def text(target, base):
-        with files.whole_text(target, base=base) as file:
-            file.write("new\n")
-
     def path(target, base):
         with files.whole_file(target, base=base) as draft:
             draft.write_bytes(b"new\n")
@@ -62,7 +58,7 @@ def writers():
     def whole(target, base):
         files.write_whole(target, b"new\n", base=base)
 
-    return [stream, text, path, whole]
+    return [stream, path, whole]
 
 
 each_writer = pytest.mark.parametrize("write", writers(), ids=lambda write: write.__name__)
@@ -226,7 +222,7 @@ def test_the_next_write_clears_what_a_killed_one_left(tmp_path, way):
     done = subprocess.run([sys.executable, "-c", _DIES, target, way], check=False)
     assert done.returncode == -signal.SIGKILL
     (left,) = names(tmp_path)
-    write = dict(zip(("stream", "path"), (writers()[0], writers()[2]), strict=True))[way]
+    write = dict(zip(("stream", "path"), writers()[:2], strict=True))[way]
     write(tmp_path / "other.bin", None)
     assert left in names(tmp_path)
     with files.whole_stream(target) as file:
@@ -420,3 +416,15 @@ def test_a_lock_is_neither_a_link_nor_a_pipe(tmp_path, outside):
         for name in ("link", "pipe"):
             with pytest.raises(FeatcacheError, match="should be a file for locking"):
                 folders.lock(folder, name)
+
+
+def test_text_is_written_as_it_is_given(tmp_path):
+    """UTF-8 whatever the locale, line ends untouched; where writing fails, the old text stays."""
+    target = tmp_path / "table.csv"
+    with files.whole_text(target) as file:
+        file.write("é,ü\r\n1,2\n")
+    assert target.read_bytes() == b"\xc3\xa9,\xc3\xbc\r\n1,2\n"
+    with pytest.raises(UnicodeEncodeError), files.whole_text(target) as file:
+        file.write("half \ud800")
+    assert target.read_bytes() == b"\xc3\xa9,\xc3\xbc\r\n1,2\n"
+    assert names(tmp_path) == ["table.csv"]

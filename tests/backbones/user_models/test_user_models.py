@@ -130,7 +130,7 @@ def test_every_layer_of_a_keras_file_is_a_tap(models):
 
 def test_a_nested_base_is_a_tap(models):
     """The base inside a tutorial's model can be tapped in the outer graph, behind its scaling."""
-    opened = open_user_model(models["keras nested"], trusted=True)
+    opened = open_user_model(models["keras nested"], trusted=True, scale="none")
     whole = keras.saving.load_model(models["keras nested"])
     pixels = photographs(SIZE, 2).astype(np.float32)
     wanted = whole.get_layer("base")(pixels / np.float32(127.5) - np.float32(1))
