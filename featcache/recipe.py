@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from featcache.errors import FeatcacheError, one_of
 from featcache.files.small_files import parse_json
 
-#: Raised by one whenever the meaning of any field below changes: old vectors then never answer.
-PIPELINE = 1
+#: Raised by one whenever the meaning of any field below changes: old vectors then answer for
+#: images alone whose pixels are still the same (`images/earlier.py`). 2: TIFF by one table.
+PIPELINE = 2
+#: Raised by one whenever a network computes something else of the same pixels: notes on networks
+#: and kept graphs are then made again.
+NETWORK_RULES = 1
 #: Pixels of a network's longest input side; a batch of larger ones fits in no memory.
 LARGEST_SIDE = 16_384
 
 Pooling = Literal["avg", "max", "none"]
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["area", "keras"]
-BitDepth = Literal["16", "12", "minmax"]
+BitDepth = Literal["16", "15", "14", "13", "12", "11", "10", "9", "minmax"]
 Precision = Literal["float32", "bfloat16", "float16"]
 StoredType = Literal["float32", "float16"]
 
@@ -55,7 +61,8 @@ class Decoding:
     ``keras.utils.image_dataset_from_directory``: fast integer DCT, bilinear without antialiasing,
     unrounded float32, no EXIF rotation, alpha dropped. `area` antialiases when it shrinks, keeps
     uint8, applies EXIF and lays alpha over white. `crop` is the share of the largest centred box
-    that resize="crop" keeps.
+    that resize="crop" keeps. `page` is the page of a file of several, from 0; `channels` are one
+    (grey) or three (red, green, blue) of its channels, from 0, () = what the file says.
     """
 
     size: tuple[int, int]
@@ -63,6 +70,8 @@ class Decoding:
     interpolation: Interpolation = "area"
     bit_depth: BitDepth = "16"
     crop: float = 1.0
+    page: int = 0
+    channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.crop != 1.0 and self.resize != "crop":
@@ -72,6 +81,11 @@ class Decoding:
         if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in self.size):
             sides = "x".join(map(str, self.size))
             raise FeatcacheError(f"--size {sides}: expected 1 to {LARGEST_SIDE:,} pixels a side")
+        if type(self.page) is not int or self.page < 0:
+            raise FeatcacheError(f"--page {self.page}: expected a page's number; the first is 0")
+        is_whole = all(type(channel) is int and channel >= 0 for channel in self.channels)
+        if not is_whole or len(self.channels) not in (0, 1, 3):
+            raise _no_channels(self.channels)
 
     @property
     def pixel_type(self) -> str:
@@ -125,16 +139,17 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical text: sorted keys, ASCII, no floats but as their `repr`.
 
-        An empty `runtime` or `augment` and a `crop` of 1 are left out: recipes without them keep
-        the keys they had before those existed.
+        An empty `runtime` or `augment`, a `crop` of 1, page 0 and no channels are left out:
+        recipes without them keep the keys they had before those existed.
         """
         values = _plain(self)
         if not self.runtime:
             del values["runtime"]
         if not self.augment:
             del values["augment"], values["seed"]
-        if self.decoding.crop == 1.0:
-            del values["decoding"]["crop"]
+        for name in ("crop", "page", "channels"):
+            if getattr(self.decoding, name) == getattr(_DEFAULT, name):
+                del values["decoding"][name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -168,6 +183,13 @@ class Recipe:
         return replace(self, augment="", seed=0)
 
     @property
+    def earlier(self) -> list[Recipe]:
+        """The recipes of earlier reading rules that asked for the same; none where none could."""
+        asked = self.decoding
+        is_new = asked.page or asked.channels or asked.bit_depth not in ("16", "12", "minmax")
+        return [] if is_new else [replace(self, pipeline=each) for each in range(1, self.pipeline)]
+
+    @property
     def tap(self) -> str:
         """The layer and its pooling as a user writes them: "fc2", "mixed7:none", "output"."""
         layer = self.layer or "output"
@@ -180,13 +202,29 @@ class Recipe:
         words = [self.tap, f"{height}x{width}"]
         words += [self.decoding.resize] if self.decoding.resize != "squash" else []
         words += [self.decoding.interpolation] if self.decoding.interpolation != "area" else []
+        words += [f"page {self.decoding.page}"] if self.decoding.page else []
+        channels = ",".join(map(str, self.decoding.channels))
+        words += [f"channels {channels}"] if channels else []
         words += [kind for kind in (self.precision, self.dtype) if kind != "float32"]
+        words += ["rules of before"] if self.pipeline < PIPELINE else []
         return ", ".join(words + ([f"views {self.augment}"] if self.augment else []))
 
     @property
     def key(self) -> str:
         """SHA-256 of the canonical text, in hex: the identity of every vector made by it."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
+
+    def check_reading(self, features: str, names: Iterable[str]) -> None:
+        """Raise `FeatcacheError` where rows may be of images that earlier rules misread."""
+        if self.pipeline == PIPELINE:
+            return
+        doubtful = sum(str(name).lower().endswith((".tif", ".tiff")) for name in names)
+        if doubtful:
+            raise FeatcacheError(
+                f"{features}: {doubtful:,} of its rows are of TIFF files, some kinds of which were "
+                f"misread when it was made. Run the same `featcache extract` again: rows whose "
+                f"pixels are the same are taken over without the network"
+            )
 
     def differences(self, other: Recipe) -> list[str]:
         """The fields in which two recipes differ, each as "field: ours, theirs"."""
@@ -229,10 +267,35 @@ def parse_resize(text: str) -> tuple[Resize, float]:
         ) from error
 
 
+def parse_channels(asked: str | int | Sequence[int] | None) -> tuple[int, ...]:
+    """--channels: "0,2,1", 1, or a sequence of one or three numbers; None or "" is ()."""
+    if asked is None or asked == "":
+        return ()
+    if isinstance(asked, str) and not re.fullmatch(r" *[0-9]{1,6}( *, *[0-9]{1,6})* *", asked):
+        raise _no_channels(asked)
+    given = asked.split(",") if isinstance(asked, str) else asked
+    try:
+        return tuple(int(each) for each in ([given] if isinstance(given, int) else given))
+    except (TypeError, ValueError) as error:
+        raise _no_channels(asked) from error
+
+
+def _no_channels(asked: Any) -> FeatcacheError:
+    return FeatcacheError(
+        f"--channels {asked!r}: expected three numbers for red, green and blue, such as 0,2,1, or "
+        f"one for grey; the first channel is 0"
+    )
+
+
 def _decoding(values: dict[str, Any]) -> Decoding:
-    crop = float(values.pop("crop", 1.0))
+    crop, page = float(values.pop("crop", 1.0)), values.pop("page", 0)
+    channels = tuple(values.pop("channels", ()))
     height, width = values.pop("size")
-    return Decoding(size=(height, width), crop=crop, **values)
+    return Decoding(size=(height, width), crop=crop, page=page, channels=channels, **values)
+
+
+#: What `to_json` leaves out of a decoding.
+_DEFAULT = Decoding((1, 1))
 
 
 def _triple(values: list[str]) -> tuple[float, float, float]:

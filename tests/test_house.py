@@ -49,6 +49,10 @@ HOMES = {
     "matplotlib": {"evaluation/plots"},
     "simplejpeg": {"images"},
     "PIL": {"images"},
+    "tifffile": {"images"},
+    "imagecodecs": {"images"},
+    "pydicom": {"images"},
+    "pi_heif": {"images"},
     "torch": set(),
 }
 

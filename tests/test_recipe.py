@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,7 @@ from featcache.recipe import (
     Resize,
     Scaling,
     StoredType,
+    parse_channels,
 )
 
 finite = st.floats(-1e6, 1e6)
@@ -33,6 +35,8 @@ decodings = st.builds(
     resize=st.sampled_from(get_args(Resize)),
     interpolation=st.sampled_from(get_args(Interpolation)),
     bit_depth=st.sampled_from(get_args(BitDepth)),
+    page=st.integers(0, 99),
+    channels=st.sampled_from([(), (1,), (0, 2, 1)]),
 )
 scalings = st.builds(
     Scaling, order=st.sampled_from(["rgb", "bgr"]), divisor=finite, mean=triples, std=triples
@@ -107,7 +111,9 @@ def test_the_key_is_the_same_everywhere():
         decoding=Decoding((224, 224)),
         scaling=Scaling("bgr", 1.0, (103.939, 116.779, 123.68)),
     )
-    assert recipe.key == "10f68af088967252838ec6ef20d5fc470639c7d647991c2dd67c4c280d6991d2"
+    assert recipe.key == "7dd132462233415503282f5398e1baef05727d97e6caa18639784f1b9f4e69fa"
+    (before,) = recipe.earlier
+    assert before.key == "10f68af088967252838ec6ef20d5fc470639c7d647991c2dd67c4c280d6991d2"
 
 
 def test_the_runtime_is_in_the_key_only_where_it_is_named():
@@ -127,6 +133,7 @@ def test_the_runtime_is_in_the_key_only_where_it_is_named():
         ("decoding", Decoding((1, 1), resize="stretch"), "--resize"),
         ("decoding", Decoding((1, 1), interpolation="lanczos"), "--interpolation"),
         ("decoding", Decoding((1, 1), bit_depth="8"), "--bit-depth"),
+        ("decoding", Decoding((1, 1), bit_depth="17"), "--bit-depth"),
     ],
 )
 def test_a_wrong_choice_names_its_option(field, value, word):
@@ -134,6 +141,25 @@ def test_a_wrong_choice_names_its_option(field, value, word):
     with pytest.raises(FeatcacheError, match=word):
         Recipe(**{"backbone": "b", "weights": "w", "decoding": Decoding((1, 1)),
                   "scaling": Scaling(), field: value})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "asked", ["0,1", "x", "1_0", "\u0663", "0,1,2,3", (0, -1, 2), (0, 1.5, "a")]
+)
+def test_channels_are_one_or_three_numbers(asked):
+    """Anything else is a sentence with an example."""
+    with pytest.raises(FeatcacheError, match="such as 0,2,1"):
+        Decoding((1, 1), channels=parse_channels(asked))
+
+
+def test_page_and_channels_are_in_the_text_only_where_they_are_asked_for():
+    """At their defaults the key is that of recipes before they existed."""
+    recipe = Recipe(backbone="b", weights="w", decoding=Decoding((1, 1)), scaling=Scaling())
+    assert not {"page", "channels"} & set(json.loads(recipe.to_json())["decoding"])
+    asked = replace(recipe, decoding=Decoding((1, 1), page=2, channels=parse_channels("0, 2,1")))
+    assert json.loads(asked.to_json())["decoding"]["channels"] == [0, 2, 1]
+    assert json.loads(asked.to_json())["decoding"]["page"] == 2
+    assert (recipe.earlier[0].pipeline, asked.earlier) == (1, [])
 
 
 def test_a_recipe_of_a_newer_pipeline_is_refused():

@@ -36,7 +36,7 @@ from featcache.errors import FeatcacheError
 from featcache.files.home import expanded, home, is_record, keep, note_path, recall
 from featcache.files.small_files import FileStamp
 from featcache.files.write import remove
-from featcache.recipe import PIPELINE, Recipe
+from featcache.recipe import NETWORK_RULES, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _note_path(question: _Question, files: list[tuple[str, FileStamp]]) -> Path 
     if versions is None or not (files or weights.startswith("random:")):
         return None
     return note_path(
-        PIPELINE,
+        NETWORK_RULES,
         question.backbone.name,
         weights,
         [(path, asdict(stamp)) for path, stamp in files],

@@ -70,6 +70,7 @@ FollowLinks = Annotated[bool, _shared("follow_symlinks")]
 Folders = Annotated[str | None, _shared("folders")]
 SplitsFromFolders = Annotated[bool, _shared("splits_from_folders")]
 Ignore = Annotated[list[str] | None, _shared("ignore")]
+Pages = Annotated[str, _shared("pages")]
 
 #: Options that are lists, one entry an image: a manifest has them.
 LISTS = ("labels", "splits", "groups")

@@ -37,6 +37,7 @@ def predict(
     threads: o.Threads = None,
     cache: o.Cache = None,
     follow_symlinks: o.FollowLinks = False,
+    pages: o.Pages = "first",
     json: o.Json = False,
 ) -> None:
     """Images in, class names and probabilities out."""
@@ -47,7 +48,7 @@ def predict(
     from featcache.images.first_look import require_an_image
 
     saved = Head.load(head)
-    found = find_images(images, follow_symlinks=follow_symlinks, folders=NONE)
+    found = find_images(images, follow_symlinks=follow_symlinks, folders=NONE, pages=pages)
     require_an_image(found)
     stream = saved.predict_stream(
         found,

@@ -16,6 +16,7 @@ from featcache.files.small_files import read_small
 from featcache.heads.head import Head
 from featcache.images.decoder import decode
 from featcache.images.file_bytes import MAX_BYTES
+from featcache.images.pages import PageOf, page_key, split_page
 
 #: Pixels of a picture's side; images are padded to squares.
 SIDE = 160
@@ -70,15 +71,17 @@ def album_of(head: Head, rows: Features) -> Album:
 
 def _picture(rows: Features, row: int, root: str) -> np.ndarray | None:
     """The whole image as the network's decoder reads it; None where its file is not there."""
-    path = Path(root, str(rows.names[row]))
+    name, page = split_page(str(rows.names[row]))
+    path = Path(root, name)
     try:
         raw = read_small(path, MAX_BYTES)
     except (OSError, ValueError):
         return None
-    if hashlib.sha256(raw).hexdigest() != rows.keys[row]:
+    digest = hashlib.sha256(raw).hexdigest()
+    if (digest if page is None else page_key(digest, page)) != rows.keys[row]:
         return None
     decoding = replace(rows.recipe.decoding, size=(SIDE, SIDE), resize="pad", crop=1.0)
     try:
-        return decode(raw, decoding).pixels
+        return decode(raw if page is None else PageOf(raw, page), decoding).pixels
     except BadImage:
         return None  # it was decoded once, with other limits or versions: no picture, said above

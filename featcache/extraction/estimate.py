@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from featcache.errors import BadImage
 from featcache.extraction.job import Job, Target
 from featcache.extraction.pipeline import run_pass
 from featcache.extraction.reading import Stream, read_one
@@ -20,6 +22,7 @@ from featcache.extraction.run import (
     open_run,
     stream_of,
 )
+from featcache.images.decoder import Content
 from featcache.images.threads import read_ahead
 from featcache.runtimes.probe import KEPT
 
@@ -86,9 +89,20 @@ def _hash_all(state: Run, missing: np.ndarray) -> list[int]:
     needed: dict[str, int] = {}
     for index in indices:
         key = state.keys[index].decode()
-        if key and any(filling.missing(index, key) for filling in state.fillings):
+        if key and _is_missing(state, index, key):
             needed.setdefault(key, index)
     return sorted(needed.values())
+
+
+def _is_missing(state: Run, index: int, key: str) -> bool:
+    """Whether a network must run for an image; it is read again where its header decides."""
+
+    def content() -> Content:
+        return state.job.images.read(index).content
+
+    with suppress(BadImage):  # as `run` will say
+        return any(filling.missing(index, key, content) for filling in state.fillings)
+    return False
 
 
 def _opened(state: Run, group: Group) -> Stream:

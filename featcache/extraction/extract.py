@@ -25,7 +25,7 @@ from featcache.images import find_images
 from featcache.images.augment import Augmentation
 from featcache.images.first_look import require_an_image
 from featcache.options import complete, takes
-from featcache.recipe import Decoding, Pooling, Recipe, Scaling, parse_resize
+from featcache.recipe import Decoding, Pooling, Recipe, Scaling, parse_channels, parse_resize
 from featcache.runtimes.choice import check_precision, choose_runtime
 
 Images = str | Path | np.ndarray | Sequence[Any]
@@ -118,6 +118,7 @@ def prepare(
         follow_symlinks=options["follow_symlinks"],
         folders=options["folders"] or ("split/class" if options["splits_from_folders"] else None),
         ignore=options["ignore"] or (),
+        pages=options["pages"],
     )
     require_an_image(found)
     opened = [
@@ -165,10 +166,22 @@ def _settings(options: ExtractionOptions) -> RunSettings:
 def _draft(options: ExtractionOptions, views: Views) -> Recipe:
     """The recipe, as far as it is known without a network."""
     resize, share = parse_resize(options["resize"])
+    page = options["page"]
+    if page and options["pages"] == "each":
+        raise FeatcacheError(f"--page {page} is one page, --pages each are all: leave one out")
+    decoding = Decoding(
+        (1, 1),
+        resize,
+        options["interpolation"],
+        options["bit_depth"],
+        share,
+        page=int(page),
+        channels=parse_channels(options["channels"]),
+    )
     return Recipe(
         backbone="",
         weights="",
-        decoding=Decoding((1, 1), resize, options["interpolation"], options["bit_depth"], share),
+        decoding=decoding,
         scaling=Scaling(),
         precision=options["precision"],
         runtime=_computing(options["runtime"], options["precision"]),
@@ -190,6 +203,8 @@ def extract_options_of(recipe: Recipe, weights_hint: str) -> dict[str, Any]:
         "resize": decoding.resize if decoding.crop == 1.0 else f"crop:{decoding.crop!r}",
         "interpolation": decoding.interpolation,
         "bit_depth": decoding.bit_depth,
+        "page": decoding.page,
+        "channels": decoding.channels or None,
         "precision": recipe.precision,
         "dtype": recipe.dtype,
     }

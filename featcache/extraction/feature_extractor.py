@@ -170,6 +170,16 @@ def _paths(images: ImageSet) -> list[str]:
 
 def _some(images: ImageSet, indices: list[int]) -> ImageSet:
     """Some images of a set."""
+    if images.pages:
+        return replace(
+            images,
+            names=[images.names[index] for index in indices],
+            labels=[""] * len(indices),
+            splits=[""] * len(indices),
+            groups=[""] * len(indices),
+            paths=[images.paths[index] for index in indices],
+            pages=[images.pages[index] for index in indices],
+        )
     contents = _paths(images) if images.arrays is None else images.arrays
     return find_images([contents[index] for index in indices])
 

@@ -6,7 +6,7 @@ Finished rows wait for each other, and are committed together as a part, in a th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ from featcache.features.cache import note_weights
 from featcache.features.store.recipe_store import RecipeStore
 from featcache.features.store.records import Block, Failure, Stamp
 from featcache.images import ImageSet
-from featcache.images.decoder import decoder_versions
+from featcache.images.decoder import Content, decoder_versions
 from featcache.runtimes.proof import Proven
 
 #: Of parts that hold failures only, written before any network ran.
@@ -50,9 +50,9 @@ class Filling:
         views: Views = self.job.views
         return views.of(self.job.images.splits[index])
 
-    def missing(self, index: int, key: str) -> list[int]:
+    def missing(self, index: int, key: str, content: Callable[[], Content]) -> list[int]:
         """The views of an image that must be computed. Called from many threads."""
-        return self.known.missing(key, self.wanted(index))
+        return self.known.missing(key, self.wanted(index), content)
 
     def prove(self, proven: Proven, tap: int) -> None:
         """Accept a network, once it has reproduced the probe of the rows that exist."""
@@ -104,7 +104,7 @@ class Filling:
             for outcome in through
             for view in self._not_computed(outcome, batch.stream)
         ]
-        if not pairs or not (self.known.siblings or self.known.plain):
+        if not pairs or not self.known.others:
             return FinishedRows(np.zeros((0, 0), np.float32), [], [])
         return self.known.reuse([outcome for outcome, _ in pairs], [view for _, view in pairs])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -22,7 +22,8 @@ from featcache.features.cache import FeatureCache
 from featcache.features.store.recipe_store import RecipeStore
 from featcache.features.store.records import Failure, Stamp
 from featcache.features.store.snapshot import Snapshot, found_in
-from featcache.images.decoder import decoder_versions
+from featcache.images.decoder import Content, decoder_versions
+from featcache.images.earlier import reads_as_before
 from featcache.recipe import Recipe
 from featcache.runtimes.proof import Proven
 from featcache.runtimes.rounding import check_probe
@@ -45,6 +46,10 @@ class Known:
     own: the rows of this data set.
     siblings: those of other data sets under the same recipe.
     plain: those of any data set under the recipe without augmentation, which has the same view 0.
+    earlier, earlier_plain: the like that earlier reading rules made; they answer for images alone
+        whose pixels are still the same.
+    changed: keys of images that earlier rows are there of, and must not answer for.
+    taken_over: how many earlier rows were borrowed.
     failures: by key, images that these very decoders could not decode.
     """
 
@@ -52,6 +57,10 @@ class Known:
     siblings: list[Snapshot]
     plain: list[Snapshot]
     failures: dict[str, Failure] = field(default_factory=dict)
+    earlier: list[Snapshot] = field(default_factory=list)
+    earlier_plain: list[Snapshot] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+    taken_over: int = 0
 
     @classmethod
     def of(cls, store: RecipeStore, cache: FeatureCache, recipe: Recipe) -> Known:
@@ -64,18 +73,66 @@ class Known:
             if failure.key and failure.decoder == current and failure.code not in PASSING
         }
         plain = cache.snapshots(recipe.plain) if recipe.augment else []
-        return cls(own, cache.snapshots(recipe, but=here), plain, failures)
+        return cls(
+            own,
+            cache.snapshots(recipe, but=here),
+            plain,
+            failures,
+            earlier=[found for each in recipe.earlier for found in cache.snapshots(each)],
+            earlier_plain=[
+                found
+                for each in (recipe.plain.earlier if recipe.augment else [])
+                for found in cache.snapshots(each)
+            ],
+        )
 
-    def missing(self, key: str, views: Sequence[int]) -> list[int]:
-        """The views of these bytes that no row is known of. Called from many threads."""
+    @property
+    def others(self) -> list[Snapshot]:
+        """All snapshots but this data set's, earlier rules' last."""
+        return [*self.siblings, *self.plain, *self.earlier, *self.earlier_plain]
+
+    def missing(self, key: str, views: Sequence[int], content: Callable[[], Content]) -> list[int]:
+        """The views of these bytes that no row is known of. Called from many threads.
+
+        `content` gives the image, which is asked for only where an earlier row is there.
+        """
         if key in self.failures:
             return []
-        wanted = np.asarray(views, np.int32)
-        keys, is_known = np.full(len(wanted), key.encode(), "S64"), np.zeros(len(wanted), bool)
-        for *_, places in found_in([self.own, *self.siblings], keys, wanted, plain=self.plain):
-            is_known[places] = True
-        missing: list[int] = wanted[~is_known].tolist()
+        left = np.asarray(views, np.int32)
+        left = self._unknown(key, left, [self.own, *self.siblings], self.plain)
+        if len(left) and (self.earlier or self.earlier_plain) and key not in self.changed:
+            still = self._unknown(key, left, self.earlier, self.earlier_plain)
+            if len(still) < len(left) and reads_as_before(content()):
+                left = still
+            elif len(still) < len(left):
+                self.changed.add(key)
+        missing: list[int] = left.tolist()
         return missing
+
+    @staticmethod
+    def _unknown(
+        key: str, views: np.ndarray, snapshots: list[Snapshot], plain: list[Snapshot]
+    ) -> np.ndarray:
+        """Those of some views of an image that no snapshot has a row of."""
+        keys, is_known = np.full(len(views), key.encode(), "S64"), np.zeros(len(views), bool)
+        for *_, places in found_in(snapshots, keys, views, plain=plain):
+            is_known[places] = True
+        return views[~is_known]
+
+    def _elsewhere(
+        self, keys: np.ndarray, views: np.ndarray
+    ) -> Iterator[tuple[Snapshot, np.ndarray, np.ndarray]]:
+        """As `found_in`, in other files: today's, then those of earlier rules that may answer."""
+        left = np.array([key.decode() not in self.changed for key in keys.tolist()], bool)
+        for snapshot, positions, places in found_in(self.siblings, keys, views, plain=self.plain):
+            left[places] = False
+            yield snapshot, positions, places
+        asked = np.flatnonzero(left)
+        for snapshot, positions, places in found_in(
+            self.earlier, keys[asked], views[asked], plain=self.earlier_plain
+        ):
+            self.taken_over += len(places)
+            yield snapshot, positions, asked[places]
 
     def has_all(self, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Which of some keys (n,) 'S64' have all their views in this data set, or are known to
@@ -92,7 +149,7 @@ class Known:
 
     def stored_stamp(self) -> Stamp | None:
         """Provenance and probe of rows that exist, here first."""
-        for snapshot in (self.own, *self.siblings, *self.plain):
+        for snapshot in (self.own, *self.others):
             if snapshot.probe is not None:
                 return Stamp(merged(snapshot.provenances), snapshot.probe)
         return None
@@ -116,7 +173,7 @@ class Known:
         keys = np.array([outcome.key.encode() for outcome in outcomes], "S64")
         wanted = np.array(views, np.int32)
         lacking = np.flatnonzero(self.own.find(keys, wanted) < 0)
-        others = found_in(self.siblings, keys[lacking], wanted[lacking], plain=self.plain)
+        others = self._elsewhere(keys[lacking], wanted[lacking])
         taken: list[int] = []
         vectors = []
         for snapshot, positions, places in others:

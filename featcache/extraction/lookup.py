@@ -5,22 +5,25 @@ Makes no data set and writes nothing: `predict` is built on it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from featcache.backbones.network import Network
 from featcache.backbones.opening import recall_recipe
+from featcache.errors import BadImage
 from featcache.extraction.filling import as_stored
 from featcache.extraction.pipeline import Batch, run_pass
-from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
+from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream, reading_notes
 from featcache.features.cache import FeatureCache, weights_hint
 from featcache.features.features import Features
 from featcache.features.store.snapshot import Snapshot, found_in
 from featcache.images import ImageSet
-from featcache.images.decoder import MAX_PIXELS
-from featcache.recipe import Recipe
+from featcache.images.decoder import MAX_PIXELS, Content
+from featcache.images.earlier import reads_as_before
+from featcache.recipe import PIPELINE, Recipe
 from featcache.runtimes.choice import default_batch
 from featcache.runtimes.proof import open_proven
 from featcache.runtimes.rounding import check_probe
@@ -92,26 +95,67 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """View 0 of the images that the cache has rows of, under a recipe or its plain one."""
+    """View 0 of the images that the cache has rows of, under a recipe or its plain one.
+
+    `others` are rows of other reading rules, for images whose pixels are the same under both. A
+    recipe of earlier rules (`is_earlier`) answers for those images alone.
+    """
 
     snapshots: list[Snapshot]
+    others: list[Snapshot]
+    is_earlier: bool
 
-    def missing(self, index: int, key: str) -> list[int]:
-        """[0] where an image must go through the network. Called from many threads."""
-        return [0] if next(self._found([key]), None) is None else []
+    @classmethod
+    def of(cls, cache: FeatureCache, recipe: Recipe) -> _Cached:
+        """What a cache has of a recipe."""
+        recipes = dict.fromkeys([recipe, recipe.plain])
+        is_earlier = recipe.pipeline < PIPELINE
+        others = {
+            other: None
+            for each in recipes
+            for other in ([replace(each, pipeline=PIPELINE)] if is_earlier else each.earlier)
+        }
+        return cls(
+            [found for each in recipes for found in cache.snapshots(each)],
+            [found for each in others for found in cache.snapshots(each)],
+            is_earlier,
+        )
+
+    def missing(self, index: int, key: str, content: Callable[[], Content]) -> list[int]:
+        """[0] where an image must go through the network. Called from many threads.
+
+        Raises `BadImage` where earlier rules, which the head knows, read the image otherwise.
+        """
+        if self.is_earlier and not reads_as_before(content()):
+            raise BadImage(
+                "changed-reading",
+                "this kind of file is read otherwise since the head was fitted, so the head cannot "
+                "judge it: extract its images again, and fit again",
+            )
+        if self._has(self.snapshots, key):
+            return []
+        is_other = self._has(self.others, key) and (self.is_earlier or reads_as_before(content()))
+        return [] if is_other else [0]
+
+    def _has(self, snapshots: list[Snapshot], key: str) -> bool:
+        return next(self._found(snapshots, [key]), None) is not None
 
     def read(self, outcomes: list[Outcome]) -> tuple[list[int], list[np.ndarray]]:
         """The rows of images that are all known: their indices and their vectors."""
         indices: list[int] = []
         vectors = []
-        for snapshot, positions, places in self._found([outcome.key for outcome in outcomes]):
+        keys = [outcome.key for outcome in outcomes]
+        for snapshot, positions, places in self._found([*self.snapshots, *self.others], keys):
             vectors.append(snapshot.read(positions))
             indices += [outcomes[place].index for place in places.tolist()]
         return indices, vectors
 
-    def _found(self, keys: list[str]) -> Iterator[tuple[Snapshot, np.ndarray, np.ndarray]]:
+    @staticmethod
+    def _found(
+        snapshots: list[Snapshot], keys: list[str]
+    ) -> Iterator[tuple[Snapshot, np.ndarray, np.ndarray]]:
         wanted = np.array([key.encode() for key in keys], "S64")
-        return found_in(self.snapshots, wanted, np.zeros(len(keys), np.int32))
+        return found_in(snapshots, wanted, np.zeros(len(keys), np.int32))
 
 
 def look_up(
@@ -124,8 +168,7 @@ def look_up(
 ) -> Iterator[Answer]:
     """Vectors of the images, in order; the network is only built when a row is not cached."""
     recipe = source.recipe
-    recipes = dict.fromkeys([recipe, recipe.plain])
-    cached = _Cached([found for each in recipes for found in cache.snapshots(each)])
+    cached = _Cached.of(cache, recipe)
     size = want.batch or default_batch(recipe.runtime or "auto", recipe.decoding.size)
     stream = Stream(
         decoding=recipe.decoding,
@@ -134,8 +177,14 @@ def look_up(
         ahead=max(2 * size, AHEAD),
         unique=False,
     )
+    notes, peak, deep = Counter[str](), 0, 0
     for part in run_pass(images, range(len(images)), [stream], Reading(want.threads, MAX_PIXELS)):
+        for outcome in (*part.others, *(row.outcome for row in part.rows)):
+            notes.update(outcome.notes)
+            peak, deep = max(peak, outcome.peak), deep + (outcome.peak > 0)
         yield _answer(part, cached, recipe.dtype)
+    for line in reading_notes(notes, peak, deep, recipe.decoding.bit_depth):
+        say(f"note: {line}")
 
 
 def _answer(part: Batch, cached: _Cached, dtype: str) -> Answer:

@@ -30,7 +30,11 @@ class NetworkOptions(TypedDict, total=False):
     interpolation: Annotated[Interpolation, Option(
         "area", "area, or keras: exactly image_dataset_from_directory's pixels.")]
     bit_depth: Annotated[BitDepth, Option(
-        "16", "How 16-bit images become 8-bit: 16, 12 or minmax.")]
+        "16", "White of 16-bit images: 9 to 16 bits, or minmax (see docs/images.md).")]
+    page: Annotated[int, Option(
+        0, "The page of a file of several (TIFF, DICOM); the first is 0.", least=0)]
+    channels: Annotated[str | int | Sequence[int] | None, Option(
+        None, "Channels as red, green and blue: 0,2,1; one as grey.", "the image's colours")]
     dtype: Annotated[StoredType, Option("float32", "float32 or float16: how vectors are stored.")]
     precision: Annotated[Precision, Option(
         "float32", "float32; bfloat16 or float16 where the CPU or the GPU has it.")]
@@ -67,6 +71,8 @@ class RowOptions(TypedDict, total=False):
     retry_failed: Annotated[bool, Option(False, "Try images again that failed before.")]
     rehash: Annotated[bool, Option(
         False, "Hash all images again, whatever their files' times say.")]
+    pages: Annotated[Literal["first", "each"], Option(
+        "first", "first: the page that --page says; each: a row of every page.")]
     follow_symlinks: Annotated[bool, Option(False, "Follow links to folders and out of the root.")]
     folders: Annotated[str | None, Option(
         None, "What the levels of folders are: class, split/class, group/class, -/class, ...",

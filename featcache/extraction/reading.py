@@ -8,6 +8,7 @@ The threads release the GIL while they read, hash, decode and resize.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,8 @@ from featcache.errors import BadImage
 from featcache.extraction.timing import Timing
 from featcache.files.small_files import FileStamp
 from featcache.images import ImageSet
-from featcache.images.decoder import decode_all
+from featcache.images.decoder import Content, decode_all
+from featcache.images.samples import depth_advice
 from featcache.recipe import Decoding
 from featcache.runtimes.runtime import Runtime
 
@@ -44,7 +46,8 @@ class Outcome:
     needed: list[Sequence[int]] = field(default_factory=list)
     pictures: list[list[ViewPixels]] = field(default_factory=list)
     source_size: tuple[int, int] = (0, 0)
-    warning: str = ""
+    notes: tuple[str, ...] = ()
+    peak: int = 0
     problem: tuple[str, str] | None = None
 
 
@@ -55,7 +58,8 @@ class Stream:
     Attributes
     ----------
     decoding: from bytes to its pixels.
-    needs: the views of an image, by index and key, that have no row; called from many threads.
+    needs: the views of an image, by index, key and what gives its content, that have no row;
+        called from many threads. Raises `BadImage` where the image must not have one.
     open_runtime: called when the first picture is there.
     view: a view above 0, from the pixels of the plain image, the key and the number.
     ahead: images that should wait ready.
@@ -63,7 +67,7 @@ class Stream:
     """
 
     decoding: Decoding
-    needs: Callable[[int, str], Sequence[int]]
+    needs: Callable[[int, str, Callable[[], Content]], Sequence[int]]
     open_runtime: Callable[[], Runtime]
     view: Callable[[np.ndarray, str, int], np.ndarray] | None = None
     ahead: int = AHEAD
@@ -86,7 +90,9 @@ def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: R
         with reading.timing.measure("reading"):
             image = images.read(index)
         outcome.key, outcome.stamp = image.key, image.stamp
-        outcome.needed = [stream.needs(index, image.key) for stream in streams]
+        outcome.needed = [
+            stream.needs(index, image.key, lambda: image.content) for stream in streams
+        ]
         if any(outcome.needed):
             with reading.timing.measure("decoding"):
                 _decode(outcome, image.content, streams, reading.max_pixels)
@@ -95,9 +101,17 @@ def read_one(images: ImageSet, index: int, streams: Sequence[Stream], reading: R
     return outcome
 
 
-def _decode(
-    outcome: Outcome, content: bytes | np.ndarray, streams: Sequence[Stream], max_pixels: int
-) -> None:
+def reading_notes(notes: Counter[str], peak: int, deep: int, bit_depth: str) -> list[str]:
+    """What a run tells of the images that it decoded, each sentence once, with their number.
+
+    `peak` is the largest value of its `deep` images of 16 bits.
+    """
+    told = [f"{text} ({count} images)" for text, count in sorted(notes.items())]
+    advice = depth_advice(peak, bit_depth)
+    return told + ([f"{advice} ({deep} images of 16 bits read in this run)"] if advice else [])
+
+
+def _decode(outcome: Outcome, content: Content, streams: Sequence[Stream], max_pixels: int) -> None:
     """Give the outcome the pictures that the streams need."""
     asking = [number for number, views in enumerate(outcome.needed) if views]
     decodings = [streams[number].decoding for number in asking]
@@ -108,7 +122,8 @@ def _decode(
         outcome.pictures[number] = [
             (view, _seen(stream, plain.pixels, outcome.key, view)) for view in views
         ]
-    outcome.source_size, outcome.warning = decoded[0].source_size, decoded[0].warning
+    first = decoded[0]
+    outcome.source_size, outcome.notes, outcome.peak = first.source_size, first.notes, first.peak
 
 
 def _seen(stream: Stream, pixels: np.ndarray, key: str, view: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from featcache.extraction.reading import AHEAD, Outcome, Reading, Stream
 from featcache.extraction.timing import Timing
 from featcache.images import STAT_CACHE, StatCache
 from featcache.images.augment import view
+from featcache.images.decoder import Content
 from featcache.runtimes.choice import default_batch
 from featcache.runtimes.proof import open_proven
 from featcache.runtimes.runtime import Runtime
@@ -36,14 +37,19 @@ class Group:
     fillings: list[Filling]
     passed: int = 0
 
-    def needs(self, index: int, key: str) -> list[int]:
+    def needs(self, index: int, key: str, content: Callable[[], Content]) -> list[int]:
         """The views of an image that any of the files lacks. Called from many threads."""
-        return sorted({v for filling in self.fillings for v in filling.missing(index, key)})
+        lacking = [filling.missing(index, key, content) for filling in self.fillings]
+        return sorted({view for views in lacking for view in views})
 
 
 @dataclass(slots=True)
 class Run:
-    """The state of one run: what is known, and what came out so far."""
+    """The state of one run: what is known, and what came out so far.
+
+    `notes` counts what images were told of; `peak` is the largest value of its `deep` images of
+    16 bits.
+    """
 
     job: Job
     fillings: list[Filling]
@@ -53,7 +59,9 @@ class Run:
     computed: np.ndarray
     reading: Reading
     remarks: list[str]
-    warnings: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    peak: int = 0
+    deep: int = 0
     groups: list[Group] = field(default_factory=list)
     waiting: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -106,8 +114,8 @@ class Run:
         if outcome.stamp is not None and outcome.key:
             name = self.job.images.names[outcome.index]
             self.stat_cache.remember(name, outcome.stamp, outcome.key, outcome.hashed_at)
-        if outcome.warning:
-            self.warnings[outcome.warning] += 1
+        self.notes.update(outcome.notes)
+        self.peak, self.deep = max(self.peak, outcome.peak), self.deep + (outcome.peak > 0)
 
     def commit(self) -> None:
         """Save what waits; after this returns it survives anything."""

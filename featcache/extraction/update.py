@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from featcache.extraction.filling import Filling
 from featcache.extraction.job import Extraction, Job, Progress
 from featcache.extraction.known import merged
 from featcache.extraction.pipeline import run_pass
-from featcache.extraction.reading import Stream
+from featcache.extraction.reading import Stream, reading_notes
 from featcache.extraction.run import Run, find_groups, find_missing, open_run, stream_of
 from featcache.features.cache import note_weights
 from featcache.features.claims import confirm, root_of
@@ -28,7 +28,7 @@ from featcache.features.store.packed_file import PackedFile
 from featcache.features.store.records import Failure, Identity, Stamp
 from featcache.features.store.snapshot import Snapshot
 from featcache.files.write import append_record
-from featcache.images import ImageSet, label_conflicts
+from featcache.images import ImageSet
 from featcache.images.first_look import none_usable
 from featcache.interruption import Interruption, watch_for_interruption
 from featcache.runtimes.runtime import Runtime
@@ -183,11 +183,41 @@ def _result(
 
 
 def _warnings(state: Run) -> list[str]:
-    counted = [f"{text} ({count} images)" for text, count in sorted(state.warnings.items())]
+    depth = state.job.targets[0].recipe.decoding.bit_depth
+    counted = reading_notes(state.notes, state.peak, state.deep, depth)
+    counted += dict.fromkeys(filter(None, map(_taken_over, state.fillings)))
     conflicts = label_conflicts(state.job.images, [key.decode() for key in state.keys])
     more = len(conflicts) - SHOWN_CONFLICTS
     rest = [f"and {more} more images with two labels"] if more > 0 else []
     return counted + conflicts[:SHOWN_CONFLICTS] + rest
+
+
+def label_conflicts(images: ImageSet, keys: Sequence[str]) -> list[str]:
+    """A sentence for each image content (`keys`, one an image) that has more than one label."""
+    first: dict[str, int] = {}
+    sentences = []
+    for index, key in enumerate(keys):
+        other = first.setdefault(key, index)
+        if images.labels[other] != images.labels[index]:
+            sentences.append(
+                f"{images.names[other]!r} ({images.labels[other]!r}) and {images.names[index]!r} "
+                f"({images.labels[index]!r}) are the same image with two labels"
+            )
+    return sentences
+
+
+def _taken_over(filling: Filling) -> str:
+    """How many rows of earlier reading rules were taken over, and how many must not be."""
+    known = filling.known
+    if not (known.taken_over or known.changed):
+        return ""
+    return (
+        f"how some kinds of files are read was mended since the rows of before were made: "
+        f"{known.taken_over:,} rows whose pixels are the same were taken over without the network, "
+        f"{len(known.changed):,} images of changed kinds were extracted again. Heads that were "
+        f"fitted before still predict unchanged kinds; the features of before stay as they are "
+        f"(`featcache ls`, `featcache rm`)"
+    )
 
 
 def _log_run(state: Run) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -102,8 +103,8 @@ class FeatureCache:
                 raise FeatcacheError(f"no features at {text!r}{finding.there(text)}")
             return found
         entries, name = self.entries(), text.rstrip("/")
-        found = _only(text, finding.names(name, entries)) or _at(text)
-        found = found or _only(text, finding.beginnings(name, entries))
+        found = _only(text, _newest(finding.names(name, entries))) or _at(text)
+        found = found or _only(text, _newest(finding.beginnings(name, entries)))
         if found is None:
             raise FeatcacheError(self._nothing_like(text, entries) + finding.there(text))
         return found
@@ -224,6 +225,24 @@ def _at(text: str) -> Entry | Path | None:
         return path if finding.is_path(text) or finding.is_ours(path) else None
     entry = Entry(path.absolute())
     return entry if kind == "folder" and entry.has_ours else None
+
+
+def _newest(matches: list[Entry]) -> list[Entry]:
+    """The matches without those that another one replaces: the same recipe under later rules."""
+    if len(matches) < 2:
+        return matches
+    recipes = {}
+    for entry in matches:
+        with suppress(FeatcacheError):  # nobody can tell what it holds: it stays
+            recipes[entry] = Recipe.from_json(entry.recipe())
+    replaced = {
+        (entry.data_set, old.key) for entry, recipe in recipes.items() for old in recipe.earlier
+    }
+    return [
+        entry
+        for entry in matches
+        if entry not in recipes or (entry.data_set, recipes[entry].key) not in replaced
+    ]
 
 
 def _only(text: str, matches: list[Entry]) -> Entry | None:

@@ -25,6 +25,7 @@ from featcache.heads.head import Head
 from featcache.heads.kinds import HEADS, fit_model, options_of
 from featcache.heads.model import Model
 from featcache.heads.training_set import TrainingSet, training_set_of
+from featcache.images.pages import split_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def fit(
     chosen = _chosen(head, options, out)
     if out is not None:
         check_output(Path(out), [features.path, *_images(features)])
+    features.recipe.check_reading(features.path.parent.name, features.names)
     is_stopped = stopped or (isinstance(head, str) and HEADS[head].is_stopped)
     roles = assign_roles(features, seed, stopped=is_stopped, calibrated=calibrate, ties=ties)
     features[roles.train | roles.judge | roles.stop].check()
@@ -156,7 +158,8 @@ def fit(
 def _images(features: Features) -> list[Path]:
     """The files that features were made of, where their root is known."""
     root = images_root(features.path.parent)
-    return [Path(root, name) for name in dict.fromkeys(features.names.tolist())] if root else []
+    names = dict.fromkeys(split_page(name)[0] for name in features.names.tolist())
+    return [Path(root, name) for name in names] if root else []
 
 
 def _chosen(head: Any, options: dict[str, Any], out: str | Path | None) -> Any:

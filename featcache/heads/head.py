@@ -119,6 +119,13 @@ class Head:
         """
         features.check_any()
         differences = self.recipe.plain.differences(features.recipe.plain)
+        features.recipe.check_reading(features.path.parent.name, features.names)
+        if len(differences) == 1 and self.recipe.pipeline != features.recipe.pipeline:
+            raise FeatcacheError(
+                f"{features.path.parent.name} was read by other rules than this head's features "
+                f"(how some kinds of files are read was mended since): fit again, on features that "
+                f"`featcache extract` has brought up to date"
+            )
         if differences:
             raise FeatcacheError(
                 f"{features.path.parent.name} was not made by this head's recipe. "
@@ -127,13 +134,20 @@ class Head:
             )
 
     def predict_images(
-        self, images: str | Path | np.ndarray | Sequence[Any], *, top: int = 1, **options: Any
+        self,
+        images: str | Path | np.ndarray | Sequence[Any],
+        *,
+        top: int = 1,
+        pages: str = "first",
+        **options: Any,
     ) -> list[Prediction]:
         """The `top` most likely classes of each image; see `predict_stream`.
 
-        A list of paths is answered in its order, a folder sorted by path.
+        A list of paths is answered in its order, a folder sorted by path; with pages="each" every
+        page of a file of several is an image.
         """
-        return list(self.predict_stream(find_images(images, folders=NONE), top=top, **options))
+        found = find_images(images, folders=NONE, pages=pages)
+        return list(self.predict_stream(found, top=top, **options))
 
     def predict_stream(
         self,

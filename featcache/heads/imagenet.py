@@ -44,7 +44,7 @@ def classify(
     decoding = Decoding(network.size)
     stream = Stream(
         decoding=decoding,
-        needs=lambda index, key: [0],
+        needs=lambda index, key, content: [0],
         open_runtime=lambda: _open_runtime(network, tap, decoding, say),
         ahead=AHEAD,
         unique=False,

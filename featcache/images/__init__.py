@@ -1,6 +1,6 @@
 """Where images are, what they are called, and their labels."""
 
-from featcache.images.image_set import ImageBytes, ImageSet, find_images, label_conflicts
+from featcache.images.image_set import ImageBytes, ImageSet, find_images
 from featcache.images.layout import NONE
 from featcache.images.stat_cache import STAT_CACHE, StatCache, is_stat_cache
 
@@ -12,5 +12,4 @@ __all__ = [
     "StatCache",
     "find_images",
     "is_stat_cache",
-    "label_conflicts",
 ]

@@ -8,7 +8,10 @@ Safe in threads; libjpeg-turbo, Pillow and OpenCV release the GIL while they wor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cv2
@@ -17,10 +20,15 @@ import PIL
 import simplejpeg
 
 from featcache.errors import BadImage
+from featcache.images.dicom import read_dicom
 from featcache.images.image_header import check_pixels, sniff
 from featcache.images.jpeg import decode_jpeg
-from featcache.images.pillow import to_rgb
+from featcache.images.netpbm import read_netpbm
+from featcache.images.pages import PageOf
+from featcache.images.pillow import read_by_pillow
 from featcache.images.resize import resize
+from featcache.images.samples import Rgb, chosen_of_rgb, depth_advice
+from featcache.images.tiff import check_page, read_tiff
 from featcache.recipe import Decoding
 
 Pixels = np.ndarray[Any, Any]
@@ -48,16 +56,28 @@ class Decoded:
     ----------
     pixels: (height, width, 3) RGB of `Decoding.size` and `Decoding.pixel_type`, C-contiguous.
     source_size: (height, width) before the resize, turned upright where EXIF is applied.
-    warning: a sentence about what may be wrong with the image; "" where there is nothing.
+    notes: sentences about what may be wrong; the same for all images that they are true of.
+    peak: the largest value where samples of 16 bits were made 8; 0 where there was none.
+    bit_depth: by which they were.
     """
 
     pixels: Pixels
     source_size: tuple[int, int]
-    warning: str
+    notes: tuple[str, ...]
+    peak: int
+    bit_depth: str
+
+    @property
+    def warning(self) -> str:
+        """Everything that may be wrong with the image, in a line; "" where there is nothing."""
+        return "; ".join(filter(None, [*self.notes, depth_advice(self.peak, self.bit_depth)]))
 
 
-def decode(image: bytes | Pixels, decoding: Decoding, *, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """A file's bytes, or (H, W, 3 | 1) or (H, W) uint8 pixels, as `decoding` says.
+Content = bytes | Pixels | PageOf
+
+
+def decode(image: Content, decoding: Decoding, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """A file's bytes, a page, or (H, W, 3 | 1) or (H, W) uint8 pixels, as `decoding` says.
 
     Raises `BadImage`, and nothing else, where the image cannot be used.
     """
@@ -65,37 +85,41 @@ def decode(image: bytes | Pixels, decoding: Decoding, *, max_pixels: int = MAX_P
 
 
 def decode_all(
-    image: bytes | Pixels, decodings: Sequence[Decoding], *, max_pixels: int = MAX_PIXELS
+    image: Content, decodings: Sequence[Decoding], *, max_pixels: int = MAX_PIXELS
 ) -> list[Decoded]:
     """The same for several decodings; those that differ in geometry alone share the work."""
-    shared: dict[Decoding, tuple[Pixels, str]] = {}
+    shared: dict[Decoding, Rgb] = {}
     decoded = []
     for decoding in decodings:
         colours = replace(decoding, size=(1, 1), resize="squash", crop=1.0)
         if colours not in shared:
             shared[colours] = _rgb(image, decoding, max_pixels)
-        pixels, warning = shared[colours]
-        resized = resize(pixels, decoding)
-        decoded.append(Decoded(resized, (pixels.shape[0], pixels.shape[1]), warning))
+        rgb = shared[colours]
+        size = (rgb.pixels.shape[0], rgb.pixels.shape[1])
+        resized = resize(rgb.pixels, decoding)
+        decoded.append(Decoded(resized, size, rgb.notes, rgb.peak, decoding.bit_depth))
     return decoded
 
 
+@cache
 def decoder_versions() -> str:
     """The decoding libraries and their versions, as noted with each failure."""
-    return (
-        f"simplejpeg {simplejpeg.__version__}, Pillow {PIL.__version__}, opencv {cv2.__version__}"
-    )
+    found = [("simplejpeg", simplejpeg.__version__), ("Pillow", PIL.__version__)]
+    found.append(("opencv", cv2.__version__))
+    for name in ("tifffile", "imagecodecs", "pi-heif", "pydicom", "pylibjpeg"):
+        with suppress(PackageNotFoundError):  # an extra
+            found.append((name, version(name)))
+    return ", ".join(f"{name} {number}" for name, number in found)
 
 
-def _rgb(image: bytes | Pixels, decoding: Decoding, max_pixels: int) -> tuple[Pixels, str]:
+def _rgb(image: Content, decoding: Decoding, max_pixels: int) -> Rgb:
     if isinstance(image, np.ndarray):
-        return _from_array(image, max_pixels), ""
-    kind = sniff(image)
+        check_page(decoding.page, 1)
+        return _finished(Rgb(_from_array(image, max_pixels)), "array", decoding)
+    raw, page = (image.raw, image.page) if isinstance(image, PageOf) else (image, None)
+    kind = sniff(raw)
     try:
-        if kind == "JPEG":
-            pixels, orientation, warning = decode_jpeg(image, decoding, max_pixels=max_pixels)
-        else:
-            pixels, orientation, warning = to_rgb(image, kind, decoding, max_pixels=max_pixels)
+        return _finished(_read(raw, kind, page, decoding, max_pixels), kind, decoding)
     except BadImage:
         raise
     except MemoryError as error:
@@ -105,9 +129,28 @@ def _rgb(image: bytes | Pixels, decoding: Decoding, max_pixels: int) -> tuple[Pi
         # of it may end the run.
         reason = f"{error or type(error).__name__}"[:300]
         raise BadImage("damaged", f"it cannot be decoded as {kind}: {reason}") from error
-    if decoding.interpolation == "area" and orientation != 1:
-        pixels = _UPRIGHT[orientation](pixels)
-    return pixels, warning
+
+
+def _read(raw: bytes, kind: str, page: int | None, decoding: Decoding, max_pixels: int) -> Rgb:
+    if kind == "JPEG" and not decoding.page and not page:
+        return decode_jpeg(raw, decoding, max_pixels=max_pixels)
+    if kind == "TIFF":
+        return read_tiff(raw, decoding, page, max_pixels=max_pixels)
+    if kind == "DICOM":
+        return read_dicom(raw, decoding, page, max_pixels=max_pixels)
+    check_page(decoding.page if page is None else page, 1)
+    if kind == "NETPBM":
+        return read_netpbm(raw, decoding, max_pixels=max_pixels)
+    return read_by_pillow(raw, kind, decoding, max_pixels=max_pixels)
+
+
+def _finished(rgb: Rgb, kind: str, decoding: Decoding) -> Rgb:
+    """The channels that are asked for, upright. A TIFF's orientation is no EXIF: always applied."""
+    if decoding.channels and kind != "TIFF":  # which has more than three to choose from
+        rgb = replace(rgb, pixels=chosen_of_rgb(rgb.pixels, decoding.channels))
+    if rgb.orientation == 1 or (decoding.interpolation != "area" and kind != "TIFF"):
+        return rgb
+    return replace(rgb, pixels=_UPRIGHT[rgb.orientation](rgb.pixels))
 
 
 def _from_array(image: Pixels, max_pixels: int) -> Pixels:

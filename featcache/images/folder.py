@@ -11,10 +11,15 @@ from pathlib import Path
 
 from featcache.errors import FeatcacheError, StorageFailure
 
-READABLE = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff"})
+READABLE = frozenset(
+    {
+        "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff", "avif", "heic",
+        "heif", "dcm", "dicom", "ppm", "pgm", "pbm", "pnm",
+    }
+)  # fmt: skip
 #: Images all the same: listed, so that each becomes a failure with advice instead of vanishing.
 UNSUPPORTED = frozenset(
-    {"heic", "heif", "avif", "svg", "psd", "jp2", "jxl", "ico", "tga", "raw", "dng", "nef", "cr2"}
+    {"svg", "psd", "pam", "pfm", "jp2", "jxl", "ico", "tga", "raw", "dng", "nef", "cr2"}
 )
 IMAGES = READABLE | UNSUPPORTED
 #: What systems leave behind: never a class, never an image.

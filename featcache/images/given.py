@@ -166,3 +166,20 @@ def _some(names: Iterable[Any]) -> str:
     listed = list(names)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(repr(str(name)) for name in listed[:_SHOWN]) + more
+
+
+def listed(images: Any) -> list[Any]:
+    """What is given one by one, in its order; raises `FeatcacheError` for what is no list."""
+    if isinstance(images, Mapping):
+        raise FeatcacheError(
+            "the images are a dict: give its paths as a list, and {path: label} as labels"
+        )
+    if getattr(images, "ndim", 1) != 1 and hasattr(images, "columns"):
+        raise FeatcacheError("the images are a table: give its column of paths")
+    if not isinstance(images, Iterable):
+        raise FeatcacheError(
+            f"the images are {images!r:.80}: expected a folder, a CSV manifest, an image, a list "
+            f"of paths, or uint8 arrays"
+        )
+    # A set has no order: that of the names is as good as any.
+    return sorted(images, key=str) if isinstance(images, set | frozenset) else list(images)

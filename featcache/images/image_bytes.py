@@ -10,6 +10,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.files.small_files import FileStamp
+from featcache.images.pages import PageOf
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -20,20 +21,25 @@ class ImageBytes:
 
     Attributes
     ----------
-    key: SHA-256 in hex, of the file's bytes, or of ``uint8 HxWxC`` newline and the pixels.
+    key: SHA-256 in hex, of the file's bytes, or of ``uint8 HxWxC`` newline and the pixels; of a
+        page, see `page_key`.
     raw: the file's bytes; None for an array.
     array: (H, W, C) uint8 pixels with C = 1 or 3; None for a file.
     stamp: the file's stamp while it was read; None for an array.
+    page: the page of the file that this is; None = the file.
     """
 
     key: str
     raw: bytes | None
     array: Pixels | None
     stamp: FileStamp | None
+    page: int | None = None
 
     @property
-    def content(self) -> bytes | Pixels:
-        """What `decode` takes: the file's bytes or the pixels."""
+    def content(self) -> bytes | Pixels | PageOf:
+        """What `decode` takes: the file's bytes, a page of them, or the pixels."""
+        if self.raw is not None and self.page is not None:
+            return PageOf(self.raw, self.page)
         content = self.array if self.raw is None else self.raw
         if content is None:
             raise FeatcacheError("an image is bytes or an array; this is neither")

@@ -16,6 +16,8 @@ _MAGIC = (
     (b"BM", "BMP"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
 )
 # Other formats, by name only: none of their parsers is ever reached.
 _OTHERS = (
@@ -28,13 +30,18 @@ _OTHERS = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"\0\0\1\0", "ICO"),
-    (b"II+\0", "BigTIFF"),
-    (b"MM\0+", "BigTIFF"),
+    (b"P7\n", "PAM"),
+    (b"Pf\n", "PFM"),
+    (b"PF\n", "PFM"),
     (b"<svg", "SVG"),
     (b"<?xml", "SVG or other XML"),
 )
-_AVIF = {b"avif", b"avis"}
-_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
+)
+_NETPBM = re.compile(rb"P[1-6][\s#]")
+#: What is read, in words.
+FORMATS = "JPEG, PNG, TIFF, WebP, GIF, BMP, AVIF, HEIC, DICOM, PPM or PGM"
 _ORIENTATION = 0x0112
 _START_OF_SCAN = 0xDA
 # Segments that say a JPEG's size; C4, C8 and CC are tables.
@@ -45,7 +52,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 
 def sniff(raw: bytes) -> str:
-    """The format by its first bytes, never by a name: JPEG, PNG, GIF, BMP, TIFF or WEBP.
+    """The format by its first bytes, never by a name, as `FORMATS` has it.
 
     Raises `BadImage` for every other format.
     """
@@ -54,18 +61,23 @@ def sniff(raw: bytes) -> str:
             return kind
     if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
         return "WEBP"
+    if raw[4:8] == b"ftyp" and (brand := _BRANDS.get(raw[8:12])):
+        return brand
+    if raw[128:132] == b"DICM":
+        return "DICOM"
+    if _NETPBM.match(raw):
+        return "NETPBM"
     if other := _other_format(raw):
         raise BadImage("not-supported", f"{other} is not supported: convert it to PNG or JPEG")
     raise BadImage(
         "not-an-image",
-        f"its first bytes {raw[:8]!r} are not those of a JPEG, PNG, GIF, BMP, TIFF or WebP image",
+        f"its first bytes {raw[:8]!r} are not those of a {FORMATS} image",
     )
 
 
 def _other_format(raw: bytes) -> str:
     if raw[4:8] == b"ftyp":
-        brand = raw[8:12]
-        return "AVIF" if brand in _AVIF else "HEIC" if brand in _HEIC else "video"
+        return "video"
     start = raw[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     return next((kind for magic, kind in _OTHERS if start.startswith(magic)), "")
 

@@ -13,24 +13,27 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from featcache.errors import BadImage, FeatcacheError
+from featcache.errors import BadImage, FeatcacheError, one_of
 from featcache.files.home import expanded
 from featcache.files.small_files import FileStamp
 from featcache.images.class_names import settled
 from featcache.images.file_bytes import read_file, stamp_file
 from featcache.images.folder import LONGEST_PATH, extension_of, found_instead, walk
-from featcache.images.given import Named, as_text, column, index_of, splits_column
+from featcache.images.given import Named, as_text, column, index_of, listed, splits_column
 from featcache.images.image_bytes import ImageBytes, Pixels, bytes_of_array, checked_array
 from featcache.images.layout import read_layout
 from featcache.images.levels import level_hints, not_there
 from featcache.images.manifest import read_manifest
+from featcache.images.pages import PAGES, LastFile, find_page_counts, page_key, page_name
 from featcache.images.tables import OTHERS, TABLES
 
-__all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images", "label_conflicts"]
+__all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class ImageSet:
     labels, splits, groups: one each an image, "" = none; splits are "train", "validation", "test".
     metadata: what else a manifest knows, by the name of its column: one text each an image.
     remarks: sentences for the user about what was left out or may surprise.
+    pages: which page of its file each image is, None = the file; empty where none is a page.
     """
 
     name: str
@@ -58,6 +62,8 @@ class ImageSet:
     paths: list[str] = field(default_factory=list, repr=False)
     arrays: Sequence[Pixels] | None = field(default=None, repr=False)
     links_stay_inside: bool = False
+    pages: list[int | None] = field(default_factory=list, repr=False)
+    last: LastFile = field(default_factory=LastFile, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,7 +87,7 @@ class ImageSet:
         return (self if kept == list(range(len(self))) else self._take(kept)), places
 
     def _take(self, indices: list[int]) -> ImageSet:
-        def taken(column: list[str]) -> list[str]:
+        def taken(column: list[T]) -> list[T]:
             return [column[index] for index in indices] if column else column
 
         return replace(
@@ -93,6 +99,7 @@ class ImageSet:
             metadata={name: taken(column) for name, column in self.metadata.items()},
             paths=taken(self.paths),
             arrays=None if self.arrays is None else [self.arrays[index] for index in indices],
+            pages=taken(self.pages),
         )
 
     def _check_same(self, one: int, other: int) -> None:
@@ -135,6 +142,9 @@ class ImageSet:
         """The image, read once; safe in threads. Raises `BadImage` where it cannot be read."""
         if self.arrays is not None:
             return bytes_of_array(self.arrays[index])
+        if self.pages and (page := self.pages[index]) is not None:
+            raw, digest, found = self.last.read(self._path(index), self._fence())
+            return ImageBytes(page_key(digest, page), raw, None, found, page)
         raw, stamp = read_file(self._path(index), self._fence())
         return ImageBytes(hashlib.sha256(raw).hexdigest(), raw, None, stamp)
 
@@ -166,6 +176,7 @@ def find_images(
     follow_symlinks: bool = False,
     folders: str | None = None,
     ignore: Sequence[str] = (),
+    pages: str = "first",
 ) -> ImageSet:
     """The images of a folder, a CSV manifest, one file, a list of paths, or uint8 arrays.
 
@@ -173,6 +184,7 @@ def find_images(
     order; they replace what the folder or the manifest says. pandas Series do as well.
     `folders` says what the levels of folders are, from the top ("split/class", "class", "-"), where
     their names could mean several things; `ignore` are folders to leave out, by name or path.
+    With pages="each" every page of a TIFF or DICOM file of several is an image of its own.
 
     Returns
     -------
@@ -188,7 +200,7 @@ def find_images(
     splits = found.splits if splits is None else splits_column(splits, named)
     labels = found.labels if labels is None else column("labels", labels, named)
     labels, alike = settled(labels, splits)
-    return replace(
+    found = replace(
         found,
         name=name or found.name,
         labels=labels,
@@ -196,20 +208,9 @@ def find_images(
         groups=found.groups if groups is None else column("groups", groups, named),
         remarks=[*found.remarks, *remarks, *alike],
     )
-
-
-def label_conflicts(images: ImageSet, keys: Sequence[str]) -> list[str]:
-    """A sentence for each image content (`keys`, one an image) that has more than one label."""
-    first: dict[str, int] = {}
-    sentences = []
-    for index, key in enumerate(keys):
-        other = first.setdefault(key, index)
-        if images.labels[other] != images.labels[index]:
-            sentences.append(
-                f"{images.names[other]!r} ({images.labels[other]!r}) and {images.names[index]!r} "
-                f"({images.labels[index]!r}) are the same image with two labels"
-            )
-    return sentences
+    if one_of("--pages", pages, PAGES) == "first":
+        return found
+    return _each_page(found) if has_order else _each_page(found).distinct()[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ def _find(images: Any, said: _Folders) -> tuple[ImageSet, bool]:
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
         return _array_set(list(checked_array(images))), True
     if not isinstance(images, str | os.PathLike):
-        return _from_list(_listed(images)), not isinstance(images, set | frozenset)
+        return _from_list(listed(images)), not isinstance(images, set | frozenset)
     if images == "":  # a path of nothing would be the current folder
         raise FeatcacheError(
             "the images are an empty name: expected a folder, a CSV manifest or an image; in a "
@@ -250,29 +251,14 @@ def _find(images: Any, said: _Folders) -> tuple[ImageSet, bool]:
     return _new_set(path.stem, path.parent, [path.name]), True
 
 
-def _listed(images: Any) -> list[Any]:
-    if isinstance(images, Mapping):
-        raise FeatcacheError(
-            "the images are a dict: give its paths as a list, and {path: label} as labels"
-        )
-    if getattr(images, "ndim", 1) != 1 and hasattr(images, "columns"):
-        raise FeatcacheError("the images are a table: give its column of paths")
-    if not isinstance(images, Iterable):
-        raise FeatcacheError(
-            f"the images are {images!r:.80}: expected a folder, a CSV manifest, an image, a list "
-            f"of paths, or uint8 arrays"
-        )
-    # A set has no order: that of the names is as good as any.
-    return sorted(images, key=str) if isinstance(images, set | frozenset) else list(images)
-
-
 def _from_folder(root: Path, said: _Folders) -> ImageSet:
     ignore = [said.ignore] if isinstance(said.ignore, str) else said.ignore
     found = walk(str(root), follow_symlinks=said.follow_symlinks, ignore=ignore)
     if not found.images:
         raise FeatcacheError(
-            f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .gif, "
-            ".bmp, .webp or .tif files, in a folder for each class or all in one"
+            f"{str(root)!r} holds no images: {found_instead(found)}; expected .jpg, .png, .tif, "
+            ".webp, .gif, .bmp, .avif, .heic, .dcm or .ppm files, in a folder for each class or "
+            "all in one"
         )
     names = sorted(found.images, key=as_text)
     images = _new_set(root.resolve().name or "images", root, names)
@@ -335,6 +321,21 @@ def _new_set(name: str, root: Path, paths: list[str]) -> ImageSet:
         groups=none,
         remarks=[],
         paths=paths,
+    )
+
+
+def _each_page(images: ImageSet) -> ImageSet:
+    """Pages in place of files of several; those of one file are a group, unless they are in one."""
+    if images.arrays is not None or images.pages:
+        return images
+    counts = find_page_counts(images.files(), images._fence())
+    each = [(at, page) for at, count in enumerate(counts) for page in range(count)]
+    names = images.names
+    return replace(
+        images._take([at for at, _ in each]),
+        names=[page_name(names[at], page) if counts[at] > 1 else names[at] for at, page in each],
+        groups=[images.groups[at] or (names[at] if counts[at] > 1 else "") for at, _ in each],
+        pages=[page if counts[at] > 1 else None for at, page in each],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from featcache.images.image_header import (
     jpeg_scans,
     jpeg_size,
 )
-from featcache.images.pillow import to_rgb
+from featcache.images.pillow import read_by_pillow
+from featcache.images.samples import Rgb
 from featcache.images.strips import in_strips, passage
 from featcache.recipe import Decoding
 
@@ -36,8 +38,8 @@ _HARMLESS = (
 )
 
 
-def decode_jpeg(raw: bytes, decoding: Decoding, *, max_pixels: int) -> tuple[Pixels, int, str]:
-    """(H, W, 3) uint8 pixels, the EXIF orientation still to be applied, and a warning or "".
+def decode_jpeg(raw: bytes, decoding: Decoding, *, max_pixels: int) -> Rgb:
+    """The pixels of a JPEG.
 
     Raises `BadImage`, and whatever the decoders raise on damaged bytes.
     """
@@ -48,34 +50,37 @@ def decode_jpeg(raw: bytes, decoding: Decoding, *, max_pixels: int) -> tuple[Pix
             raise
         size = jpeg_size(raw)
         check_pixels(*size, max_pixels)
-        _check_scans(raw, size[0] * size[1], max_pixels)
+        check_scans(raw, size[0] * size[1], max_pixels)
         return _by_pillow(raw, decoding, max_pixels)
     check_pixels(height, width, max_pixels)
-    _check_scans(raw, height * width, max_pixels)
+    check_scans(raw, height * width, max_pixels)
     # All coefficients of a progressive JPEG are held, two bytes each.
     with passage(height, width, 9 if is_progressive(raw) else 3):
-        pixels, warning = _decode(raw, space, decoding, max_pixels=max_pixels)
-    return pixels, jpeg_orientation(raw), warning
+        pixels, notes = _decode(raw, space, decoding, max_pixels=max_pixels)
+    return Rgb(pixels, jpeg_orientation(raw), notes)
 
 
-def _decode(raw: bytes, space: str, decoding: Decoding, *, max_pixels: int) -> tuple[Pixels, str]:
+def _decode(
+    raw: bytes, space: str, decoding: Decoding, *, max_pixels: int
+) -> tuple[Pixels, tuple[str, ...]]:
     fast = decoding.interpolation == "keras"  # TensorFlow's DCT: its pixels, bit for bit
     try:
-        return _colours(raw, space, fast=fast, strict=True), ""
+        return _colours(raw, space, fast=fast, strict=True), ()
     except ValueError as error:
         if not any(words in str(error) for words in _HARMLESS):
             raise
         # Not strict, libjpeg-turbo would also take a file that is cut; Pillow refuses that.
-        pixels, _, _ = to_rgb(raw, "JPEG", decoding, max_pixels=max_pixels)
-        warning = f"its JPEG data is untidy: {error}"
+        pixels = read_by_pillow(raw, "JPEG", decoding, max_pixels=max_pixels).pixels
+        notes = (f"its JPEG data is untidy: {error}",)
     try:
-        return _colours(raw, space, fast=fast, strict=False), warning
+        return _colours(raw, space, fast=fast, strict=False), notes
     except ValueError:
         # Untidy before the first scan: its interface refuses that, strict or not.
-        return pixels, warning
+        return pixels, notes
 
 
-def _check_scans(raw: bytes, pixels: int, max_pixels: int) -> None:
+def check_scans(raw: bytes, pixels: int, max_pixels: int) -> None:
+    """Raise `BadImage` where a JPEG makes its decoder pass over too many pixels too often."""
     # The quick count also finds marker-like bytes in thumbnails and appended video.
     if raw.count(b"\xff\xda") <= _FULL_PASSES:
         return
@@ -102,9 +107,10 @@ def _colours(raw: bytes, space: str, *, fast: bool, strict: bool) -> Pixels:
     return in_strips(inks.shape[0], inks.shape[1], convert)
 
 
-def _by_pillow(raw: bytes, decoding: Decoding, max_pixels: int) -> tuple[Pixels, int, str]:
+def _by_pillow(raw: bytes, decoding: Decoding, max_pixels: int) -> Rgb:
     """libjpeg-turbo's interface knows the usual subsamplings only; its library knows all."""
-    pixels, orientation, warning = to_rgb(raw, "JPEG", decoding, max_pixels=max_pixels)
+    rgb = read_by_pillow(raw, "JPEG", decoding, max_pixels=max_pixels)
     if decoding.interpolation == "keras":
-        warning = "its unusual JPEG subsampling is decoded with another DCT than TensorFlow's"
-    return pixels, orientation, warning
+        note = "its unusual JPEG subsampling is decoded with another DCT than TensorFlow's"
+        return replace(rgb, notes=(note,))
+    return rgb

@@ -36,7 +36,7 @@ from featcache.files.folders import (
 )
 from featcache.files.home import home, is_record, recall, tag_home, unused, write_record
 from featcache.files.write import finish_folder, remove, touch
-from featcache.recipe import PIPELINE
+from featcache.recipe import NETWORK_RULES
 from featcache.runtimes.openvino_import import import_openvino
 
 _GRAPH, _WEIGHTS, _PROOF = "graph.xml", "graph.bin", "proof"
@@ -71,7 +71,7 @@ class KeptGraph:
 def graph_key(network: Network, *, pixel_type: str, precision: str) -> str:
     """SHA-256 of everything that makes a graph and its proof, in hex."""
     parts: list[Any] = [
-        PIPELINE,
+        NETWORK_RULES,
         _FORM,
         network.backbone.name,
         [(tap.layer, tap.pooling, tap.weights) for tap in network.taps],

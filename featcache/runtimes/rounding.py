@@ -14,7 +14,7 @@ from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.network import Network
 from featcache.errors import FeatcacheError
 from featcache.files.home import keep, note_path, recall
-from featcache.recipe import PIPELINE
+from featcache.recipe import NETWORK_RULES
 from featcache.runtimes.probe import measure_error, row_error
 
 #: How many times a network's own rounding another computation of it may be away.
@@ -54,7 +54,7 @@ def _note_path(network: Network) -> Path:
     """Where the note is: its name is made of everything that the rounding depends on."""
     return note_path(
         "rounding",
-        PIPELINE,
+        NETWORK_RULES,
         network.backbone.name,
         [(tap.layer, tap.pooling, tap.weights) for tap in network.taps],
         network.size,

@@ -19,6 +19,7 @@ VALID: dict[str, list[str]] = {
     "against": ["photos.head"], "against_features": ["photos"], "backbone": ["efficientnet_lite0"],
     "weights": ["imagenet", "random:1"], "layer": ["head_conv", "block2_expand_conv"],
     "size": ["32", "32x48"], "resize": ["crop", "pad", "crop:0.5"], "pooling": ["max", "none"],
+    "page": ["1"], "channels": ["0,2,1", "0"], "pages": ["each"],
     "interpolation": ["keras"], "bit_depth": ["12"], "dtype": ["float16"], "scale": ["0..1"],
     "precision": ["bfloat16"], "runtime": ["openvino", "auto"], "views": ["2"],
     "augment": ["flip,rotate=9", "classic"], "name": ["mine", "photos"], "on_error": ["fail"],

@@ -8,6 +8,7 @@ import zlib
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import Image
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -25,6 +26,14 @@ def saved(image: Image.Image | np.ndarray, kind: str, **options: object) -> byte
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def tiff(values: np.ndarray, **options: object) -> bytes:
+    """A TIFF by tifffile, in memory."""
+    buffer = io.BytesIO()
+    options.setdefault("metadata", None)
+    tifffile.imwrite(buffer, values, **options)
     return buffer.getvalue()
 
 

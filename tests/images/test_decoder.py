@@ -124,12 +124,25 @@ def test_16_bit_colours_keep_their_order() -> None:
 
 
 def test_12_bit_data_in_16_bits_is_warned_of() -> None:
-    """Values below an eighth of the range bring a sentence that names the option."""
-    dark = np.full((4, 4, 1), 4095, np.uint16)
-    assert "--bit-depth 12" in decode(png(dark, 0), Decoding((4, 4))).warning
-    assert decode(png(dark, 0), Decoding((4, 4), bit_depth="12")).warning == ""
-    assert decode(png(dark * 3, 0), Decoding((4, 4))).warning == ""
-    assert decode(png(dark * 0, 0), Decoding((4, 4))).warning == ""
+    """Values that need fewer bits bring a sentence that names the depth which holds them all."""
+    one = np.ones((4, 4, 1), np.uint16)
+    for bits in range(9, 16):
+        raw = png(one * (2**bits - 1), 0)
+        assert f"--bit-depth {bits} holds" in decode(raw, Decoding((4, 4))).warning
+        right = decode(raw, Decoding((4, 4), bit_depth=str(bits)))
+        assert (right.warning, right.pixels.max()) == ("", 255)
+    assert decode(png(one * 32768, 0), Decoding((4, 4))).warning == ""
+    assert decode(png(one * 0, 0), Decoding((4, 4))).warning == ""
+
+
+def test_a_depth_that_cuts_values_off_is_told() -> None:
+    """13-bit data under --bit-depth 12 brings a sentence that names 13; minmax cuts nothing."""
+    raw = png(np.full((4, 4, 1), 8191, np.uint16), 0)
+    cut = decode(raw, Decoding((4, 4), bit_depth="12"))
+    assert cut.pixels.max() == 255
+    assert "cuts off" in cut.warning
+    assert "--bit-depth 13" in cut.warning
+    assert decode(raw, Decoding((4, 4), bit_depth="minmax")).warning == ""
 
 
 def test_float_and_32_bit_pixels_need_minmax() -> None:

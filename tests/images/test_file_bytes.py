@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from featcache.errors import BadImage, FeatcacheError, StorageFailure
-from featcache.images import file_bytes, find_images, label_conflicts
+from featcache.extraction.update import label_conflicts
+from featcache.images import file_bytes, find_images
 from featcache.images.decoder import decode
 from featcache.recipe import Decoding
 

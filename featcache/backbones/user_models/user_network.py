@@ -36,7 +36,7 @@ from featcache.backbones.user_models.user_model import SCALES, UserModel, settle
 from featcache.errors import FeatcacheError
 from featcache.files.home import expanded, keep, note_path, recall
 from featcache.files.small_files import digest_of_file
-from featcache.recipe import PIPELINE, Scaling
+from featcache.recipe import NETWORK_RULES, Scaling
 
 _GRAPH = "saved_model.pb"
 
@@ -148,7 +148,9 @@ def recall_user_taps(own: UserModelSource, asked: Sequence[Asked]) -> list[tuple
     """
     check_trust(own.path, trusted=own.trusted)
     digest = digest_user_model(own.path)
-    note = note_path(PIPELINE, "own", digest, own.size, own.scale, list(asked), keras_versions())
+    note = note_path(
+        NETWORK_RULES, "own", digest, own.size, own.scale, list(asked), keras_versions()
+    )
     network = recall(note, partial(_network, own, asked, digest))
     if network is None:
         network = open_user_taps(own, asked)

@@ -86,6 +86,8 @@ def sweep(
     checked_seed(seed)
     chosen = choose_grids(heads, Cs, grids)
     taps, left_out = align([features] if isinstance(features, Features) else list(features))
+    for tap in taps:
+        tap.recipe.check_reading(tap.path.parent.name, tap.names)
     # Images that are near duplicates for one layer stay on one side for all of them.
     ties = find_ties(taps[0], taps[1:])
     plan = make_plan(taps[0], folds=folds, nested=nested, seed=seed, ties=ties)
