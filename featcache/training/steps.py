@@ -118,7 +118,9 @@ def mean_of(sums: np.ndarray) -> tuple[float, float]:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities (n, K) of scores (n, K)."""
+    """Probabilities (n, K) of scores (n, K), or (n, 1) of the second of two classes."""
+    if scores.shape[1] == 1:  # one sigmoid is a softmax whose first score is 0
+        scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
     exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares: np.ndarray = exponent / exponent.sum(axis=1, keepdims=True)
     return shares
@@ -139,10 +141,7 @@ def predict_proba(model: Any, feed: Feed) -> np.ndarray:
 
     The model gives logits (n, K), or (n, 1) where a sigmoid tells two classes apart.
     """
-    logits = predict_logits(model, feed)
-    # One sigmoid is a softmax whose first logit is 0.
-    both = np.concatenate([np.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
-    return softmax(both)
+    return softmax(predict_logits(model, feed))
 
 
 def optimizer_of(name: str, learning_rate: float) -> Any:
