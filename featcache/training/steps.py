@@ -68,7 +68,7 @@ class Steps:
         is_sigmoid = model.output_shape[-1] == 1
         loss = loss_of(sigmoid=is_sigmoid, smoothing=options.label_smoothing)
         learn = _learning(model, optimizer, loss)
-        return cls(optimizer, Graph(learn, compiled), Graph(_judging(model, loss)))
+        return cls(optimizer, Graph(learn, compiled), Graph(judging(model, loss)))
 
 
 def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
@@ -89,7 +89,9 @@ def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
     return learn
 
 
-def _judging(model: Any, loss: Any) -> Callable[..., Any]:
+def judging(model: Any, loss: Any) -> Callable[..., Any]:
+    """What a `Graph` traces to judge a model: sums of loss, hits and rows, (3,) float64."""
+
     def judge(inputs: Any, codes: Any, weights: Any) -> Any:
         return _sums(*loss(logits_of(model, inputs, training=False), codes))
 
