@@ -190,7 +190,7 @@ def gc(
     from featcache.runtimes.kept_graphs import delete_unused_graphs
 
     opened = FeatureCache.open(cache)
-    entries = _entries(features, cache)
+    entries = [entry_of(features, cache)] if features else opened.entries()
     spared = {entry: opened.last_copies(entry) for entry in entries}
     rows = sum(sum(files.values()) for files in spared.values())
     asks = rows and not json and sys.stdin.isatty()  # without a person at the terminal it is a no
@@ -227,9 +227,3 @@ def _collect(entry: Entry, spare: list[Path]) -> GcResult:
     except FeatcacheError as error:
         say(f"note: {error}")
         return GcResult(unrecognised=[entry.directory])
-
-
-def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:
-    from featcache.features.cache import FeatureCache
-
-    return [entry_of(features, cache)] if features else FeatureCache.open(cache).entries()
