@@ -53,7 +53,6 @@ class Looked:
     remarks: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         plain = asdict(self)
         plain["problems"] = [{**each, "path": str(each["path"])} for each in plain["problems"]]
         return plain

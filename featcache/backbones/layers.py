@@ -72,21 +72,18 @@ def find_layer(network: Any, name: str) -> tuple[str, Any]:
         return known[name], read[0]
     if name in known:
         return known[name], layers[known[name]]
-    raise FeatcacheError(_no_such_layer(network, name, list(layers), list(known)))
-
-
-def _no_such_layer(network: Any, name: str, layers: list[str], known: list[str]) -> str:
-    aliased = f"; aliases here are {', '.join(known)}" if known else ""
-    return (
+    raise FeatcacheError(
         f"--layer {name!r} is not a layer of {network.name} ({len(layers)} layers): "
-        f"{nearest(name, layers, known)}{aliased}; `featcache layers` lists all of them"
+        f"{nearest(name, list(layers), list(known))}"
     )
 
 
 def nearest(name: str, layers: list[str], known: list[str]) -> str:
-    """Words that name the nearest of layers and aliases; where none is near, the last layers."""
+    """Words that name the nearest of layers and aliases (or the last layers), and all aliases."""
     near = difflib.get_close_matches(name, [*layers, *known], n=5, cutoff=0.4)
-    return f"nearest are {', '.join(near)}" if near else f"the last are {', '.join(layers[-5:])}"
+    words = f"nearest are {', '.join(near)}" if near else f"the last are {', '.join(layers[-5:])}"
+    aliased = f"; aliases here are {', '.join(known)}" if known else ""
+    return f"{words}{aliased}; `featcache layers` lists all of them"
 
 
 def has_layer(network: Any, name: str) -> bool:

@@ -8,8 +8,6 @@ network.
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +19,7 @@ from featcache.backbones.efficientnet_lite0 import embedded_file
 from featcache.backbones.keras_import import keras_versions
 from featcache.backbones.network import Asked, Built, Network, Tap, open_taps
 from featcache.backbones.noted import noted_tap
-from featcache.backbones.table import BACKBONES, Backbone, find_backbone
+from featcache.backbones.table import BACKBONES, Backbone, downloaded_files, find_backbone
 from featcache.backbones.tuned import TunedBackbone
 from featcache.backbones.tuned_record import check_weights
 from featcache.backbones.user_models.user_network import (
@@ -231,17 +229,9 @@ def _weights_files(question: _Question) -> list[tuple[str, FileStamp]]:
     if weights == "embedded":
         paths = [embedded_file()]
     elif weights == "imagenet":
-        paths = _downloaded(question.backbone)
+        # Told by their names: a few too many, in doubt.
+        files = downloaded_files().items()
+        paths = [path for path, name in files if question.backbone.name in name]
     else:
         paths = [Path(weights)]
     return [(str(path), FileStamp.of(path.stat())) for path in paths if path.is_file()]
-
-
-def _downloaded(backbone: Backbone) -> list[Path]:
-    """Keras's files of a backbone, told by their names (of a few too many, in doubt)."""
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    return [
-        path
-        for path in sorted(folder.glob("*.h5"))
-        if backbone.name in re.sub(r"[\W_]+", "", path.name.lower())
-    ]

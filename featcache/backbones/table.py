@@ -274,13 +274,17 @@ def whereabouts(backbone: Backbone) -> Whereabouts:
     """
     if backbone.source == "embedded":
         return "embedded"
+    there = any(_is_of(name, backbone) for name in downloaded_files().values())
+    return "here" if there else "download"
+
+
+def downloaded_files() -> dict[Path, str]:
+    """Keras's weights files, sorted, and the name of each without case and punctuation."""
     folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    files = [path.name.lower() for path in folder.glob("*.h5")] if folder.is_dir() else []
-    return "here" if any(_is_of(name, backbone) for name in files) else "download"
+    return {path: re.sub(r"[\W_]+", "", path.name.lower()) for path in sorted(folder.glob("*.h5"))}
 
 
-def _is_of(file: str, backbone: Backbone) -> bool:
+def _is_of(plain: str, backbone: Backbone) -> bool:
     """Whether Keras would take a file of this name for this backbone without its top."""
-    plain = re.sub(r"[\W_]+", "", file)
     named = [name for name in BACKBONES if name in plain]  # mobilenet, too, in mobilenetv2...
     return "notop" in plain and max(named, key=len, default="") == backbone.name

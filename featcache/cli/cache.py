@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -194,34 +193,33 @@ def gc(
     compiled networks that were not used for 30 days.
     """
     from featcache.features.cache import FeatureCache
+    from featcache.features.store.records import GcResult
     from featcache.runtimes.kept_graphs import delete_unused_graphs
 
     opened = FeatureCache.open(cache)
-    entries = _entries(features, cache)
+    entries = [entry_of(features, cache)] if features else opened.entries()
     spared = {entry: opened.last_copies(entry) for entry in entries}
     rows = sum(sum(files.values()) for files in spared.values())
-    if yes or (rows and _is_wanted(f"Delete {rows:,} rows that are nowhere else?", json=json)):
+    asks = rows and not json and sys.stdin.isatty()  # without a person at the terminal it is a no
+    if yes or (asks and typer.confirm(f"Delete {rows:,} rows that are nowhere else?", err=True)):
         spared, rows = {}, 0
-    results = {entry: _collect(entry, list(spared.get(entry, {}))) for entry in entries}
-    files, freed, unrecognised = _sum(results.values())
+    done = GcResult()
+    for entry in entries:
+        done += _collect(entry, list(spared.get(entry, {})))
     graphs, graph_bytes = (0, 0) if features else delete_unused_graphs()
     if json:
-        answer({"files": files, "bytes": freed, "checked": [entry.name for entry in entries],
-                "kept_rows": rows, "left": [str(path) for path in unrecognised],
+        answer({"files": done.files, "bytes": done.bytes,
+                "checked": [entry.name for entry in entries], "kept_rows": rows,
+                "left": [str(path) for path in done.unrecognised],
                 "graphs": graphs, "graph_bytes": graph_bytes})  # fmt: skip
         return
-    show(f"{files} files deleted, {size_text(freed)} freed")
+    show(f"{done.files} files deleted, {size_text(done.bytes)} freed")
     if rows:
         show(f"{rows:,} rows kept, whose image left its folder: they are nowhere else. --yes "
              f"deletes them")  # fmt: skip
     if graphs:
         show(f"{graphs} unused compiled networks and notes deleted, {size_text(graph_bytes)} freed")
-    _say_left(unrecognised)
-
-
-def _is_wanted(question: str, *, json: bool) -> bool:
-    """What a person at the terminal answers; without one it is a no."""
-    return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
+    _say_left(done.unrecognised)
 
 
 def _collect(entry: Entry, spare: list[Path]) -> GcResult:
@@ -235,17 +233,4 @@ def _collect(entry: Entry, spare: list[Path]) -> GcResult:
         raise
     except FeatcacheError as error:
         say(f"note: {error}")
-        return GcResult(0, 0, [entry.directory])
-
-
-def _sum(results: Iterable[GcResult]) -> tuple[int, int, list[Path]]:
-    """Files, bytes and unrecognised files of several."""
-    listed = list(results)
-    files, freed = sum(each.files for each in listed), sum(each.bytes for each in listed)
-    return files, freed, [path for each in listed for path in each.unrecognised]
-
-
-def _entries(features: str | None, cache: str | Path | None) -> list[Entry]:
-    from featcache.features.cache import FeatureCache
-
-    return [entry_of(features, cache)] if features else FeatureCache.open(cache).entries()
+        return GcResult(unrecognised=[entry.directory])

@@ -180,27 +180,25 @@ def _write(text: str) -> None:
 
     Raises `StorageFailure` where it is full, `BrokenPipeError` where nobody reads on.
     """
-    try:
+    with _stdout_may_be_full():
         typer.echo(text, file=_diverted[-1] if _diverted else sys.stdout)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _full(error) from error
 
 
 def flush() -> None:
     """Hand on what waits for stdout; raises `StorageFailure` where it is full."""
-    try:
+    with _stdout_may_be_full():
         sys.stdout.flush()
+
+
+@contextmanager
+def _stdout_may_be_full() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _full(error) from error
-
-
-def _full(error: OSError) -> StorageFailure:
-    _leave_stdout()
-    return StorageFailure(f"stdout could not be written: {error.strerror}")
+        _leave_stdout()
+        raise StorageFailure(f"stdout could not be written: {error.strerror}") from error
 
 
 def _leave_stdout() -> None:

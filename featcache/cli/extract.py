@@ -16,7 +16,6 @@ from featcache.extraction.options import ExtractionOptions
 from featcache.options import complete, flag
 
 if TYPE_CHECKING:
-    from featcache.extraction.estimate import Estimate
     from featcache.extraction.job import Extraction, Job
     from featcache.features.finding import Entry
     from featcache.features.store.snapshot import Snapshot
@@ -189,17 +188,13 @@ def _dry_run(job: Job, *, as_json: bool) -> None:
         return
     for file, shape in zip(files, plan.row_shapes, strict=True):
         show(f"would write {file}: {plan.rows:,} rows of shape {shape}")
-    show(f"images      {_news(plan)}")
+    show(f"images      {f'{plan.missing:,}' if plan.missing else 'nothing'} to extract")
     show(f"disk        {size_text(plan.bytes)}, {size_text(plan.bytes_free)} free")
     if plan.images_per_second:
         show(
             f"time        about {time_text(plan.seconds)} at {plan.images_per_second:.1f} "
             f"images/s, measured on {plan.measured_on} images"
         )
-
-
-def _news(plan: Estimate) -> str:
-    return f"{plan.missing:,} to extract" if plan.missing else "nothing to extract"
 
 
 def finishing_command(entry: Entry, snapshot: Snapshot, cache: str | Path | None) -> str:

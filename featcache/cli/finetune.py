@@ -11,7 +11,7 @@ import typer
 
 from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judgement import course_of, draw_album, draw_report
+from featcache.cli.judgement import draw_judged
 from featcache.cli.progress import progress_display
 from featcache.finetuning.options import CutOptions, FinetuneOptions, TrainingOptions
 
@@ -62,16 +62,11 @@ def finetune(
     with progress_display() as progress:
         tuned = tune(images, out=out, backbone=backbone, layer=layer, head=head,
                      say=say, progress=progress, **options)  # fmt: skip
-    drawn = _draw(tuned, plots)
+    drawn = draw_judged(tuned, plots)
     if json:
         answer({**_record(tuned), "plots": drawn})
     else:
         _show(tuned, images)
-
-
-def _draw(tuned: Tuned, plots: str | None) -> list[str]:
-    drawn = draw_report(tuned.report, plots, course_of(tuned.head))
-    return drawn + draw_album(tuned.head, tuned.judged, plots)
 
 
 def _show(tuned: Tuned, images: str) -> None:

@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 
 from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, time_text
-from featcache.cli.judgement import course_of, draw_album, draw_report, show_report
+from featcache.cli.judgement import draw_judged, show_report
 
 if TYPE_CHECKING:
     from featcache.heads.head import Head
@@ -149,14 +149,12 @@ def fit_head(
         head=head,
         seed=seed,
         out=out,
-        sample_weight=None,
         calibrate=calibrate,
         say=say,
         **given,
     )
     report, settings = fitted.report, fitted.head.model.settings
-    drawn = draw_report(report, plots, course_of(fitted.head))
-    drawn += draw_album(fitted.head, fitted.judged, plots)
+    drawn = draw_judged(fitted, plots)
     if json:
         answer(
             {

@@ -12,6 +12,9 @@ from featcache.cli.console import say, show
 if TYPE_CHECKING:
     from featcache.evaluation.report import Report
     from featcache.features.features import Features
+    from featcache.finetuning.outcome import Tuned
+    from featcache.fitting.fit_head import Fit
+    from featcache.fitting.sweeping.sweep import Sweep
     from featcache.heads.calibration import Calibration
     from featcache.heads.head import Head
 
@@ -59,6 +62,12 @@ def tell_drawn(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         say(f"drawn: {path}")
     return [str(path) for path in paths]
+
+
+def draw_judged(found: Fit | Sweep | Tuned, plots: str | None) -> list[str]:
+    """The pictures of a new head: of its report, and of some images that judged it."""
+    drawn = draw_report(found.report, plots, course_of(found.head))
+    return drawn + draw_album(found.head, found.judged, plots)
 
 
 def draw_album(head: Head, judged: Features, plots: str | None) -> list[str]:

@@ -9,7 +9,7 @@ import typer
 
 from featcache.cli import options as o
 from featcache.cli.console import answer, command, say, show, size_text, table, time_text
-from featcache.cli.judgement import course_of, draw_album, draw_report, tell_drawn
+from featcache.cli.judgement import draw_judged, tell_drawn
 from featcache.errors import FeatcacheError
 from featcache.files.write import check_output
 
@@ -188,8 +188,7 @@ def _bar(each: Candidate, found: Sweep) -> str:
 def _draw(found: Sweep, plots: str) -> list[str]:
     from featcache.evaluation.plots.curves import draw_learning_curve, draw_sweep
 
-    drawn = draw_report(found.report, plots, course_of(found.head))
-    drawn += draw_album(found.head, found.judged, plots)
+    drawn = draw_judged(found, plots)
     bars = [(_bar(each, found), each.head, each.accuracy, each.interval) for each in _ranked(found)]
     paths = [draw_sweep(bars, Path(plots) / "sweep.png", heading=found.protocol)]
     if found.learning_curve:

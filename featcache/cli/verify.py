@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -50,9 +50,10 @@ def verify(features: SomeVerified = None, cache: o.Cache = None, json: o.Json = 
             say(f"  note: {remark}")
     problems = [problem for found in looked for problem in found.problems]
     if json:
+        records = [found.to_dict() for found in looked]
         answer({"checked": [found.name for found in looked],
-                "problems": [_plain(problem) for problem in problems],
-                "looked_at": [found.to_dict() for found in looked]})  # fmt: skip
+                "problems": [problem for record in records for problem in record["problems"]],
+                "looked_at": records})  # fmt: skip
     elif not looked:
         show("the cache is empty: there was nothing to check")
     else:
@@ -107,10 +108,6 @@ def _advice(looked: list[Looked]) -> str:
         ". `featcache repair` keeps the good rows of features, then the same `featcache extract` "
         "computes the rest"
     )
-
-
-def _plain(problem: Problem) -> dict[str, Any]:
-    return {"path": str(problem.path), "reason": problem.reason, "rows": problem.rows}
 
 
 def _rows_text(problem: Problem) -> str:

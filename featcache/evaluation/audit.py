@@ -111,7 +111,7 @@ def audit(
     pairs = Pairs(np.searchsorted(kept, pairs.rows), pairs.similarity)
     kinds = {
         "same bytes": _partners(rows.keys, side),
-        "near duplicate": _twin_partners(rows.keys, side, pairs.rows, pairs.similarity),
+        "near duplicate": _twin_partners(rows.keys, side, pairs),
         "group": _partners(rows.groups, side, none=""),
     }
     counts = {kind: int((partner >= 0).sum()) for kind, partner in kinds.items()}
@@ -171,9 +171,7 @@ def _partners(names: np.ndarray, side: np.ndarray, *, none: str | None = None) -
     return np.where(leaks, partner, -1)
 
 
-def _twin_partners(
-    keys: np.ndarray, side: np.ndarray, pairs: np.ndarray, similarity: np.ndarray
-) -> np.ndarray:
+def _twin_partners(keys: np.ndarray, side: np.ndarray, pairs: Pairs) -> np.ndarray:
     """For each row its most similar near duplicate on an earlier side, or -1.
 
     Pairs name one row for each content; copies of it elsewhere count as well.
@@ -183,7 +181,7 @@ def _twin_partners(
     starts = np.searchsorted(content[order], np.arange(content.max() + 2))
     partner = np.full(len(side), -1)
     best = np.full(len(side), -1.0)
-    for (one, two), value in zip(pairs.tolist(), similarity.tolist(), strict=True):
+    for (one, two), value in zip(pairs.rows.tolist(), pairs.similarity.tolist(), strict=True):
         for mine, theirs in ((one, two), (two, one)):
             earliest = order[starts[content[theirs]]]
             for row in order[starts[content[mine]] : starts[content[mine] + 1]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
@@ -129,26 +128,21 @@ def _has_moved(folder: Path, owner: str, images: ImageSet) -> bool:
     if not owner or not (owner == UNREADABLE or _is_gone(Path(owner))):
         return False
     try:
-        rows = set(_rows(folder))
+        places = [place for place in sorted(folder.iterdir()) if place.is_dir()]
+        # But for those whose image had left it before.
+        rows = {row for place in places for row in rows_of_place(place)}
     except FeatcacheError:  # damaged: unknown
         return False
-    places = {name: index for index, name in enumerate(images.names)}
-    if not all(path in places for path, _ in rows):
+    numbers = {name: index for index, name in enumerate(images.names)}
+    if not all(path in numbers for path, _ in rows):
         return False
     from featcache.errors import BadImage  # which brings OpenCV
 
     stats = StatCache.load(folder / STAT_CACHE)
     try:
-        return all(_key(images, places[path], stats) == key for path, key in sorted(rows))
+        return all(_key(images, numbers[path], stats) == key for path, key in sorted(rows))
     except BadImage:
         return False
-
-
-def _rows(folder: Path) -> Iterator[tuple[str, str]]:
-    """Path and key of every row of a data set, but for those whose image had left it before."""
-    for place in sorted(folder.iterdir()):
-        if place.is_dir():
-            yield from rows_of_place(place)
 
 
 def _key(images: ImageSet, index: int, stats: StatCache) -> str:

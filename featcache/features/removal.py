@@ -44,25 +44,24 @@ def remove_entry(directory: Path) -> GcResult:
             f"with --cache"
         )
     with deleting(directory):
-        stored = remove_place(directory)
-        beside = _remove_beside(directory, _of_entry)
+        removed = remove_place(directory) + _remove_beside(directory, _of_entry)
         remove_folder(directory, data_set.parent)
-        if not directory.exists() and _is_idle(data_set):
-            last = _remove_beside(data_set, _of_data_set)
-            beside = (beside[0] + last[0], beside[1] + last[1])
+        # Nothing lies in the data set's folder but what is to go with its last entry.
+        is_idle = {path.name for path in _inside(data_set)} <= {MARKER, STAT_CACHE}
+        if is_idle and not directory.exists():
+            removed += _remove_beside(data_set, _of_data_set)
             remove_folder(data_set, data_set.parent)
-        left = _what_is_left(data_set, directory)
-    return GcResult(stored.files + beside[0], stored.bytes + beside[1], left)
+        return removed + GcResult(unrecognised=_what_is_left(data_set, directory))
 
 
-def _remove_beside(folder: Path, kind: Callable[[str], Recogniser]) -> tuple[int, int]:
-    """Delete the files of a folder that its `kind` of names recognises; how many, how large."""
-    files = size = 0
+def _remove_beside(folder: Path, kind: Callable[[str], Recogniser]) -> GcResult:
+    """Delete the files of a folder that its `kind` of names recognises."""
+    removed = GcResult()
     for path in _inside(folder):
         length = path.lstat().st_size
         if remove(path, kind(path.name), base=folder.parent):
-            files, size = files + 1, size + length
-    return files, size
+            removed += GcResult(1, length)
+    return removed
 
 
 def _of_entry(name: str) -> Recogniser:
@@ -118,19 +117,11 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _is_idle(data_set: Path) -> bool:
-    """Whether nothing lies in a data set's folder but what is to go with its last entry."""
-    return {path.name for path in _inside(data_set)} <= {MARKER, STAT_CACHE}
-
-
 def _what_is_left(data_set: Path, directory: Path) -> list[Path]:
     """The files in an entry's folder, else those in its data set's, if it holds no other entry."""
     folder = directory if directory.is_dir() else data_set
-    if folder == data_set and any(map(_is_entry, _inside(data_set))):
+    others = _inside(data_set) if folder == data_set else []
+    if any((each / "features.h5").exists() or (each / "parts").is_dir() for each in others):
         return []
     found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     return sorted(found) or [folder] * folder.is_dir()
-
-
-def _is_entry(folder: Path) -> bool:
-    return (folder / "features.h5").exists() or (folder / "parts").is_dir()

@@ -7,6 +7,7 @@ rows into its part above the cut.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ def choose_cut(base: object, frozen: Freeze, start: Start, plan: FinetunePlan) -
             "(cached ones, --views 8, would not)",
         )
     cuts = list_cuts(base, below=frozen.learning)
-    room = DISK_SHARE * start.job.bytes_free
+    room = DISK_SHARE * start.draft.job.bytes_free
     fitting = [cut for cut in cuts if row_bytes(cut, start, plan) <= room]
     reason = _why_none(cuts, fitting, frozen)
     must = plan.from_cut == "yes" or bool(start.features.views.any())
@@ -144,10 +145,10 @@ def feeds_of_rows(start: Start, activations: Features, plan: FinetunePlan) -> Fe
 
 def feeds_of_pixels(start: Start, plan: FinetunePlan) -> Feeds:
     """From the images themselves; with `plan.augment`, another view in every epoch."""
-    job, recipe = start.job, start.features.recipe
+    job = start.draft.job
     pictures = Pictures.of(
         job.images,
-        recipe.decoding,
+        start.features.recipe.decoding,
         count=int((start.roles.train | start.roles.stop).sum()),
         max_pixels=job.settings.max_pixels,
     )
@@ -156,16 +157,13 @@ def feeds_of_pixels(start: Start, plan: FinetunePlan) -> Feeds:
     def feed(mask: np.ndarray, augmented: bool = False) -> PixelFeed:
         rows = start.features[mask]
         return PixelFeed(
-            images=job.images,
+            pictures=pictures,
             indices=np.array([place[name] for name in rows.names.tolist()]),
             codes=start.codes(rows),
             weights=_weights(start, rows, plan),
-            decoding=recipe.decoding,
             options=plan.learning,
             augmentation=plan.augmentation if augmented else None,
             threads=job.settings.threads,
-            max_pixels=job.settings.max_pixels,
-            pictures=pictures,
         )
 
     roles = start.roles
@@ -184,19 +182,12 @@ def _weights(start: Start, rows: Features, plan: FinetunePlan) -> np.ndarray | N
 
 def _same_rows(rows: Features, activations: Features) -> np.ndarray:
     """Where the same images and views stand in the activations."""
-    there = {
-        (name, view, key): number
-        for number, (name, view, key) in enumerate(
-            zip(
-                activations.names.tolist(),
-                activations.views.tolist(),
-                activations.keys.tolist(),
-                strict=True,
-            )
-        )
-    }
-    wanted = zip(rows.names.tolist(), rows.views.tolist(), rows.keys.tolist(), strict=True)
-    found = [there.get(each, -1) for each in wanted]
+
+    def identities(of: Features) -> Iterable[tuple[str, int, str]]:
+        return zip(of.names.tolist(), of.views.tolist(), of.keys.tolist(), strict=True)
+
+    there = {each: number for number, each in enumerate(identities(activations))}
+    found = [there.get(each, -1) for each in identities(rows)]
     if -1 in found:
         name = rows.names[found.index(-1)]
         raise FeatcacheError(

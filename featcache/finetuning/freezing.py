@@ -104,7 +104,12 @@ def _first(base: Any, names: list[str], asked: str | None) -> int:
             )
         return int(asked) % len(names)
     if not has_layer(base, asked):
-        raise FeatcacheError(_no_such_layer(base, names, asked))
+        could_learn = names[: _last(base) + 1]
+        known = [alias for alias, name in aliases(base).items() if name in could_learn]
+        raise FeatcacheError(
+            f"--unfreeze-from {asked!r} is not a layer of the network ({len(names)} layers): "
+            f"{nearest(asked, could_learn, known)}"
+        )
     return list(canonical_layers(base).values()).index(find_layer(base, asked)[1])
 
 
@@ -112,16 +117,6 @@ def _last(base: Any) -> int:
     """The place of the last layer that could learn."""
     layers = canonical_layers(base).values()
     return max(place for place, layer in enumerate(layers) if layer.trainable_weights)
-
-
-def _no_such_layer(base: Any, names: list[str], asked: str) -> str:
-    could_learn = names[: _last(base) + 1]
-    known = [alias for alias, name in aliases(base).items() if name in could_learn]
-    aliased = f"; aliases here are {', '.join(known)}" if known else ""
-    return (
-        f"--unfreeze-from {asked!r} is not a layer of the network ({len(names)} layers): "
-        f"{nearest(asked, could_learn, known)}{aliased}; `featcache layers` lists all of them"
-    )
 
 
 def _usual(base: Any) -> str:

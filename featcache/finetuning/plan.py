@@ -141,8 +141,13 @@ def check_folder(out: Path, images: Any, cache: str | Path | None = None) -> Non
             f"--out {out}: these are the images; expected is a folder of its own, such as "
             f"{out.parent / (out.resolve().name + '-tuned')}"
         )
-    foreign = [] if _is_ours(out) else _foreign(out, FeatureCache.open(cache).directory)
-    if foreign:
+    cache_there = FeatureCache.open(cache).directory.resolve()
+    foreign = sorted(
+        entry.name
+        for entry in out.iterdir()
+        if not entry.name.startswith(".") and entry.resolve() != cache_there
+    )
+    if foreign and not _is_ours(out):
         listed = ", ".join(foreign[:_SHOWN]) + (", ..." if foreign[_SHOWN:] else "")
         raise FeatcacheError(
             f"--out {out}: a folder with other files in it ({listed}), which might be written "
@@ -153,12 +158,4 @@ def check_folder(out: Path, images: Any, cache: str | Path | None = None) -> Non
 def _is_ours(out: Path) -> bool:
     return (
         (out / RECORD).is_file() or (out / CHECKPOINT).is_file() or any(out.glob("frozen/*.head"))
-    )
-
-
-def _foreign(out: Path, cache: Path) -> list[str]:
-    return sorted(
-        entry.name
-        for entry in out.iterdir()
-        if not entry.name.startswith(".") and entry.resolve() != cache.resolve()
     )

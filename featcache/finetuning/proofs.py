@@ -163,7 +163,7 @@ def check_classifier(path: Path, head: Head, rows: Features, start: Start) -> fl
     """
     model = import_keras().saving.load_model(path)
     rows = rows[: min(CHECKED, len(rows))]
-    place = {name: index for index, name in enumerate(start.job.images.names)}
+    place = {name: index for index, name in enumerate(start.draft.job.images.names)}
     pixels = (_pixels(start, place[name], rows.recipe.decoding) for name in rows.names.tolist())
     given = np.concatenate([np.asarray(model(each[None], training=False)) for each in pixels])
     error = float(np.abs(given - head.predict_proba(rows)).max())
@@ -182,7 +182,7 @@ def check_classifier(path: Path, head: Head, rows: Features, start: Start) -> fl
 
 def _pixels(start: Start, index: int, decoding: Decoding) -> np.ndarray:
     """What the saved model takes of an image: the recipe's pixels, or the file's own."""
-    content, most = start.job.images.read(index).content, start.job.settings.max_pixels
+    content, most = start.draft.job.images.read(index).content, start.draft.job.settings.max_pixels
     decoded = decode(content, decoding, max_pixels=most)
     if not resizes_inside(decoding):
         return decoded.pixels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ class Draft:
     Attributes
     ----------
     images, options: what `extract` is given for the features; `job` is that extraction.
+    network: up to the layer that the head reads.
     head: a saved one, whose recipe is used; None: one of the kind `kind` is fitted first.
     watch: called with the progress of every extraction.
     """
@@ -60,15 +60,10 @@ class Draft:
     images: Any
     options: dict[str, Any]
     job: Job
+    network: Network
     head: Head | None
     kind: str
     watch: Watch
-
-    @cached_property
-    def network(self) -> Network:
-        """The network up to the layer that the head reads."""
-        target = self.job.targets[0]
-        return target.network.only([target.tap])
 
 
 def look(
@@ -106,8 +101,10 @@ def look(
         )
     job = prepare(images, **options)
     _check_job(job)
-    check_writable(job.targets[0].network)
-    return Draft(images, options, job, given, str(head), watch)
+    (target,) = job.targets
+    check_writable(target.network)
+    network = target.network.only([target.tap])
+    return Draft(images, options, job, network, given, str(head), watch)
 
 
 def _given(head: str | Path) -> Head | None:
@@ -176,11 +173,6 @@ class Start:
     settings: FinetuneSettings
 
     @property
-    def job(self) -> Job:
-        """The extraction of the features."""
-        return self.draft.job
-
-    @property
     def history(self) -> dict[str, list[float]]:
         """By epoch, of the head's own training; empty where it had no epochs."""
         settings = self.head.model.settings
@@ -245,7 +237,6 @@ def _fitted(features: Features, kind: str, plan: FinetunePlan, ties: Ties, say: 
         head=kind,
         seed=plan.learning.seed,
         out=path,
-        sample_weight=None,
         stopped=True,
         ties=ties,
         say=say,

@@ -18,7 +18,7 @@ from featcache.evaluation.evaluate import Predicted, judge
 from featcache.evaluation.report import Report
 from featcache.features.rows import Labelled
 from featcache.features.splits.partition import Carve
-from featcache.features.splits.roles import Roles, assign_roles
+from featcache.features.splits.roles import assign_roles
 from featcache.files.write import whole_file
 from featcache.heads.logistic.table import balanced_weights
 from featcache.images import ImageSet
@@ -137,7 +137,13 @@ def train_baseline(
         checkpoint=checkpoint,
         say=say,
     )
-    report = _judged(model, found, roles, classes, plan)
+    probabilities = predict_proba(model, found.feed(roles.judge, classes, plan))
+    report = judge(
+        Predicted(classes, probabilities),
+        found.rows[roles.judge],
+        protocol=roles.protocol,
+        remarks=roles.remarks,
+    )
     model = with_probabilities(model)
     if plan.out is not None:
         with whole_file(plan.out) as draft:
@@ -146,18 +152,6 @@ def train_baseline(
         checkpoint.remove()
     seconds = time.monotonic() - started
     return Baseline(model, classes, report, learned, parameters, found.failures, seconds)
-
-
-def _judged(
-    model: Any, found: Found, roles: Roles, classes: list[str], plan: BaselinePlan
-) -> Report:
-    probabilities = predict_proba(model, found.feed(roles.judge, classes, plan))
-    return judge(
-        Predicted(classes, probabilities),
-        found.rows[roles.judge],
-        protocol=roles.protocol,
-        remarks=roles.remarks,
-    )
 
 
 def _checkpoint(found: Found, plan: BaselinePlan) -> Checkpoint | None:
@@ -179,7 +173,6 @@ def _checkpoint(found: Found, plan: BaselinePlan) -> Checkpoint | None:
 class Found:
     """The labelled images that can be used: who they are, and their numbers in the set."""
 
-    images: ImageSet
     rows: Labelled
     indices: np.ndarray
     pictures: Pictures
@@ -216,7 +209,7 @@ class Found:
                 rows.splits, rows.keys, labels=rows.labels, groups=rows.groups
             )
             rows = replace(rows, splits=splits)
-        return cls(images, rows, usable, pictures, failures)
+        return cls(rows, usable, pictures, failures)
 
     def feed(
         self, mask: np.ndarray, classes: list[str], plan: BaselinePlan, *, trains: bool = False
@@ -230,16 +223,13 @@ class Found:
         codes = np.array([place.get(label, 0) for label in labels], np.int32)
         weights = balanced_weights(np.bincount(codes, minlength=len(classes)))
         return PixelFeed(
-            images=self.images,
+            pictures=self.pictures,
             indices=self.indices[mask],
             codes=codes,
             weights=weights[codes] if trains and plan.class_weight == "balanced" else None,
-            decoding=self.pictures.decoding,
             options=plan.options,
             augmentation=plan.augmentation if trains else None,
             threads=plan.threads,
-            max_pixels=plan.max_pixels,
-            pictures=self.pictures,
         )
 
 

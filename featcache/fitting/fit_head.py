@@ -104,7 +104,7 @@ def fit(
     head: Any,
     seed: int,
     out: str | Path | None,
-    sample_weight: np.ndarray | None,
+    sample_weight: np.ndarray | None = None,
     stopped: bool = False,
     calibrate: bool = False,
     ties: Ties | None = None,

@@ -141,7 +141,6 @@ class DenseHead:
 
     @property
     def outputs(self) -> int:
-        """The number of classes K."""
         return max(2, int(self.layers[-1]["units"]))
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
@@ -184,12 +183,10 @@ class DenseHead:
         return [self.arrays[f"{number}.{name}"] for name in ARRAYS[self.layers[number]["layer"]]]
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays that, with `settings`, are the whole head."""
         return dict(self.arrays)
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], settings: dict[str, Any]) -> DenseHead:
-        """The head that `state` described; raises `FeatcacheError` where the arrays do not fit."""
         layers = _checked_layers(settings["layers"])
         width = len(state[next(iter(_shapes(layers, 0)))])
         arrays = floats(state, _shapes(layers, width))

@@ -17,10 +17,10 @@ from featcache.errors import FeatcacheError
 from featcache.heads.dense import ARRAYS, DenseHead, DenseOptions
 from featcache.heads.model import blocks
 from featcache.heads.training_set import TrainingSet, moments
-from featcache.training.feeds import Order, in_batches
+from featcache.training.feeds import Order, TrainingBatch, in_batches
 from featcache.training.history import TrainingHistory, is_finite
 from featcache.training.state import parameter_counts
-from featcache.training.steps import loss_of, optimizer_of
+from featcache.training.steps import Graph, judging, loss_of, mean_of, optimizer_of
 
 #: Vectors up to this size are held in memory; of more, this much is read at a time.
 HELD_BYTES = 2 * 2**30
@@ -130,7 +130,7 @@ class _Learner:
 
     model: Any
     epoch: Any
-    judge: Any
+    judge: Graph
     training: TrainingSet
     options: DenseOptions
 
@@ -140,7 +140,7 @@ class _Learner:
         optimizer.build(model.trainable_variables)
         loss = loss_of(sigmoid=options.binary_sigmoid, smoothing=options.label_smoothing)
         epoch = _epoch_graph(model, optimizer, loss, options.batch_size)
-        return cls(model, epoch, _judge_graph(model, loss), training, options)
+        return cls(model, epoch, Graph(judging(model, loss)), training, options)
 
     def run(self) -> TrainingHistory:
         """Train; the model then has the weights of the best epoch."""
@@ -171,15 +171,15 @@ class _Learner:
         sums = np.zeros(3)
         for rows, order, codes, weights in feed.epoch(number):
             sums += self.epoch(rows, order, codes, weights).numpy()
-        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+        return mean_of(sums)
 
     def measure(self, judged: TrainingSet) -> tuple[float, float]:
         """Loss and accuracy of the model as it is."""
-        sums = np.zeros(2)
+        sums = np.zeros(3)
         for block in blocks(judged.vectors):
-            rows = np.asarray(judged.vectors[block], np.float32)
-            sums += self.judge(rows, judged.codes[block].astype(np.int32)).numpy()
-        return float(sums[0] / len(judged)), float(sums[1] / len(judged))
+            rows, codes = np.asarray(judged.vectors[block], np.float32), judged.codes[block]
+            sums += self.judge(TrainingBatch.of(rows, np.arange(len(codes)), codes, None)).numpy()
+        return mean_of(sums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,15 +256,3 @@ def _epoch_graph(model: Any, optimizer: Any, loss: Any, batch: int) -> Any:
         return tf.while_loop(more, body, (0, tf.zeros(3, tf.float64)), parallel_iterations=1)[1]
 
     return tf.function(epoch, reduce_retracing=True)
-
-
-def _judge_graph(model: Any, loss: Any) -> Any:
-    import tensorflow as tf
-
-    def judge(rows: Any, codes: Any) -> Any:
-        losses, hits = loss(model(rows, training=False), codes)
-        right = tf.cast(hits, tf.float64)
-        return tf.stack([tf.reduce_sum(tf.cast(losses, tf.float64)), tf.reduce_sum(right)])
-
-    kinds = [tf.TensorSpec([None, model.inputs[0].shape[1]]), tf.TensorSpec([None], tf.int32)]
-    return tf.function(judge, input_signature=kinds)

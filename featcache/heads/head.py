@@ -94,10 +94,6 @@ class Head:
         return self._probabilities(vectors, names)
 
     def _probabilities(self, vectors: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        self._check(vectors, names)
-        return rescale(self.model.predict_proba(vectors), self.temperature)
-
-    def _check(self, vectors: np.ndarray, names: Sequence[str] | None) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.model.width:
             raise FeatcacheError(
                 f"the head expects vectors of {self.model.width} numbers, "
@@ -111,6 +107,7 @@ class Head:
                 f"{which} has numbers that are not finite: leave such images out, or extract "
                 f"again with --dtype float32"
             )
+        return rescale(self.model.predict_proba(vectors), self.temperature)
 
     def check_fits(self, features: Features) -> None:
         """Refuse features without a row, and of another recipe, naming every field that differs.
@@ -196,13 +193,10 @@ class Head:
         `featcache.files.write`). Raises `StorageFailure`; `FeatcacheError` for a classifier of
         your own, and where something is there that is not to be written over.
         """
-        write_whole(Path(path), self._content(), base=base)
-        return Path(path)
-
-    def _content(self) -> bytes:
         arrays = {f"model.{name}": array for name, array in self.model.state().items()}
         arrays |= {"probe": self.source.probe, "trained_on": self.trained_on}
-        return pack_head(arrays, self._record())
+        write_whole(Path(path), pack_head(arrays, self._record()), base=base)
+        return Path(path)
 
     def _record(self) -> dict[str, Any]:
         return {

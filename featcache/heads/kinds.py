@@ -25,7 +25,7 @@ class _Loads(Protocol):
     """What a head's class does beside being a `Model`."""
 
     def from_state(self, state: dict[str, np.ndarray], settings: dict[str, Any]) -> Model:
-        """The head that arrays and settings describe, checked."""
+        """The head that a state and settings describe; `FeatcacheError` where they do not fit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,12 +58,10 @@ class KnnHead:
 
     @property
     def outputs(self) -> int:
-        """The number of classes K."""
         return int(self.settings["classes"])
 
     @property
     def width(self) -> int:
-        """Numbers in a vector, D."""
         return int(self.vectors.shape[1])
 
     @cached_property
@@ -104,12 +102,10 @@ class KnnHead:
         return shares
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays that, with `settings`, are the whole head."""
         return {"vectors": self.vectors, "codes": self.codes, "votes": self.votes}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], settings: dict[str, Any]) -> KnnHead:
-        """The head that `state` described; raises `FeatcacheError` where the arrays do not fit."""
         vectors, codes = state["vectors"], state["codes"]
         votes = floats(state, {"votes": (len(codes),)})["votes"]
         KnnOptions(settings["neighbors"], settings["metric"])
@@ -134,16 +130,12 @@ def _largest(nearness: np.ndarray, count: int) -> np.ndarray:
     return nearest
 
 
-def _check_enough(training: TrainingSet, neighbors: int) -> None:
-    if neighbors > len(training):
-        raise FeatcacheError(
-            f"--neighbors {neighbors}: there are {len(training)} training rows only"
-        )
-
-
 def fit(training: TrainingSet, options: KnnOptions) -> KnnHead:
     """Keep the training vectors, in the type they are stored in."""
-    _check_enough(training, options.neighbors)
+    if options.neighbors > len(training):
+        raise FeatcacheError(
+            f"--neighbors {options.neighbors}: there are {len(training)} training rows only"
+        )
     vectors = np.array(training.vectors)
     if options.metric == "cosine":
         vectors = unit_length(vectors.astype(np.float32, copy=False)).astype(vectors.dtype)

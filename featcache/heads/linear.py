@@ -37,12 +37,10 @@ class LinearHead:
 
     @property
     def outputs(self) -> int:
-        """The number of classes K."""
         return len(self.intercept)
 
     @property
     def width(self) -> int:
-        """Numbers in a vector, D."""
         return int(self.coefficients.shape[1])
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
@@ -56,12 +54,10 @@ class LinearHead:
         return scores
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays that, with `settings`, are the whole head."""
         return {"coefficients": self.coefficients, "intercept": self.intercept}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], settings: dict[str, Any]) -> LinearHead:
-        """The head that `state` described; raises `FeatcacheError` where the arrays do not fit."""
         classes = len(state["intercept"])
         arrays = floats(state, {"coefficients": (classes, None), "intercept": (classes,)})
         if classes < 2:

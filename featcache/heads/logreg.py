@@ -88,33 +88,22 @@ class LogisticHead:
         """Class probabilities (n, K), float32, of (n, D) vectors; works in blocks of rows."""
         weights = self.coefficients.astype(np.float64) / self.scale
         offset, columns = self.intercept - weights @ self.mean, weights.T.astype(np.float32)
-
-        def probabilities(rows: np.ndarray) -> np.ndarray:
-            logits = rows @ columns + offset
-            if logits.shape[1] == 1:
-                logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-            return softmax(logits)
-
-        return in_blocks(vectors, self.outputs, probabilities)
+        return in_blocks(vectors, self.outputs, lambda rows: softmax(rows @ columns + offset))
 
     @property
     def outputs(self) -> int:
-        """The number of classes K."""
         return max(2, len(self.intercept))
 
     @property
     def width(self) -> int:
-        """Numbers in a vector, D."""
         return int(self.coefficients.shape[1])
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays that, with `settings`, are the whole head."""
         names = ("coefficients", "intercept", "mean", "scale")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], settings: dict[str, Any]) -> LogisticHead:
-        """The head that `state` described; raises `FeatcacheError` where the arrays do not fit."""
         rows, width = state["coefficients"].shape
         shapes = {"coefficients": (rows, width), "intercept": (rows,)}
         arrays = floats(state, {**shapes, "mean": (width,), "scale": (width,)})

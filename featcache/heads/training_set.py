@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,7 +46,6 @@ class TrainingSet:
 
     @property
     def width(self) -> int:
-        """Numbers in a vector, D."""
         return int(self.vectors.shape[1])
 
     def row_weights(self) -> np.ndarray:
@@ -55,15 +54,14 @@ class TrainingSet:
 
     def take(self, rows: np.ndarray) -> TrainingSet:
         """The training of some rows, without validation."""
-        return TrainingSet(
+        return replace(
+            self,
             vectors=self.vectors[rows],
             codes=self.codes[rows],
-            classes=self.classes,
             weights=None if self.weights is None else self.weights[rows],
             units=self.units[rows],
             images=self.images[rows],
-            seed=self.seed,
-            say=self.say,
+            validation=None,
             plain=None if self.plain is None else self.plain[rows],
         )
 

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from featcache.backbones.keras_import import import_keras, import_tensorflow
-from featcache.backbones.network import Network
+from featcache.backbones.network import Network, each_tap
 from featcache.errors import FeatcacheError
 from featcache.runtimes.choice import RuntimeChoice, check_precision
 from featcache.runtimes.openvino_import import import_openvino
@@ -48,8 +48,7 @@ def _traced(network: Network) -> Any:
     model = network.model
 
     def forward(pixels: Any) -> dict[str, Any]:
-        rows = model(pixels, training=False)
-        taps = rows if isinstance(rows, (list, tuple)) else [rows]
+        taps = each_tap(model(pixels, training=False))
         return {f"{_TAP}{number:04d}": tensorflow.identity(tap) for number, tap in enumerate(taps)}
 
     signature = tensorflow.TensorSpec((None, *network.size, 3), "float32", name="pixels")

@@ -79,7 +79,11 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        arrays, metadata = _read(self.path)
+        with _opened(self.path) as file:
+            metadata = _checked_metadata(file, self.path)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("crc32") != _checksum(metadata["state"], arrays):
+            raise _damaged(self.path)
         state = json.loads(metadata["state"])
         if differing := differences(state["settings"], self.settings):
             raise FeatcacheError(
@@ -142,16 +146,6 @@ def _checksum(state: str, arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
     return f"{total:08x}"
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the metadata of a checkpoint that is whole."""
-    with _opened(path) as file:
-        metadata = _checked_metadata(file, path)
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.get("crc32") != _checksum(metadata["state"], arrays):
-        raise _damaged(path)
-    return arrays, metadata
 
 
 @contextmanager

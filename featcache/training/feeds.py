@@ -37,6 +37,14 @@ class TrainingBatch:
     codes: np.ndarray
     weights: np.ndarray
 
+    @classmethod
+    def of(
+        cls, inputs: np.ndarray, rows: np.ndarray, codes: np.ndarray, weights: np.ndarray | None
+    ) -> TrainingBatch:
+        """The batch of some rows, out of the codes and weights of all; None: each counts 1."""
+        counts = np.ones(len(rows)) if weights is None else weights[rows]
+        return cls(inputs, codes[rows].astype(np.int32), counts.astype(np.float32))
+
 
 class Feed(Protocol):
     """Batches of labelled images, as often as they are asked for."""
@@ -106,12 +114,8 @@ class RowFeed:
     def _batch(self, source: Any, rows: np.ndarray) -> TrainingBatch:
         # Increasing, each once: a disk reads forward, and h5py takes nothing else.
         chosen, back = np.unique(rows, return_inverse=True)
-        weights = np.ones(len(rows)) if self.weights is None else self.weights[rows]
-        return TrainingBatch(
-            np.asarray(source[chosen])[back],
-            self.codes[rows].astype(np.int32),
-            weights.astype(np.float32),
-        )
+        inputs = np.asarray(source[chosen])[back]
+        return TrainingBatch.of(inputs, rows, self.codes, self.weights)
 
 
 @dataclass(frozen=True, eq=False)

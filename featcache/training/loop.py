@@ -85,7 +85,7 @@ def learn(
         first_epoch=first_epoch,
     )
     steps = Steps.of(model, options, compiled=compiled)
-    training = _Training(model, options, steps, progress, say)
+    training = _Training(model, options, steps, progress, say, changing_weights(model))
     saved = checkpoint.load() if checkpoint else None
     if saved and checkpoint:
         training.resume(saved)
@@ -126,13 +126,10 @@ class _Training:
     steps: Steps
     progress: TrainingHistory
     say: Say
+    changing: list[Any]
     seconds: list[float] = field(default_factory=list)
-    changing: list[Any] = field(init=False)
     weights: list[np.ndarray] = field(default_factory=list)
     best: list[np.ndarray] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.changing = changing_weights(self.model)
 
     def run(self, train: Feed, validation: Feed | None, checkpoint: Checkpoint | None) -> str:
         """The epochs that are left; returns what went wrong, "" where nothing did."""

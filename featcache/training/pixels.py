@@ -15,7 +15,7 @@ from featcache.images.augment import Augmentation, view
 from featcache.images.decoder import MAX_PIXELS, decode
 from featcache.images.threads import read_ahead
 from featcache.recipe import Decoding
-from featcache.training.feeds import Order, TrainingBatch
+from featcache.training.feeds import Order, TrainingBatch, in_batches
 from featcache.training.options import LearningOptions
 
 #: Plain pixels of a feed up to this size are kept in memory, so that they are decoded once.
@@ -69,24 +69,21 @@ class PixelFeed:
 
     Attributes
     ----------
+    pictures: the decoded images of a set, which several feeds may share.
     indices: (n,) int, which images of the set.
     codes: (n,) int, the class of each.
     weights: (n,) float32, what each counts in training; None: all the same.
     augmentation: in epoch e an image is seen as its view e + 1, the same that `extract --views`
         caches under that number; None: as it is, in every epoch.
-    pictures: the decoded images, to be shared by several feeds of one set; None: a feed's own.
     """
 
-    images: ImageSet
+    pictures: Pictures
     indices: np.ndarray
     codes: np.ndarray
     weights: np.ndarray | None
-    decoding: Decoding
     options: LearningOptions
     augmentation: Augmentation | None = None
     threads: int = 2
-    max_pixels: int = MAX_PIXELS
-    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -107,34 +104,23 @@ class PixelFeed:
     def _order(self) -> Order:
         return Order.of(np.arange(len(self)), self.options.seed)
 
-    @cached_property
-    def _pictures(self) -> Pictures:
-        return self.pictures or Pictures.of(
-            self.images, self.decoding, count=len(self), max_pixels=self.max_pixels
-        )
-
     def _batches(self, places: np.ndarray, number: int) -> Iterator[TrainingBatch]:
         ahead = self.options.batch_size * AHEAD + self.threads
         seen = read_ahead(
             lambda place: self._seen(place, number), places.tolist(), self.threads, ahead
         )
-        for start in range(0, len(places), self.options.batch_size):
-            piece = places[start : start + self.options.batch_size]
-            weights = np.ones(len(piece)) if self.weights is None else self.weights[piece]
-            yield TrainingBatch(
-                np.stack(list(islice(seen, len(piece)))),
-                self.codes[piece].astype(np.int32),
-                weights.astype(np.float32),
-            )
+        for piece in in_batches(places, self.options.batch_size):
+            inputs = np.stack(list(islice(seen, len(piece))))
+            yield TrainingBatch.of(inputs, piece, self.codes, self.weights)
 
     def _seen(self, place: int, number: int) -> np.ndarray:
         """The pixels of an image as a view of it; 0 is the image as it is."""
-        index = int(self.indices[place])
+        index, images = int(self.indices[place]), self.pictures.images
         try:
-            picture = self._pictures[index]
+            picture = self.pictures[index]
         except BadImage as bad:
             raise ImageFailure(
-                f"{self.images.names[index]}: {bad.message}. It could be used before: put it back, "
+                f"{images.names[index]}: {bad.message}. It could be used before: put it back, "
                 f"or take it out of the images, and run again"
             ) from bad
         if self.augmentation is None:

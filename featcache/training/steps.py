@@ -68,7 +68,7 @@ class Steps:
         is_sigmoid = model.output_shape[-1] == 1
         loss = loss_of(sigmoid=is_sigmoid, smoothing=options.label_smoothing)
         learn = _learning(model, optimizer, loss)
-        return cls(optimizer, Graph(learn, compiled), Graph(_judging(model, loss)))
+        return cls(optimizer, Graph(learn, compiled), Graph(judging(model, loss)))
 
 
 def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
@@ -89,7 +89,9 @@ def _learning(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
     return learn
 
 
-def _judging(model: Any, loss: Any) -> Callable[..., Any]:
+def judging(model: Any, loss: Any) -> Callable[..., Any]:
+    """What a `Graph` traces to judge a model: sums of loss, hits and rows, (3,) float64."""
+
     def judge(inputs: Any, codes: Any, weights: Any) -> Any:
         return _sums(*loss(logits_of(model, inputs, training=False), codes))
 
@@ -118,7 +120,9 @@ def mean_of(sums: np.ndarray) -> tuple[float, float]:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities (n, K) of scores (n, K)."""
+    """Probabilities (n, K) of scores (n, K), or (n, 1) of the second of two classes."""
+    if scores.shape[1] == 1:  # one sigmoid is a softmax whose first score is 0
+        scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
     exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares: np.ndarray = exponent / exponent.sum(axis=1, keepdims=True)
     return shares
@@ -139,10 +143,7 @@ def predict_proba(model: Any, feed: Feed) -> np.ndarray:
 
     The model gives logits (n, K), or (n, 1) where a sigmoid tells two classes apart.
     """
-    logits = predict_logits(model, feed)
-    # One sigmoid is a softmax whose first logit is 0.
-    both = np.concatenate([np.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
-    return softmax(both)
+    return softmax(predict_logits(model, feed))
 
 
 def optimizer_of(name: str, learning_rate: float) -> Any:

@@ -19,7 +19,7 @@ from featcache.training import feeds as rows_module
 from featcache.training import pixels
 from featcache.training.feeds import RowFeed
 from featcache.training.options import LearningOptions
-from featcache.training.pixels import PixelFeed
+from featcache.training.pixels import Pictures, PixelFeed
 
 OPTIONS = LearningOptions(batch_size=4, seed=5)
 DECODING = Decoding((20, 24))
@@ -114,8 +114,9 @@ def images(tmp_path: Path, photographs) -> ImageSet:
 def pixel_feed(images: ImageSet, **given) -> PixelFeed:
     """A feed of eight of them; the code of an image is its number."""
     indices = np.arange(1, 9)
-    settings = {"weights": None, "decoding": DECODING, "options": OPTIONS, **given}
-    return PixelFeed(images=images, indices=indices, codes=indices, **settings)
+    pictures = Pictures.of(images, given.pop("decoding", DECODING), count=len(indices))
+    settings = {"weights": None, "options": OPTIONS, **given}
+    return PixelFeed(pictures=pictures, indices=indices, codes=indices, **settings)
 
 
 def seen_as(images: ImageSet, index: int, number: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def plots_of_report(
 
     Parameters
     ----------
-    directory: it is made where it is not there.
+    directory: it is made where it is not there; raises `StorageFailure` where it cannot be.
     history: loss and accuracy by epoch, for heads that are trained in epochs; `mark` is the last
         epoch before fine-tuning, `kept` the one whose weights the head has.
 
@@ -80,7 +80,9 @@ def plots_of_report(
     -------
     list[Path]: the files that were written.
     """
-    folder = make_plots_folder(directory)
+    folder = Path(directory)
+    with writing(folder):
+        folders.make_folder(folder)
     heading = f"accuracy {report.accuracy:.4f} on {report.rows:,} images"
     drawn = [
         draw_confusion(report.confusion, report.classes, folder / "confusion.png", heading=heading)
@@ -97,14 +99,6 @@ def plots_of_report(
             )
         )
     return drawn
-
-
-def make_plots_folder(directory: str | Path) -> Path:
-    """The folder for pictures; raises `StorageFailure` where it cannot be made."""
-    folder = Path(directory)
-    with writing(folder):
-        folders.make_folder(folder)
-    return folder
 
 
 def draw_confusion(

@@ -15,7 +15,7 @@ import numpy as np
 
 from featcache.errors import FeatcacheError
 from featcache.features.store.disk import Disk, opened, storage_errors
-from featcache.features.store.index import Index, build_index, row_names
+from featcache.features.store.index import build_index, row_names
 from featcache.features.store.place import LEFT, Place, place_of
 from featcache.features.store.records import GcResult
 from featcache.features.store.snapshot import Snapshot, take_snapshot
@@ -37,13 +37,13 @@ def collect(folder: Path, spare: Collection[Path] = (), disk: Disk | None = None
     place = place_of(folder, disk=disk)
     with storage_errors(folder):
         if not _garbage(place, spare):
-            return GcResult(0, 0, _unrecognised(place))
+            return GcResult(unrecognised=_unrecognised(place))
         with place.locked_there():
             result = _delete(place, _garbage(place, spare))
             for each in (place.folder, place.parts, place.quarantine):
                 if place.disk.is_folder(each):
                     place.disk.sync_folder(each)
-        return GcResult(result.files, result.bytes, _unrecognised(place))
+        return result + GcResult(unrecognised=_unrecognised(place))
 
 
 def drop_drafts(place: Place) -> None:
@@ -75,7 +75,10 @@ def last_copies(folder: Path, recipe: str, others: list[Snapshot]) -> dict[Path,
     with storage_errors(folder):
         snapshot = take_snapshot(place_of(folder, recipe))
     damaged = [each.path for each in snapshot.problems if _is_left(each.path)]
-    lasting = [_lasting(each) for each in (snapshot, *others)]
+    lasting = [  # the rows of the files that `gc` leaves alone
+        build_index([file for file in each.files if not _is_left(file.path)])
+        for each in (snapshot, *others)
+    ]
     found: dict[Path, int] = dict.fromkeys(damaged, 0)
     for file in filter(lambda each: _is_left(each.path), snapshot.files):
         names = row_names(file.column("key"), file.column("view"))
@@ -85,28 +88,22 @@ def last_copies(folder: Path, recipe: str, others: list[Snapshot]) -> dict[Path,
     return found
 
 
-def _lasting(snapshot: Snapshot) -> Index:
-    """The rows of the files that `gc` leaves alone."""
-    return build_index([file for file in snapshot.files if not _is_left(file.path)])
-
-
 def _is_left(path: Path) -> bool:
     return path.name.startswith(LEFT)
 
 
 def _delete(place: Place, paths: Iterable[Path]) -> GcResult:
     """Delete files, and drafts whose writer is dead; count what was deleted."""
-    files = size = 0
+    deleted = GcResult()
     for path in paths:
         with suppress(FileNotFoundError):  # another process was quicker
             length = place.disk.status(path).size
-            if _is_draft(path.name):
-                if not place.disk.unlink_abandoned(path):
-                    continue
-            else:
+            if not _is_draft(path.name):
                 place.disk.unlink(path)
-            files, size = files + 1, size + length
-    return GcResult(files, size, [])
+            elif not place.disk.unlink_abandoned(path):
+                continue
+            deleted += GcResult(1, length)
+    return deleted
 
 
 def _garbage(place: Place, spare: Collection[Path]) -> list[Path]:

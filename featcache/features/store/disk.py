@@ -91,7 +91,6 @@ class Disk:
             os.replace(source.name, target.name, src_dir_fd=before, dst_dir_fd=after)
 
     def unlink(self, path: Path) -> None:
-        """Delete a name."""
         with opened_folder(path.parent, self.base) as folder:
             os.unlink(path.name, dir_fd=folder)
 
@@ -101,7 +100,6 @@ class Disk:
             return remove_abandoned(folder, path.name)
 
     def mkdir(self, path: Path) -> None:
-        """Make one folder."""
         with opened_folder(path.parent, self.base) as folder:
             os.mkdir(path.name, dir_fd=folder)
 

@@ -46,7 +46,9 @@ def pack(place: Place, identity: Identity, *, stamp: Stamp) -> PackedFile:
         return open_packed(place.packed, place.disk)
     if left_skeleton:
         _keep_left(snapshot, left, skeleton=left_skeleton)
-    _put_bad_file_aside(place, snapshot)
+    if any(problem.path == place.packed for problem in snapshot.problems):
+        with storage_errors(place.packed):  # kept for whoever wants to look at it
+            place.put_aside(place.packed)
     write_file(place.disk, place.packed, skeleton=skeleton, rows=_rows(snapshot, positions))
     _drop_parts(snapshot, left_skeleton)
     return open_packed(place.packed, place.disk)
@@ -126,13 +128,6 @@ def _rows(snapshot: Snapshot, positions: Array) -> Iterator[Array]:
         size = row_size(snapshot.files[0].layout.features)
         for block in row_blocks(len(positions), size):
             yield snapshot.read(positions[block])
-
-
-def _put_bad_file_aside(place: Place, snapshot: Snapshot) -> None:
-    """A damaged or foreign `features.h5` is kept for whoever wants to look at it."""
-    if any(problem.path == place.packed for problem in snapshot.problems):
-        with storage_errors(place.packed):
-            place.put_aside(place.packed)
 
 
 def _drop_parts(snapshot: Snapshot, left: Skeleton | None) -> None:

@@ -49,18 +49,11 @@ class Place:
         """The folder of damaged files."""
         return self.folder / "quarantine"
 
-    def part_files(self) -> list[Path]:
-        """The files among the parts, by name."""
-        return [
-            self.parts / name
-            for name in self.disk.names(self.parts)
-            if name.endswith(".h5") and not name.startswith(".")
-        ]
-
     def files(self) -> list[Path]:
         """Every file that holds rows: `features.h5` first, then the parts by name."""
         packed = [self.packed] if self.disk.exists(self.packed) else []
-        return packed + self.part_files()
+        names = [name for name in self.disk.names(self.parts) if name.endswith(".h5")]
+        return packed + [self.parts / name for name in names if not name.startswith(".")]
 
     @property
     def lock(self) -> Path:

@@ -108,9 +108,13 @@ class RepairResult:
 class GcResult:
     """Files deleted, the bytes that frees, and what stays: it is not known to be ours."""
 
-    files: int
-    bytes: int
-    unrecognised: list[Path]
+    files: int = 0
+    bytes: int = 0
+    unrecognised: list[Path] = field(default_factory=list)
+
+    def __add__(self, other: GcResult) -> GcResult:
+        left = [*self.unrecognised, *other.unrecognised]
+        return GcResult(self.files + other.files, self.bytes + other.bytes, left)
 
 
 #: float32 and int32 as they lie in the files, whatever machine we are on.

@@ -56,12 +56,10 @@ class Candidate:
     tap: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {**asdict(self), "path": str(self.path)}
 
     @property
     def label(self) -> str:
-        """What tells it from the others: head and settings."""
         return label_of(self.head, self.settings)
 
 
@@ -77,12 +75,10 @@ class NotFitted:
     tap: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {**asdict(self), "path": str(self.path)}
 
     @property
     def label(self) -> str:
-        """What tells it from the others: head and settings."""
         return label_of(self.head, self.settings)
 
 

@@ -100,7 +100,6 @@ def sweep(
         head=best.head,
         seed=seed,
         out=out or best.tap.path.parent / "sweep.head",
-        sample_weight=None,
         ties=ties,
         selection=Selection(len(compared.candidates), plan.words, plan.split),
         say=say,
@@ -269,7 +268,6 @@ class Sweep:
         return sum(each.accuracy == self.best.accuracy for each in self.candidates)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "candidates": [each.to_dict() for each in self.candidates],
             "not_fitted": [each.to_dict() for each in self.not_fitted],

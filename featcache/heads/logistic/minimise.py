@@ -219,10 +219,8 @@ class Curvatures:
             for group, curvature in zip(some, found, strict=True):
                 self.due[group] *= RENEWAL
                 self.own[group] = curvature
-        self._restart(walks, np.concatenate([members[group] for group in due] or [active[:0]]))
-
-    def _restart(self, walks: list[Walk], which: np.ndarray) -> None:
-        if len(which):
+        if due:
+            which = np.concatenate([members[group] for group in due])
             scaled = self.solve(np.array([walks[p].gradient for p in which]), which)
             for p, row in zip(which.tolist(), scaled, strict=True):
                 walks[p].restart(row)
