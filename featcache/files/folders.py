@@ -158,7 +158,8 @@ def remove_abandoned(folder: int, name: str, *, is_tree: bool = False) -> bool:
         return False
     try:  # with the lock in hand: a writer that has just begun waits, and sees that it must again
         mode = os.fstat(descriptor).st_mode
-        if not _is_abandoned(descriptor, name):
+        # Another may have cleared it since, and its writer made a new one of the same name.
+        if not _is_abandoned(descriptor, name) or not _is_named(descriptor, folder, name):
             return False
         if stat.S_ISREG(mode):
             os.unlink(name, dir_fd=folder)

@@ -74,7 +74,7 @@ def catches(process: int, number: int) -> bool:
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
-@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGTERM, 1.0), (signal.SIGINT, 3.0)])
+@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGTERM, 0.3), (signal.SIGINT, 0.6)])
 def test_a_signal_outside_the_loop_ends_in_order(number, seconds, digits, digit_features, tmp_path):
     """While `predict` imports or computes: a sentence, one JSON object, exit code 130, no draft."""
     head = tmp_path / "d.head"
