@@ -13,7 +13,7 @@ alone; anything that is not a `FeatcacheError` is our bug and keeps its tracebac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -105,6 +105,13 @@ def one_of(option: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise FeatcacheError(f"{option} {value!r} is not one of {', '.join(choices)}")
     return str(value)
+
+
+def some(names: Iterable[object], most: int = 3) -> str:
+    """Names for a sentence: the first `most` as quoted text, and how many there are more."""
+    texts = [repr(str(name)) for name in names]
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def _is_number(value: Any) -> bool:

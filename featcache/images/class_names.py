@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-_SHOWN = 3
+from featcache.errors import some
 
 
 def one_form(name: str) -> str:
@@ -36,7 +36,7 @@ def settled(labels: Sequence[str], splits: Sequence[str]) -> tuple[list[str], li
     both = {new for old, new in zip(labels, composed, strict=True) if old != new} & set(labels)
     if both:
         remarks.append(
-            f"classes that Unicode writes in two ways are one: {_some(sorted(both))} (NFC and NFD)"
+            f"classes that Unicode writes in two ways are one: {some(sorted(both))} (NFC and NFD)"
         )
     counts = Counter(zip(composed, splits, strict=True))
     names: dict[str, str] = {}
@@ -45,10 +45,10 @@ def settled(labels: Sequence[str], splits: Sequence[str]) -> tuple[list[str], li
             best = max(spellings, key=lambda name: (counts[name, "train"], sum(
                 number for (each, _), number in counts.items() if each == name)))  # fmt: skip
             names |= dict.fromkeys(spellings, best)
-            remarks.append(f"{_some(spellings)} are read as one class, {best!r}")
+            remarks.append(f"{some(spellings)} are read as one class, {best!r}")
         else:
             remarks.append(
-                f"{_some(spellings)} are different classes here, though they differ in case, "
+                f"{some(spellings)} are different classes here, though they differ in case, "
                 f"spaces or the form of Unicode alone: if they are one, give them one name"
             )
     return [names.get(label, label) for label in composed], remarks
@@ -66,8 +66,3 @@ def _stand_apart(spellings: list[str], counts: Counter[tuple[str, str]]) -> bool
     """Whether no split has two of the spellings."""
     in_split = Counter(split for name, split in counts if name in spellings)
     return max(in_split.values()) == 1
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError, StorageFailure, some
 
 READABLE = frozenset(
     {
@@ -56,17 +56,17 @@ class FolderWalk:
         if self.folder_links:
             sentences.append(
                 f"{_number(self.folder_links, 'link')} to a folder not followed "
-                f"({_some(self.folder_links)}): --follow-symlinks follows them"
+                f"({some(sorted(self.folder_links))}): --follow-symlinks follows them"
             )
         if self.copies:
             sentences.append(
                 f"left out {_number(self.copies, 'folder')} of small copies "
-                f"({_some(self.copies)}): give another name to what is a class"
+                f"({some(sorted(self.copies))}): give another name to what is a class"
             )
         if self.cycles:
             sentences.append(
                 f"{_number(self.cycles, 'link')} not followed, leading back to a folder above "
-                f"({_some(self.cycles)})"
+                f"({some(sorted(self.cycles))})"
             )
         return sentences
 
@@ -201,9 +201,3 @@ def _counted(others: Counter[str]) -> str:
 
 def _number(things: list[str], word: str) -> str:
     return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
-
-
-def _some(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    shown = ", ".join(repr(name) for name in ordered[:3])
-    return shown + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")

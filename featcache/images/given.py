@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, some
 from featcache.images.layout import SPLITS, split_word
 
 _SHOWN = 5
@@ -65,7 +65,9 @@ def splits_column(values: Any, images: Named) -> list[str]:
     words = column("splits", values, images)
     words = [split_word(word) for word in words]
     if unknown := sorted(set(words) - {"", *SPLITS}):
-        raise FeatcacheError(f"splits: {_some(unknown)} not known: train, validation or test")
+        raise FeatcacheError(
+            f"splits: {some(unknown, _SHOWN)} not known: train, validation or test"
+        )
     return words
 
 
@@ -85,7 +87,7 @@ def _by_name(option: str, names: list[Any], values: list[Any], images: Named) ->
     if unknown:
         raise FeatcacheError(
             f"{option}: {len(unknown)} of {len(names)} names are no images here: "
-            f"{_some(unknown)}; expected names such as {_some(images.names[:2])}"
+            f"{some(unknown, _SHOWN)}; expected names such as {some(images.names[:2])}"
         )
     if left := len(known - set(found)):
         are = "is not named and has" if left == 1 else "are not named and have"
@@ -160,12 +162,6 @@ def as_text(text: str) -> str:
     except UnicodeEncodeError:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     return text
-
-
-def _some(names: Iterable[Any]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(repr(str(name)) for name in listed[:_SHOWN]) + more
 
 
 def listed(images: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, some
 
 #: The splits that features have.
 SPLITS = ("train", "validation", "test")
@@ -109,7 +109,7 @@ def _as_said(parts: Parts, levels: list[str]) -> Layout:
 def _check_splits(names: set[str]) -> None:
     if unknown := sorted(name for name in names if not split_of(name)):
         raise FeatcacheError(
-            f"--splits-from-folders: {some(unknown)} names no split (train, validation, test): "
+            f"--splits-from-folders: {named(unknown)} names no split (train, validation, test): "
             f"leave out what is none ({_ignoring(unknown)}), or say it in a manifest "
             f"(path,label,split)"
         )
@@ -150,7 +150,7 @@ class _Reading:
             raise self._ambiguous(
                 f"{wrapper!r} holds images and folders of images",
                 {
-                    f"--folders {'-/' * depth}class": f"classes {some(_tops(self.rest, depth))}",
+                    f"--folders {'-/' * depth}class": f"classes {named(_tops(self.rest, depth))}",
                     "--folders class": f"one class, {wrapper.split('/')[0]!r}",
                 },
             )
@@ -158,7 +158,7 @@ class _Reading:
         self.read += ["-"] * depth
         self.remarks.append(
             f"all images lie in {wrapper!r}, which is taken for no class: its folders are read "
-            f"({some(_tops(self.rest))}); --folders class takes {wrapper.split('/')[0]!r} for one"
+            f"({named(_tops(self.rest))}); --folders class takes {wrapper.split('/')[0]!r} for one"
         )
 
     def _has_splits(self) -> bool:
@@ -170,17 +170,17 @@ class _Reading:
             return True
         if len(splits) == len(tops) and splits:
             raise self._ambiguous(
-                f"{some(splits)} look like splits, but {some(splits - deep)} without classes",
+                f"{named(splits)} look like splits, but {named(splits - deep)} without classes",
                 {"--splits-from-folders": "splits, images without labels",
-                 "--folders class": f"classes {some(tops)}"},
+                 "--folders class": f"classes {named(tops)}"},
             )  # fmt: skip
         roles = {split_of(top) for top in splits}
         if splits & deep or len(roles) > 1 or (splits and roles != {"train"}):
             others = tops - splits
             raise self._ambiguous(
-                f"{some(splits)} look like splits, {some(others)} like none",
+                f"{named(splits)} look like splits, {named(others)} like none",
                 {f"--splits-from-folders {_ignoring(others)}": self._as_splits(splits),
-                 "--folders class": f"classes {some(tops)}"},
+                 "--folders class": f"classes {named(tops)}"},
             )  # fmt: skip
         self._check_hidden_splits(tops)
         return False
@@ -192,8 +192,8 @@ class _Reading:
 
     def _as_splits(self, splits: set[str]) -> str:
         below = {path[1] for path in self.rest if len(path) > 1 and path[0] in splits}
-        words = f"splits {some({split_of(top) for top in splits})}"
-        return f"{words}, classes {some(below)}" if below else f"{words}, no labels"
+        words = f"splits {named({split_of(top) for top in splits})}"
+        return f"{words}, classes {named(below)}" if below else f"{words}, no labels"
 
     def _check_hidden_splits(self, tops: set[str]) -> None:
         """Folders such as cats_train and cats_test: a class and a split in one name."""
@@ -206,9 +206,9 @@ class _Reading:
         for alike in found.values():
             if len(alike) > 1:
                 raise self._ambiguous(
-                    f"{some(alike)} look like splits of one thing",
+                    f"{named(alike)} look like splits of one thing",
                     {"a CSV manifest": "path,label,split: a line an image",
-                     "--folders class": f"classes {some(tops)}"},
+                     "--folders class": f"classes {named(tops)}"},
                 )  # fmt: skip
 
     def _take_splits(self) -> None:
@@ -251,7 +251,7 @@ class _Reading:
         is_split = len({split_of(name) for name in second}) > 1 and all(map(split_of, second))
         if any(self.splits) or not is_split or any(len(path) == 1 for path in self.rest):
             return
-        self.remarks.append(f"the folders {some(second)} below the classes are splits")
+        self.remarks.append(f"the folders {named(second)} below the classes are splits")
         self.splits = [split_of(path[1]) if len(path) > 1 else "" for path in self.rest]
         self.rest = [path[:1] for path in self.rest]
 
@@ -269,16 +269,16 @@ class _Reading:
         names = set().union(*below.values())
         shared = {name for name in names if sum(name in each for each in below.values()) > 1}
         start = "".join(f"{word}/" for word in self.read)
-        what = f"{some(tops)} hold the same folders {some(shared)}" if shared else (
-            f"{some(tops)} hold folders, {some(names)}, and no images")  # fmt: skip
+        what = f"{named(tops)} hold the same folders {named(shared)}" if shared else (
+            f"{named(tops)} hold folders, {named(names)}, and no images")  # fmt: skip
         raise self._ambiguous(
             what,
             {
-                f"--folders {start}class": f"classes {some(tops)}",
-                f"--folders {start}-/class": f"classes {some(names)}",
-                f"--folders {start}class/group": f"classes {some(tops)}, groups {some(names)} "
+                f"--folders {start}class": f"classes {named(tops)}",
+                f"--folders {start}-/class": f"classes {named(names)}",
+                f"--folders {start}class/group": f"classes {named(tops)}, groups {named(names)} "
                 f"which are never split",
-                f"--folders {start}group/class": f"groups {some(tops)}, classes {some(names)}",
+                f"--folders {start}group/class": f"groups {named(tops)}, classes {named(names)}",
             },
         )
 
@@ -332,7 +332,6 @@ def _word(name: str) -> str:
     return name if re.fullmatch(r"[\w.+-]+", name) else repr(name)
 
 
-def some(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    shown = ", ".join(repr(name) for name in ordered[:_SHOWN])
-    return shown + (f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else "")
+def named(names: Iterable[str]) -> str:
+    """Some names for a sentence, sorted."""
+    return some(sorted(names))

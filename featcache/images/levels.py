@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from featcache.images.folder import IMAGES, extension_of
-from featcache.images.layout import Layout, some, split_of
+from featcache.images.layout import Layout, named, split_of
 
 #: Entries that are looked at.
 _LOOKS = 40
@@ -22,12 +22,12 @@ def level_hints(root: Path, found: Layout) -> list[str]:
     if split_of(root.name) and not any(found.splits):
         if splits := [name for name in _neighbours(root) if split_of(name)]:
             hints.append(
-                f"{root.name!r} lies beside {some(splits)}: the folder above gives the splits too"
+                f"{root.name!r} lies beside {named(splits)}: the folder above gives the splits too"
             )
     elif len(classes) <= 1 and (beside := _neighbours(root)):
         what = f"one class only, {min(classes)!r}" if classes else "no class folders"
         hints.append(
-            f"{what}: one level up, {root.parent.name!r} holds {some([root.name, *beside])} with "
+            f"{what}: one level up, {root.parent.name!r} holds {named([root.name, *beside])} with "
             f"images; if these are the classes, give that folder"
         )
     labelled = len(found.labels) - found.labels.count("")

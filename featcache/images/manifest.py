@@ -13,11 +13,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from featcache.errors import some
 from featcache.images.csv_cells import unguarded
 from featcache.images.file_bytes import leads_inside
 from featcache.images.folder import IMAGES, LONGEST_PATH
 from featcache.images.layout import SPLITS, split_word
-from featcache.images.tables import Table, complain, read_table, several_labels, some
+from featcache.images.tables import Table, complain, read_table, several_labels
 
 _COLUMNS = ("path", "label", "split", "group")
 #: Bytes of the longest text that is kept as metadata.
@@ -87,13 +88,13 @@ def _kept(
     if long:
         left = [others[at] for at in long]
         remarks.append(
-            f"{path.name}: not kept, with cells above {LONGEST_CELL} bytes: {some(left)}"
+            f"{path.name}: not kept, with cells above {LONGEST_CELL} bytes: {some(left, 10)}"
         )
         places = [at for at in range(len(others)) if at not in long]
         rows = [replace(row, others=tuple(row.others[at] for at in places)) for row in rows]
         others = [others[at] for at in places]
     if others:
-        remarks.append(f"{path.name}: kept as what else is known of the images: {some(others)}")
+        remarks.append(f"{path.name}: kept as what else is known of the images: {some(others, 10)}")
     return rows, others, remarks
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featcache.errors import FeatcacheError, StorageFailure
+from featcache.errors import FeatcacheError, StorageFailure, some
 from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.images.layout import SPLITS, split_word
 
@@ -45,7 +45,7 @@ ALIASES = {
 _DELIMITERS = ",;\t|"
 #: A list of labels, as JSON or Python writes it.
 _LIST = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)", re.DOTALL)
-_LINES_SHOWN = 10
+_SHOWN = 10
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ def _columns(path: Path, cells: list[str], is_there: Callable[[str], bool]) -> l
             f"split,group); it is {','.join(cells)[:200]!r}{hint}"
         )
     if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
-        raise FeatcacheError(f"{path}: column named twice: {some(twice)}")
+        raise FeatcacheError(f"{path}: column named twice: {some(twice, _SHOWN)}")
     return columns
 
 
@@ -149,13 +149,15 @@ def _rename(path: Path, table: Table) -> None:
             there = [column for column in there if _are_splits(table, column)]
         if name == "path" and len(there) > 1:
             raise FeatcacheError(
-                f"{path}: {some(there)} could all be the path: call one of them `path`"
+                f"{path}: {some(there, _SHOWN)} could all be the path: call one of them `path`"
             )
         if len(there) == 1:
             table.columns[table.columns.index(there[0])] = name
             table.remarks.append(f"{path.name}: the column {there[0]!r} is read as the {name}")
         elif there:
-            table.remarks.append(f"{path.name}: no column is called {name}: is it {some(there)}?")
+            table.remarks.append(
+                f"{path.name}: no column is called {name}: is it {some(there, _SHOWN)}?"
+            )
 
 
 def _are_splits(table: Table, column: str) -> bool:
@@ -221,8 +223,8 @@ def several_labels(labels: Sequence[tuple[int, str]]) -> tuple[list[tuple[int, s
     remarks = []
     if doubtful:
         remarks.append(
-            f"{some(sorted(set(doubtful)))} are read as one class each: if ; or | parts labels, "
-            f"featcache knows one label an image"
+            f"{some(sorted(set(doubtful)), _SHOWN)} are read as one class each: if ; or | parts "
+            f"labels, featcache knows one label an image"
         )
     return sure, remarks
 
@@ -232,17 +234,10 @@ def _parts(label: str) -> list[str]:
     return [part for part in (each.strip() for each in re.split(r"[;|]", label)) if part]
 
 
-def some(names: Sequence[str]) -> str:
-    """Names for a sentence, the first ten."""
-    shown = ", ".join(map(repr, names[:_LINES_SHOWN]))
-    more = len(names) - _LINES_SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
-
-
 def complain(path: Path, problem: str, lines: list[tuple[int, str]]) -> None:
     """Raise one error for all lines with the same problem, naming the first ten."""
     if not lines:
         return
-    shown = "; ".join(f"line {line} {detail}".rstrip() for line, detail in lines[:_LINES_SHOWN])
-    more = f"; and {len(lines) - _LINES_SHOWN} more" if len(lines) > _LINES_SHOWN else ""
+    shown = "; ".join(f"line {line} {detail}".rstrip() for line, detail in lines[:_SHOWN])
+    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     raise FeatcacheError(f"{path}: {problem}: {shown}{more}")
