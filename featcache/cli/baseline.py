@@ -62,7 +62,7 @@ def baseline(
     plots: o.Plots = None,
     test_from: o.TestFrom = None,
     threads: o.Threads = None,
-    max_pixels: o.MaxPixels = 64_000_000,
+    max_pixels: o.MaxPixels = o.MAX_PIXELS,
     follow_symlinks: o.FollowLinks = False,
     folders: o.Folders = None,
     splits_from_folders: o.SplitsFromFolders = False,

@@ -72,6 +72,8 @@ SplitsFromFolders = Annotated[bool, _shared("splits_from_folders")]
 Ignore = Annotated[list[str] | None, _shared("ignore")]
 Pages = Annotated[str, _shared("pages")]
 
+MAX_PIXELS: int = options_in(ExtractionOptions)["max_pixels"].default
+
 #: Options that are lists, one entry an image: a manifest has them.
 LISTS = ("labels", "splits", "groups")
 

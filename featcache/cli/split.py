@@ -203,7 +203,7 @@ def _show_cleaned(cleaned: Cleaned) -> None:
 
 
 def _show_division(rows: Features, division: Division, out: Path | None, *, json: bool) -> None:
-    from featcache.features.splits.partition import SPLITS
+    from featcache.images.layout import SPLITS
 
     plain = rows.views == 0
     counts = {name: int((division.splits[plain] == name).sum()) for name in SPLITS}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.evaluation import metrics
 from featcache.evaluation.evaluate import answers_of, prefixes
+from featcache.evaluation.report import plain_data
 from featcache.features.features import Features
 from featcache.features.splits.division import twins
 from featcache.features.splits.duplicates import NEAR, Pairs, reduced_of
-from featcache.features.splits.partition import SPLITS, units
+from featcache.features.splits.partition import units
 from featcache.heads.head import Head
+from featcache.images.layout import SPLITS
 
 #: Leaks that are listed, of each kind.
 LISTED = 10
@@ -81,8 +82,7 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as JSON gives it back."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        return plain
+        return plain_data(self)
 
 
 def audit(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.evaluation import metrics
 from featcache.evaluation.evaluate import Answers, answers_of, unseen
+from featcache.evaluation.report import plain_data
 from featcache.features.features import Features
 from featcache.heads.head import Head
 
@@ -41,8 +41,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as JSON gives it back: lists for tuples."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        return plain
+        return plain_data(self)
 
 
 def compare(

@@ -12,9 +12,10 @@ from featcache.evaluation import metrics
 from featcache.evaluation.report import Breakdown, ClassScore, Part, Rejection, Report
 from featcache.features.features import Features
 from featcache.features.rows import Rows
-from featcache.features.splits.partition import SPLITS, units
+from featcache.features.splits.partition import units
 from featcache.heads.calibration import Calibration
 from featcache.heads.head import Head
+from featcache.images.layout import SPLITS
 
 #: The k of the top-k accuracy where none is asked for and there are more classes than that.
 TOP = 5

@@ -104,5 +104,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as JSON gives it back: lists for tuples."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        return plain
+        return plain_data(self)
+
+
+def plain_data(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON gives it back: lists for tuples. Raises `ValueError` for NaN."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(record), allow_nan=False))
+    return plain

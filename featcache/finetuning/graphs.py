@@ -34,8 +34,6 @@ from featcache.training.state import inference_mode, without_wrappers
 #: From so many images in all epochs on, XLA saves more time than compiling takes: at 224 x 224
 #: pixels VGG16 does from some 20 on, ResNet50 from 500; at fewer pixels, and from a cut, later.
 WORTH_COMPILING = 1000
-#: The types of half precision in which layers can be trained.
-HALVES = ("float16", "bfloat16")
 
 #: The kinds of heads that can become layers, with their default options at least.
 LAYERED = ("logreg", "dense", "ridge", "svm")
@@ -121,7 +119,7 @@ def gains_by_xla(model: Any, images: int) -> bool:
 
 
 def mixed_precision(model: Any, half: str | None) -> AbstractContextManager[None]:
-    """Let all of the model's layers compute in `half`, one of `HALVES`; None: in float32."""
+    """Let all of the model's layers compute in `half`, float16 or bfloat16; None: in float32."""
     layers = {id(layer): layer for layer in model._flatten_layers()}
     return computing_in(list(layers.values()), half or "float32")
 

@@ -14,11 +14,10 @@ def require_an_image(images: ImageSet) -> None:
     """Raise `ImageFailure` where not one file begins as an image does; read until one does."""
     if images.arrays is not None:
         return
-    fence = str(images.root) if images.links_stay_inside else None
     failures = []
     for name, path in zip(images.names, images.files(), strict=True):
         try:
-            sniff(read_start(path, fence))
+            sniff(read_start(path, images.fence()))
         except BadImage as bad:
             failures.append((name, bad.message))
         else:

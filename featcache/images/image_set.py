@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +32,6 @@ from featcache.images.pages import PAGES, LastFile, find_page_counts, page_key, 
 from featcache.images.tables import OTHERS, TABLES
 
 __all__ = ["BadImage", "FileStamp", "ImageBytes", "ImageSet", "find_images"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ class ImageSet:
         return (self if kept == list(range(len(self))) else self._take(kept)), places
 
     def _take(self, indices: list[int]) -> ImageSet:
-        def taken(column: list[T]) -> list[T]:
+        def taken(column: list[Any]) -> list[Any]:
             return [column[index] for index in indices] if column else column
 
         return replace(
@@ -143,16 +141,16 @@ class ImageSet:
         if self.arrays is not None:
             return bytes_of_array(self.arrays[index])
         if self.pages and (page := self.pages[index]) is not None:
-            raw, digest, found = self.last.read(self._path(index), self._fence())
+            raw, digest, found = self.last.read(self._path(index), self.fence())
             return ImageBytes(page_key(digest, page), raw, None, found, page)
-        raw, stamp = read_file(self._path(index), self._fence())
+        raw, stamp = read_file(self._path(index), self.fence())
         return ImageBytes(hashlib.sha256(raw).hexdigest(), raw, None, stamp)
 
     def stat(self, index: int) -> FileStamp | None:
         """The file's stamp; None for arrays and for what `read` would refuse."""
         if self.arrays is not None:
             return None
-        return stamp_file(self._path(index), self._fence())
+        return stamp_file(self._path(index), self.fence())
 
     def files(self) -> list[str]:
         """The paths of the images; none for arrays."""
@@ -162,7 +160,8 @@ class ImageSet:
         path = self.paths[index]
         return path if path.startswith("/") else f"{self.root}/{path}"
 
-    def _fence(self) -> str | None:
+    def fence(self) -> str | None:
+        """The folder that links must stay in; None where they may lead anywhere."""
         return str(self.root) if self.links_stay_inside else None
 
 
@@ -328,7 +327,7 @@ def _each_page(images: ImageSet) -> ImageSet:
     """Pages in place of files of several; those of one file are a group, unless they are in one."""
     if images.arrays is not None or images.pages:
         return images
-    counts = find_page_counts(images.files(), images._fence())
+    counts = find_page_counts(images.files(), images.fence())
     each = [(at, page) for at, count in enumerate(counts) for page in range(count)]
     names = images.names
     return replace(

@@ -18,10 +18,11 @@ from featcache.errors import FeatcacheError
 from featcache.features.cache import images_root
 from featcache.features.features import Features
 from featcache.features.splits.duplicates import NEAR, Pairs, near_pairs
-from featcache.features.splits.partition import SPLITS, Shares, canonical, marks, partition, units
+from featcache.features.splits.partition import Shares, canonical, marks, partition, units
 from featcache.files.small_files import MOST_OF_A_TABLE, read_small
 from featcache.files.write import whole_text
 from featcache.images.csv_cells import csv_line, guarded, unguarded
+from featcache.images.layout import SPLITS
 
 #: Images named in a sentence.
 _SHOWN = 3

@@ -10,7 +10,6 @@ import numpy as np
 from featcache.errors import FeatcacheError
 from featcache.images.layout import split_word
 
-SPLITS = ("train", "validation", "test")
 #: By how much of a class's share its number of rows may differ from it. See `partition`.
 SLACK = 0.1
 
